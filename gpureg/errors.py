@@ -1,0 +1,41 @@
+"""What can go wrong, and the exit code the command line gives it.
+
+Every message says what was given, what was wanted and what to do. Errors are raised once, at the edge: inside the
+loops nothing raises to steer.
+"""
+
+
+class GpuregError(Exception):
+    """Base of every error that gpureg raises on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(GpuregError, ValueError):
+    """An option, a configuration or data that can't be used as given (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(UsageError):
+    """A data set that can't be had or can't be read (exit code 2)."""
+
+
+class RunError(UsageError):
+    """A run directory that is missing, damaged, or already there (exit code 2)."""
+
+
+class DeviceError(GpuregError, RuntimeError):
+    """A device that was demanded (`--strict-device`) and can't be had (exit code 3)."""
+
+    exit_code = 3
+
+
+class OutOfMemoryError(GpuregError, MemoryError):
+    """A run that does not fit the memory; says how much is needed, how much there is and what to change."""
+
+    exit_code = 2
+
+
+class GpuregWarning(UserWarning):
+    """Base of gpureg's own warnings: a fallback to another device, a fit that is not to be trusted, ..."""
