@@ -1,0 +1,192 @@
+"""A run directory: what is saved comes back, nothing is overwritten, and damage is one clear error."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+from synthetic_runs import synthetic_result
+
+from gpureg import run_files
+from gpureg.errors import RunError
+from gpureg.run_directory import (
+    load_run,
+    prepare_run_directory,
+    read_checkpoint,
+    save_run,
+    to_json_dict,
+    write_checkpoint,
+)
+
+FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return synthetic_result(l2=(0.0, 0.5), stops=(60, 33))
+
+
+def test_what_is_saved_comes_back(result, tmp_path):
+    run = load_run(save_run(result, tmp_path / "a" / "run"))
+    for field in dataclasses.fields(result.history):
+        expected, got = getattr(result.history, field.name), getattr(run.history, field.name)
+        np.testing.assert_array_equal(got, expected)
+        assert got.dtype == expected.dtype
+    for name in ("coef", "intercept", "offset", "scale", "l2"):
+        np.testing.assert_array_equal(getattr(run.model, name), getattr(result.model, name))
+    assert (run.model.task, run.model.classes, run.model.selected) == ("softmax", (0, 1, 2), 0)
+    assert run.result == to_json_dict(result, run.directory)
+    assert run.config == {"task": "softmax", "dataset": "synthetic", "l2": [0.0, 0.5], "shuffle": True}
+    assert run.environment == result.environment
+    assert sorted(os.listdir(run.directory)) == FILES
+    assert os.listdir(tmp_path / "a") == ["run"]  # no temporary folder is left
+
+
+def test_the_json_result_is_the_contracts(result):
+    value = to_json_dict(result, "runs/x")
+    assert list(value) == [
+        "schema", "task", "dataset", "device", "device_requested", "backend", "dtype", "seed", "n_train", "n_val",
+        "n_features", "classes", "seconds", "run_dir", "models", "selected",
+    ]  # fmt: skip
+    assert value["schema"] == 1
+    assert value["run_dir"] == "runs/x"
+    assert list(value["models"][1]) == [
+        "l2", "steps", "stopped_epoch", "stop_reason", "train_loss", "val_loss", "train_accuracy", "val_accuracy",
+        "weight_norm_sq", "lr",
+    ]  # fmt: skip
+    assert (value["models"][0]["stopped_epoch"], value["models"][1]["stopped_epoch"]) == (None, 3)
+
+
+def test_json_holds_null_and_never_nan(result):
+    diverged = dataclasses.replace(result.models[0], train_loss=float("nan"), val_loss=float("inf"))
+    odd = dataclasses.replace(result, models=(diverged,), classes=(np.int64(3), np.str_("b")), seconds=np.float32(0.5))
+    value = json.loads(json.dumps(to_json_dict(odd), allow_nan=False))
+    assert value["models"][0]["train_loss"] is None
+    assert value["models"][0]["val_loss"] is None
+    assert value["classes"] == [3, "b"]
+    assert value["seconds"] == 0.5
+
+
+def test_cross_validation_brings_folds_seeds_and_its_rows(result):
+    folds = (dataclasses.replace(result.models[0], fold=0, seed=0, train_accuracy=None), result.models[1])
+    value = to_json_dict(dataclasses.replace(synthetic_result(l2=(0.0, 0.5), cv=True), models=folds))
+    assert [(m["fold"], m["seed"]) for m in value["models"]] == [(0, 0), (None, None)]
+    assert value["models"][0]["train_accuracy"] is None
+    assert [set(row) for row in value["cv"]] == [{"l2", "mean", "se", "folds", "lr"}] * 2
+
+
+def test_the_same_result_gives_the_same_bytes(result, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_run(result, tmp_path / name / "run")
+    for name in FILES:
+        a, b = ((tmp_path / n / "run" / name).read_text("latin-1") for n in ("a", "b"))
+        assert a.replace(str(tmp_path / "a"), "") == b.replace(str(tmp_path / "b"), ""), name
+
+
+def test_a_run_is_not_overwritten_without_force(result, tmp_path):
+    path = save_run(result, tmp_path / "run")
+    before = {name: (path / name).read_bytes() for name in FILES}
+    for refused in (lambda: save_run(result, path), lambda: prepare_run_directory(path)):
+        with pytest.raises(RunError, match=r"already holds a run.*--force"):
+            refused()
+    prepare_run_directory(path, force=True)
+    assert {name: (path / name).read_bytes() for name in FILES} == before  # until the new one is there
+    (path / "figure.png").write_bytes(b"x")
+    save_run(synthetic_result(), path, force=True)
+    assert len(load_run(path).result["models"]) == 1
+    assert (path / "figure.png").exists()
+
+
+def test_other_peoples_files_are_safe(result, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    for force in (False, True):
+        with pytest.raises(RunError, match="holds other files"):
+            prepare_run_directory(tmp_path, force)
+    with pytest.raises(RunError, match="is a file"):
+        prepare_run_directory(tmp_path / "thesis.tex", force=True)
+    with pytest.raises(RunError, match=r"can't be written.*Give an --out"):
+        prepare_run_directory(tmp_path / "thesis.tex" / "run")
+
+
+def test_a_checkpoint_comes_back_with_every_bit_and_goes_when_the_run_ends(result, tmp_path):
+    path = prepare_run_directory(tmp_path / "run")
+    arrays = {
+        "W": np.random.default_rng(0).normal(size=(3, 2)),
+        "file": np.arange(3),
+        "rng/keys": np.array(7, np.uint32),
+    }
+    meta = {"step": np.int64(12), "best": float("inf"), "third": 1 / 3, "config": {"lr": [0.1]}}
+    write_checkpoint(path, {"W": np.zeros(1)}, {})
+    write_checkpoint(path, arrays, meta)
+    got, got_meta = read_checkpoint(path)
+    assert set(got) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(got[name], array)
+        assert got[name].dtype == array.dtype
+    assert got_meta == meta
+    assert os.listdir(path / "checkpoint") == ["state.npz"]
+    with pytest.raises(RunError, match=r"has not ended.*--resume"):
+        load_run(path)
+    with pytest.raises(RunError, match=r"interrupted run.*--resume.*--force"):
+        prepare_run_directory(path)
+    save_run(result, path)
+    assert sorted(os.listdir(path)) == FILES
+    with pytest.raises(RunError, match="no checkpoint to resume from: its run has ended"):
+        read_checkpoint(path)
+
+
+def test_an_interrupted_run_keeps_its_checkpoint(result, tmp_path):
+    path = prepare_run_directory(tmp_path / "run")
+    write_checkpoint(path, {}, {"step": 3})
+    stopped = dataclasses.replace(result.models[0], stop_reason="interrupted")
+    save_run(dataclasses.replace(result, models=(stopped, result.models[1])), path)
+    assert read_checkpoint(path) == ({}, {"step": 3})
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path, {"W": np.ones(2)}, {"step": 1})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run_files.os, call, killed)
+            with pytest.raises(KeyboardInterrupt):
+                write_checkpoint(tmp_path, {"W": np.zeros(2)}, {"step": 2})
+        assert read_checkpoint(tmp_path)[1] == {"step": 1}
+
+
+@pytest.mark.parametrize("file", range(5))
+def test_a_kill_while_a_run_is_replaced_never_leaves_a_mixture(result, tmp_path, monkeypatch, file):
+    path = save_run(result, tmp_path / "run")
+    write, left = run_files.write_bytes, [file]
+
+    def killed(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(run_files, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_run(synthetic_result(), path, force=True)
+    with pytest.raises(RunError, match=r"result\.json is missing"):
+        load_run(path)
+
+
+def test_a_disk_that_refuses_is_one_clear_error(result, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_files.os, "fsync", full)
+    with pytest.raises(RunError, match=r"can't be written \(No space left on device\)"):
+        save_run(result, tmp_path / "run")
+    assert os.listdir(tmp_path) == []
+
+
+def test_object_arrays_are_refused_rather_than_pickled(tmp_path):
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_checkpoint(tmp_path, {"a": np.array([{}], object)}, {})
