@@ -16,7 +16,8 @@ class Dataset:
     `sample_weight (N,)` or None. F counts features, without the bias column. Images stay uint8 (one byte a pixel) until
     the fit converts them.
 
-    `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is positive.
+    `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
+    positive.
     `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None where the data are no
     images; `image_shape` is (height, width) or None.
     """

@@ -1,0 +1,27 @@
+"""Data sets: named ones and files, split and with classes chosen; their scaling and the design matrix.
+
+Importing this package loads NumPy and nothing else; what reads a file is imported when it is read.
+"""
+
+from gpureg.data.cache import cache_dir, dataset_dir
+from gpureg.data.catalog import CATALOG
+from gpureg.data.dataset import Dataset
+from gpureg.data.load import load_dataset
+from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
+from gpureg.data.sources import fetch, is_cached
+from gpureg.data.weighting import class_weights
+
+__all__ = [
+    "CATALOG",
+    "Dataset",
+    "Scaling",
+    "cache_dir",
+    "class_weights",
+    "dataset_dir",
+    "default_scaling",
+    "design_matrix",
+    "fetch",
+    "fit_scaling",
+    "is_cached",
+    "load_dataset",
+]

@@ -1,0 +1,184 @@
+"""`load_dataset`: from a name or a path to a `Dataset`: read, take the first rows, split, choose the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.catalog import CATALOG, DatasetSpec
+from gpureg.data.dataset import Dataset
+from gpureg.data.files import read_path
+from gpureg.data.labels import Codes, Label, listed, match_classes
+from gpureg.data.named import read_named
+from gpureg.data.raw import RawData
+from gpureg.data.split import VAL_FRACTION, stratified_split
+from gpureg.errors import DataError, UsageError
+
+TASKS = ("softmax", "logistic")
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    task: str = "softmax",
+    classes: Sequence[object] | None = None,
+    train_size: int | None = None,
+    val_size: int | None = None,
+    target: str | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
+
+    Files: npz (`X`, `y`; optionally `X_val`, `y_val`), npy (a column of it is the label), CSV with a header, parquet,
+    IDX images with their labels beside them. `target` names the label column or array (the last column; `y`), and
+    `weights` that of the sample weights.
+
+    The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
+    20,000 and 10,000, else all). Data without a validation part are split, stratified, by `seed`: `val_size` rows or
+    20% go to validation, and training takes the first of the rest.
+
+    For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
+    3). For softmax the classes are sorted.
+
+    Raises UsageError for options that don't fit the data, DataError for data that can't be had, read or used.
+    """
+    if task not in TASKS:
+        raise UsageError(f"--task {task!r} is not known; it is softmax or logistic.")
+    for option, size in (("--train-size", train_size), ("--val-size", val_size)):
+        if size is not None and size < 1:
+            raise UsageError(f"{option} {size} is not possible; it is at least 1.")
+    spec = CATALOG.get(str(name_or_path))
+    if spec is not None:
+        _refuse_columns(spec, target, weights)
+        raw = read_named(spec)
+        train_size = spec.train_size if train_size is None else train_size
+        val_size = spec.val_size if val_size is None else val_size
+        if task == "logistic" and classes is None:
+            classes = spec.logistic_classes
+    else:
+        raw = read_path(name_or_path, target=target, weights=weights)
+    dataset = _take_rows(raw, train_size, val_size, seed)
+    return _choose_classes(dataset, task, classes)
+
+
+def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
+    for option, value in (("--target", target), ("--weights", weights)):
+        if value is not None:
+            raise UsageError(f"{option} {value!r}: the data set {spec.name!r} has no columns to name. Drop {option}.")
+
+
+def _take_rows(raw: RawData, train_size: int | None, val_size: int | None, seed: int) -> Dataset:
+    """The first rows of each part, or a split; labels are still indices into all of the data's labels."""
+    train: slice | Codes
+    val: slice | Codes
+    if raw.X_val is None or raw.codes_val is None:
+        X_val, codes_val = raw.X, raw.codes
+        train, val = _split_rows(raw, train_size, val_size, seed)
+    else:
+        X_val, codes_val = raw.X_val, raw.codes_val
+        train = slice(_first("--train-size", train_size, len(raw.X), "training", raw.name))
+        val = slice(_first("--val-size", val_size, len(X_val), "validation", raw.name))
+    return Dataset(
+        name=raw.name,
+        X_train=raw.X[train],
+        y_train=raw.codes[train],
+        X_val=X_val[val],
+        y_val=codes_val[val],
+        classes=raw.labels,
+        sample_weight=None if raw.weights is None else raw.weights[train],
+        image_shape=raw.image_shape,
+        pixel_max=raw.pixel_max,
+        feature_names=raw.feature_names,
+        source=raw.source,
+    )
+
+
+def _first(option: str, size: int | None, available: int, part: str, name: str) -> int:
+    if size is not None and size > available:
+        raise UsageError(f"{option} {size}: {name!r} has {available} {part} rows. Ask for at most {available}.")
+    return available if size is None else size
+
+
+def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed: int) -> tuple[Codes, Codes]:
+    n_rows = len(raw.X)
+    if n_rows < 2:
+        raise DataError(f"{raw.name!r} has {n_rows} row; training and validation need at least one each.")
+    asked = (train_size or 1) + (val_size or 1)
+    if asked > n_rows:
+        raise UsageError(
+            f"--train-size {train_size}, --val-size {val_size}: {raw.name!r} has {n_rows} rows in all, from which "
+            "training and validation are split. Ask for fewer."
+        )
+    n_val = val_size or max(1, min(round(VAL_FRACTION * n_rows), n_rows - (train_size or 1)))
+    train, val = stratified_split(raw.codes, n_val, seed)
+    return train[:train_size], val
+
+
+def _choose_classes(dataset: Dataset, task: str, classes: Sequence[object] | None) -> Dataset:
+    """Keep the rows of the chosen classes and renumber their labels in class order."""
+    present = np.unique(dataset.y_train)
+    labels = [dataset.classes[code] for code in present]
+    if classes is None:
+        _check_val_classes(dataset, present)
+        chosen = list(range(len(labels)))
+        if task == "logistic":
+            chosen.reverse()  # the larger label is positive, and positive comes first
+    else:
+        chosen = match_classes(classes, labels)
+        if task == "softmax":
+            chosen.sort()
+    _check_class_count(task, [labels[position] for position in chosen], dataset.name, named=classes is not None)
+    renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
+    renumber[present[chosen]] = np.arange(len(chosen))
+    X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
+    X_val, y_val, _ = _keep(dataset.X_val, renumber[dataset.y_val])
+    if not len(y_val):
+        raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise --val-size.")
+    weights = dataset.sample_weight if dataset.sample_weight is None or kept is None else dataset.sample_weight[kept]
+    if weights is not None and not weights.any():
+        raise DataError(f"{dataset.name!r}: every training row that is left has weight 0. Change --weights.")
+    return replace(
+        dataset,
+        X_train=X_train,
+        y_train=y_train,
+        X_val=X_val,
+        y_val=y_val,
+        sample_weight=weights,
+        classes=tuple(labels[position] for position in chosen),
+    )
+
+
+def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic], Codes, npt.NDArray[np.bool_] | None]:
+    """Rows whose label is kept (>= 0). Without anything to drop, X is passed on, not copied."""
+    kept = y >= 0
+    if kept.all():
+        return np.ascontiguousarray(X), y, None
+    return X[kept], y[kept], kept
+
+
+def _check_val_classes(dataset: Dataset, present: Codes) -> None:
+    unseen = np.setdiff1d(dataset.y_val, present)
+    if unseen.size:
+        names = listed([dataset.classes[code] for code in unseen])
+        raise DataError(
+            f"{dataset.name!r}: the validation rows have classes that no training row has: {names}. "
+            "Raise --train-size, or name the classes to keep with --classes."
+        )
+
+
+def _check_class_count(task: str, chosen: Sequence[Label], name: str, *, named: bool) -> None:
+    given = f"--classes {','.join(map(str, chosen))}" if named else f"{name!r} has {len(chosen)} classes"
+    if task == "logistic" and len(chosen) != 2:
+        raise UsageError(
+            f"--task logistic needs exactly two classes, but {given}{'' if named else f' ({listed(chosen)})'}. "
+            "Name two, the positive one first, with --classes A,B; or use --task softmax."
+        )
+    if len(chosen) < 2:
+        raise UsageError(
+            f"--task softmax needs at least two classes, but {given} ({listed(chosen)}). Keep more classes."
+        )

@@ -1,0 +1,136 @@
+"""Scaling of the inputs, and the design matrix that the fit works on: scaled features and a column of ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.dataset import Dataset
+from gpureg.errors import DataError, UsageError
+
+ScalingKind = Literal["none", "standard", "pixels"]
+KINDS: tuple[ScalingKind, ...] = ("none", "standard", "pixels")
+
+Floats = npt.NDArray[np.float64]
+
+_BLOCK_BYTES = 1 << 20  # of float64 per block of rows: small enough to stay in a core's cache
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x' = (x - offset) / scale, per feature, in float64. Shapes: `offset (F,)`, `scale (F,)`; no scale is 0."""
+
+    offset: Floats
+    scale: Floats
+
+
+def default_scaling(dataset: Dataset) -> ScalingKind:
+    """`pixels` for images, else `standard`."""
+    return "standard" if dataset.pixel_max is None else "pixels"
+
+
+def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = None) -> Scaling:
+    """The scaling of a kind for a data set; statistics come from all its training rows.
+
+    - `none`: offset 0, scale 1.
+    - `pixels`: offset = scale = max / 2, so x' = 2 x / max - 1; for max = 255 exactly (x - 127.5) / 127.5.
+    - `standard`: offset = mean m, scale = sqrt(Σ v (x - m)² / Σ v) per feature, v the `weights (N,)` or 1; a constant
+      feature gets scale 1 and becomes 0.
+
+    Raises UsageError for an unknown kind, for `pixels` where the data are no images and not uint8, and for weights of
+    the wrong length; DataError where a feature's variance overflows float64.
+    """
+    n_features = dataset.X_train.shape[1]
+    if kind == "none":
+        return Scaling(np.zeros(n_features), np.ones(n_features))
+    if kind == "pixels":
+        half = _pixel_max(dataset) / 2
+        return Scaling(np.full(n_features, half), np.full(n_features, half))
+    if kind == "standard":
+        return _fit_standard(dataset.X_train, _row_weights(weights, len(dataset.X_train)))
+    raise UsageError(f"--scale {kind!r} is not known; it is one of {', '.join(KINDS)}.")
+
+
+def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+    """The matrix that the products run over: `(X - offset) / scale` and a last column of ones.
+
+    Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64). The scaling
+    is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB beside
+    it, for one block of rows (never a float64 copy of X).
+
+    Raises UsageError where the numbers of features differ, DataError where a value overflows `dtype`.
+    """
+    if X.ndim != 2 or X.shape[1] != scaling.offset.size:
+        raise UsageError(
+            f"X has shape {X.shape}, but the scaling is for (N, {scaling.offset.size}): the features differ."
+        )
+    n_rows, n_features = X.shape
+    result = np.empty((n_rows, n_features + 1), dtype=dtype)
+    result[:, n_features] = 1
+    block = _block_rows(n_features)
+    buffer = np.empty((min(block, n_rows), n_features))
+    try:
+        with np.errstate(over="raise"):
+            for start in range(0, n_rows, block):
+                rows = X[start : start + block]
+                scaled = np.subtract(rows, scaling.offset, out=buffer[: len(rows)], dtype=np.float64)
+                scaled /= scaling.scale
+                result[start : start + block, :n_features] = scaled
+    except FloatingPointError as error:
+        raise DataError(
+            f"a feature value is beyond the range of {np.dtype(dtype)} after scaling. "
+            "Rescale that feature in the data, use --scale standard, or use --dtype float64."
+        ) from error
+    return result
+
+
+def _block_rows(n_features: int) -> int:
+    return max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
+
+
+def _pixel_max(dataset: Dataset) -> float:
+    if dataset.pixel_max is not None:
+        return dataset.pixel_max
+    if dataset.X_train.dtype == np.uint8:
+        return 255.0
+    raise UsageError(
+        f"--scale pixels needs images, but {dataset.name!r} has {dataset.X_train.dtype} features of unknown range. "
+        "Use --scale standard or none, or store the pixels as uint8."
+    )
+
+
+def _row_weights(weights: npt.ArrayLike | None, n_rows: int) -> Floats:
+    if weights is None:
+        return np.ones(n_rows)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n_rows,):
+        raise UsageError(f"the weights have shape {values.shape}, but there are {n_rows} training rows.")
+    return values
+
+
+def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
+    """Two passes over blocks of rows: E[x²] - m² would lose every digit where the mean is large."""
+    n_rows, n_features = X.shape
+    block = _block_rows(n_features)
+    starts = range(0, n_rows, block)
+    total = weights.sum()
+    mean, square = np.zeros(n_features), np.zeros(n_features)
+    low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in starts:
+            rows = X[start : start + block].astype(np.float64)
+            mean += weights[start : start + block] @ rows / total
+            np.minimum(low, rows.min(axis=0), out=low)
+            np.maximum(high, rows.max(axis=0), out=high)
+        for start in starts:
+            centred = X[start : start + block] - mean
+            square += weights[start : start + block] @ np.square(centred) / total
+    scale = np.sqrt(square)
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+        feature = int(np.flatnonzero(~np.isfinite(mean + scale))[0])
+        raise DataError(f"the variance of feature {feature} overflows float64. Rescale that feature in the data.")
+    constant = low == high  # exact, where a computed variance is only nearly 0
+    return Scaling(np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale))

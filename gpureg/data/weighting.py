@@ -1,0 +1,28 @@
+"""Class weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.errors import UsageError
+
+
+def class_weights(
+    kind: str | None, y: npt.NDArray[np.int64], n_classes: int, sample_weight: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
+    """The weight of each class, (K,): `balanced` gives every class the same total, None gives 1.
+
+    w_k = Σ v / (K Σ_{y = k} v), v the sample weights or 1; a class without a row gets 0. Shapes: `y (N,)` indices into
+    the classes. Source: King and Zeng, Logistic Regression in Rare Events Data, 2001; as scikit-learn computes it.
+
+    Raises UsageError for another kind.
+    """
+    if kind is None or kind == "none":
+        return np.ones(n_classes)
+    if kind != "balanced":
+        raise UsageError(f"--class-weight {kind!r} is not known; it is balanced or none.")
+    counts = np.bincount(y, weights=sample_weight, minlength=n_classes).astype(np.float64)
+    weights = np.zeros(n_classes)
+    np.divide(counts.sum(), n_classes * counts, out=weights, where=counts > 0)
+    return weights
