@@ -1,0 +1,62 @@
+"""What a fit tells its observers while it runs. An observer only looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpureg.results import StopReason
+from gpureg.types import Floats, Ints, ModelTable
+
+
+@dataclass(frozen=True)
+class Started:
+    """A fit, or one chunk of it, begins: its models, the steps of an epoch, the epochs at most."""
+
+    table: ModelTable
+    models: Ints
+    steps_per_epoch: int
+    epochs: int
+    resumed_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The models `models (A,)` after the update of step `step`: losses in nats, accuracies, each `(A,)`."""
+
+    step: int
+    models: Ints
+    val_loss: Floats
+    val_accuracy: Floats
+    train_accuracy: Floats
+
+
+@dataclass(frozen=True)
+class ModelStopped:
+    """A model has stopped, after `steps` updates."""
+
+    model: int
+    steps: int
+    epoch: int
+    reason: StopReason
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is over (counted from 0); `train_loss (A,)` is the mean of its steps' losses of the models still running."""
+
+    epoch: int
+    models: Ints
+    train_loss: Floats
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """One iteration of a full-batch solver: objective and gradient norm of the models still running, each `(A,)`."""
+
+    iteration: int
+    models: Ints
+    objective: Floats
+    gradient_norm: Floats
+
+
+Event = Started | Evaluated | ModelStopped | EpochEnded | Iterated

@@ -1,0 +1,51 @@
+"""Cross-validation as row weights: stratified folds, and the table `(N, F)` of what each fold's model trains with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpureg.errors import UsageError
+from gpureg.types import Floats, Ints
+
+
+def stratified_folds(y: Ints, folds: int, seed: int) -> Ints:
+    """The fold `(N,)` in which each sample is held out, 0 ... folds - 1.
+
+    Each class's samples are shuffled (`RandomState(seed)`, a frozen stream) and dealt out in turn; the next class goes
+    on where the last one ended, so folds differ by at most one sample in all and by at most one of each class. Raises
+    UsageError where there are fewer samples than folds.
+    """
+    if folds > len(y):
+        raise UsageError(f"--cv {folds} wants at least {folds} training rows; there are {len(y)}. Ask for fewer folds.")
+    random = np.random.RandomState(seed)  # noqa: NPY002  a stream that NumPy promises never to change (NEP 19)
+    fold = np.empty(len(y), np.int64)
+    dealt = 0
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        random.shuffle(members)
+        fold[members] = (dealt + np.arange(len(members))) % folds
+        dealt += len(members)
+    return fold
+
+
+def row_weight_table(base: Floats | None, assignments: list[Ints], folds: int) -> Floats:
+    """Row weights `(N, F)`, `F = len(assignments) * folds`, column `a * folds + f` for fold f of assignment a.
+
+    `base (N,)` are sample x class weights, or None for ones. A column is base with the held-out rows at 0, normalised to mean 1 over
+    all N rows, so that a minibatch's mean is unbiased and an empty one is a pure penalty step.
+    """
+    n = len(assignments[0])
+    columns = []
+    for assignment in assignments:
+        for fold in range(folds):
+            column = np.where(assignment == fold, 0.0, np.ones(n) if base is None else base)
+            columns.append(normalised(column, f"the training rows of fold {fold}"))
+    return np.stack(columns, axis=1)
+
+
+def normalised(weights: Floats, whose: str) -> Floats:
+    """`weights / mean(weights)`. Raises UsageError where all are 0."""
+    mean = weights.mean()
+    if not mean > 0:
+        raise UsageError(f"The sample weights of {whose} are all 0; wanted at least one above 0.")
+    return np.asarray(weights / mean)

@@ -1,0 +1,111 @@
+"""The kernels' protocol, and the choice among its twins.
+
+A `Kernels` object is bound to a backend, a task and a number of columns K. It owns everything that touches an array of
+the backend; the trainer above it decides when, never how. Its twins (`reference` in the plain array API, `numpy_fused`,
+`cuda`) do the same arithmetic and are held together by parity tests.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gpureg.backend import Backend
+from gpureg.errors import UsageError
+from gpureg.types import Array, Floats, Ints, StepPlan
+
+
+class Rows(Protocol):
+    """N samples placed on the device by `Kernels.place`. Opaque but for their number."""
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        ...
+
+
+class Kernels(Protocol):
+    """The arithmetic of L linear classifiers in one product. Shapes: `gpureg.types`.
+
+    `stack_columns` is the product width from which more weight snapshots beside one another gain nothing.
+    """
+
+    name: str
+    task: str
+    n_columns: int
+    stack_columns: int
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """The order in which this twin wants samples stored `(N,)`, None for as they are."""
+        ...
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Rows:
+        """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the row-weight
+        table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that order, so
+        that a plan may name samples by their own index.
+        """
+        ...
+
+    def subset(self, rows: Rows, index: Ints) -> Rows:
+        """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
+        ...
+
+    def weights(self, host: Floats) -> Array:
+        """Host weights `(D, C)` as weights on the device."""
+        ...
+
+    def to_host(self, array: Array) -> Floats:
+        """An array of the device as float64 on the host; waits for it."""
+        ...
+
+    def select(self, W: Array, models: Ints) -> Array:
+        """The columns of `models`: `(D, A*K)` -> `(D, len(models)*K)`."""
+        ...
+
+    def concat(self, parts: list[Array]) -> Array:
+        """Weights side by side: `(D, sum of C)`."""
+        ...
+
+    def steps(self, W: Array, rows: Rows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """Minibatch gradient descent; may overwrite W.
+
+        Per step, with the batch's rows X (B, D), weights s and one-hot labels t:
+        `Z = X W; R = s/B * (softmax(Z) - t); W -= lr * (X' R + 2 λ W)`.
+
+        Returns the weights, the step losses `(steps, A)` on the device (`Σ s_i loss_i / B`, before the update, nats), and
+        the snapshots that the plan asks for.
+        """
+        ...
+
+    def evaluate(self, W: Array, rows: Rows, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """Sums over the samples, unweighted: cross-entropy in nats `(L,)` (zeros without `with_loss`), and correctly
+        classified samples `(L,)`. Host arrays.
+        """
+        ...
+
+    def cost_and_gradient(self, W: Array, rows: Rows, column: Ints | None) -> tuple[Array, Array]:
+        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a penalty
+        and not divided by anything. `column` as in `StepPlan`.
+        """
+        ...
+
+
+def choose_kernels(backend: Backend, task: str, n_classes: int, which: str = "auto", memory: int | None = None) -> Kernels:
+    """The twin for a backend: `fused` where there is one (NumPy, CUDA), else `reference`; `which` names one.
+
+    Raises UsageError where the named one does not run on the backend.
+    """
+    from gpureg.kernels.reference import ReferenceKernels
+
+    if which in ("auto", "fused") and backend.name == "numpy":
+        from gpureg.kernels.numpy_fused import NumpyKernels
+
+        return NumpyKernels(backend, task, n_classes)
+    if which in ("auto", "fused", "epoch") and backend.name == "cupy":
+        from gpureg.kernels.cuda import CudaKernels
+
+        return CudaKernels(backend, task, n_classes, memory=memory, epoch_kernel=which == "epoch")
+    if which in ("auto", "reference"):
+        return ReferenceKernels(backend, task, n_classes)
+    raise UsageError(
+        f"--kernels {which} was asked for, but the {backend.name} backend has none; use --kernels auto or reference."
+    )

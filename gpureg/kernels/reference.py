@@ -1,0 +1,195 @@
+"""The specification: residuals, losses and the minibatch step in the plain array API.
+
+Written for reading and for every namespace (NumPy, CuPy, PyTorch, array-api-strict): no `out=`, no integer-array indexing,
+no in-place arithmetic. The fused twins must give what this gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.types import Array, Floats, Ints, StepPlan
+
+ROWS_PER_BLOCK = 4096
+
+
+def softmax_loss(xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Cross-entropy of a softmax: `loss = log Σ_k exp(z_k - m) - (z_y - m)`, `m = max z`.
+
+    `logits (B, L, K)`, `y (B,)` -> loss `(B, L)` in nats, hit `(B, L)` (argmax is y, the first on a tie), probabilities
+    `(B, L, K)`. Subtracting the maximum means that no positive number is ever exponentiated.
+    """
+    peak = xp.max(logits, axis=-1, keepdims=True)
+    shifted = logits - peak
+    exps = xp.exp(shifted)
+    total = xp.sum(exps, axis=-1, keepdims=True)
+    own = xp.sum(xp.where(one_hot(xp, y, logits), shifted, xp.zeros_like(shifted)), axis=-1)
+    loss = xp.log(total[..., 0]) - own
+    # a NaN logit makes argmax point at it and the loss NaN: that sample is no hit
+    hit = (xp.argmax(logits, axis=-1) == y[:, None]) & (loss == loss)
+    return loss, hit, exps / total
+
+
+def logistic_loss(xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Cross-entropy of the logistic function: `loss = max(z, 0) - z t + log(1 + exp(-|z|))`, `t = 1` where `y == 0`.
+
+    `logits (B, L, 1)`, `y (B,)` (0 is the positive class) -> loss `(B, L)` in nats, hit `(B, L)` (`z > 0` is positive),
+    probability of the positive class `(B, L, 1)`.
+    """
+    z = logits[..., 0]
+    positive = xp.broadcast_to((y == 0)[:, None], z.shape)
+    zero = xp.zeros_like(z)
+    small = xp.exp(-xp.abs(z))
+    loss = xp.maximum(z, zero) - xp.where(positive, z, zero) + xp.log1p(small)
+    probability = xp.where(z >= zero, xp.ones_like(z), small) / (1.0 + small)
+    hit = ((z > zero) == positive) & (loss == loss)
+    return loss, hit, probability[..., None]
+
+
+def one_hot(xp: Any, y: Array, logits: Array) -> Array:
+    """Booleans `(B, 1, K)`: whether column k is sample b's own class."""
+    columns = xp.arange(logits.shape[-1], dtype=y.dtype, device=getattr(y, "device", None))
+    return columns[None, None, :] == y[:, None, None]
+
+
+def residual(xp: Any, task: str, logits: Array, y: Array, scale: Array) -> tuple[Array, Array, Array]:
+    """`scale * (prediction - target)` `(B, L, K)`, with loss and hit `(B, L)`; `scale (B or 1, L)`.
+
+    The rows of a softmax residual sum to 0. It is the gradient of `scale * loss` in the logits.
+    """
+    loss, hit, probability = (logistic_loss if task == "logistic" else softmax_loss)(xp, logits, y)
+    target = (y == 0)[:, None, None] if task == "logistic" else one_hot(xp, y, logits)
+    return scale[:, :, None] * (probability - xp.astype(target, probability.dtype)), loss, hit
+
+
+@dataclass(frozen=True)
+class ReferenceRows:
+    """Samples on the device: `X (N, D)`, `y (N,)`, row weights `(N, F)` or None."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return int(self.X.shape[0])
+
+
+class ReferenceKernels:
+    """The array-API twin of the kernels' protocol; see `gpureg.kernels.Kernels`."""
+
+    name = "reference"
+    stack_columns = 200
+
+    def __init__(self, backend: Backend, task: str, n_classes: int) -> None:
+        self.backend, self.xp, self.task = backend, backend.xp, task
+        self.n_columns = 1 if task == "logistic" else n_classes
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """Samples stay as they are."""
+        return None
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> ReferenceRows:
+        """See the protocol."""
+        table = None if weights is None else self._floats(weights)
+        return ReferenceRows(self.backend.from_host(X), self.backend.from_host(np.asarray(y, np.int64)), table)
+
+    def subset(self, rows: ReferenceRows, index: Ints) -> ReferenceRows:
+        """See the protocol."""
+        picked = self.backend.from_host(np.asarray(index, np.int64))
+        return ReferenceRows(self.xp.take(rows.X, picked, axis=0), self.xp.take(rows.y, picked, axis=0), None)
+
+    def weights(self, host: Floats) -> Array:
+        """See the protocol."""
+        return self._floats(host)
+
+    def to_host(self, array: Array) -> Floats:
+        """See the protocol."""
+        return np.asarray(self.backend.to_host(array), np.float64)
+
+    def select(self, W: Array, models: Ints) -> Array:
+        """See the protocol."""
+        K = self.n_columns
+        columns = (np.asarray(models, np.int64)[:, None] * K + np.arange(K)).reshape(-1)
+        return self.xp.take(W, self.backend.from_host(columns), axis=1)
+
+    def concat(self, parts: list[Array]) -> Array:
+        """See the protocol."""
+        return self.xp.concat(parts, axis=1)
+
+    def steps(self, W: Array, rows: ReferenceRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """See the protocol."""
+        xp, B = self.xp, plan.order.shape[1]
+        K = self.n_columns
+        lr = self._floats(np.repeat(plan.lr, K)[None, :])
+        decay = self._floats(penalty_rows(W.shape[0], plan, K))
+        column = None if plan.column is None else self.backend.from_host(np.asarray(plan.column, np.int64))
+        losses, snapshots = [], []
+        for step, batch in enumerate(plan.order):
+            index = self.backend.from_host(np.asarray(batch, np.int64))
+            X, y = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
+            weight = self._batch_weights(rows, index, column, len(plan.lr))
+            loss, gradient = self._block(W, X, y, weight / float(B))
+            W = W - lr * (gradient + decay * W)
+            losses.append(loss)
+            if step in plan.snapshot_after:
+                snapshots.append(W)  # arrays are never written to here, so this is a copy
+        return W, xp.stack(losses), snapshots
+
+    def evaluate(self, W: Array, rows: ReferenceRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """See the protocol."""
+        xp, models = self.xp, W.shape[1] // self.n_columns
+        loss_sum, hits = np.zeros(models), np.zeros(models, np.int64)
+        function = logistic_loss if self.task == "logistic" else softmax_loss
+        for start in range(0, rows.n, ROWS_PER_BLOCK):
+            X, y = rows.X[start : start + ROWS_PER_BLOCK, :], rows.y[start : start + ROWS_PER_BLOCK]
+            logits = xp.reshape(xp.matmul(X, W), (X.shape[0], models, self.n_columns))
+            loss, hit, _ = function(xp, logits, y)
+            hits += np.asarray(self.backend.to_host(xp.sum(xp.astype(hit, xp.int64), axis=0)))  # sync
+            if with_loss:
+                loss_sum += self.to_host(xp.sum(loss, axis=0))
+        return loss_sum, hits
+
+    def cost_and_gradient(self, W: Array, rows: ReferenceRows, column: Ints | None) -> tuple[Array, Array]:
+        """See the protocol."""
+        xp, models = self.xp, W.shape[1] // self.n_columns
+        picked = None if column is None else self.backend.from_host(np.asarray(column, np.int64))
+        cost, gradient = self._floats(np.zeros(models)), xp.zeros_like(W)
+        for start in range(0, rows.n, ROWS_PER_BLOCK):
+            stop = min(start + ROWS_PER_BLOCK, rows.n)
+            index = self.backend.from_host(np.arange(start, stop))
+            weight = self._batch_weights(rows, index, picked, models)
+            part, slope = self._block(W, rows.X[start:stop, :], rows.y[start:stop], weight)
+            cost, gradient = cost + part, gradient + slope
+        return cost, gradient
+
+    def _block(self, W: Array, X: Array, y: Array, weight: Array) -> tuple[Array, Array]:
+        """`Σ weight * loss` `(L,)` and its gradient `(D, C)` over one block of rows; `weight (n or 1, L)`."""
+        xp = self.xp
+        shape = (X.shape[0], W.shape[1] // self.n_columns, self.n_columns)
+        scaled, loss, _ = residual(xp, self.task, xp.reshape(xp.matmul(X, W), shape), y, weight)
+        return xp.sum(weight * loss, axis=0), xp.matmul(xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1])))
+
+    def _batch_weights(self, rows: ReferenceRows, index: Array, column: Array | None, models: int) -> Array:
+        """Row weights `(len(index), L)` of a block, `(1, L)` of ones where there are none."""
+        if rows.weights is None or column is None:
+            return self._floats(np.ones((1, models)))
+        return self.xp.take(self.xp.take(rows.weights, index, axis=0), column, axis=1)
+
+    def _floats(self, host: Floats) -> Array:
+        return self.backend.from_host(np.ascontiguousarray(host, self.backend.dtype))
+
+
+def penalty_rows(D: int, plan: StepPlan, K: int) -> Floats:
+    """`2 λ` for every weight, `(D, C)` (or `(1, C)` where all rows carry it); the bias row is 0 unless it is penalised."""
+    decay = np.repeat(2.0 * plan.l2, K)[None, :]
+    if plan.penalize_bias:
+        return decay
+    free = np.ones((D, 1))
+    free[-1] = 0.0
+    return free * decay

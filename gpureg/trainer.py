@@ -1,0 +1,27 @@
+"""`train`: a generator of typed events; the only place where training time passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gpureg.events import Event
+from gpureg.solvers.sgd import SgdSolver
+from gpureg.solvers.sgd_state import SgdState
+
+
+def train(
+    solver: SgdSolver,
+    state: SgdState,
+    *,
+    should_stop: Callable[[], bool],
+    at_boundary: Callable[[SgdState], None],
+) -> Iterator[Event]:
+    """Run epochs until the solver is done or `should_stop()` says so between two of them.
+
+    `state` is mutated; after every epoch it is a boundary's state, which `at_boundary` is shown (and may save).
+    """
+    while not solver.done(state):
+        yield from solver.run_epoch(state)
+        at_boundary(state)
+        if should_stop():
+            return
