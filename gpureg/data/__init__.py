@@ -6,9 +6,10 @@ Importing this package loads NumPy and nothing else; what reads a file is import
 from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
+from gpureg.data.features import load_features
 from gpureg.data.load import load_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
-from gpureg.data.sources import fetch, is_cached
+from gpureg.data.sources import fetch, find_spec, is_cached
 from gpureg.data.weighting import class_weights
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "default_scaling",
     "design_matrix",
     "fetch",
+    "find_spec",
     "fit_scaling",
     "is_cached",
     "load_dataset",
+    "load_features",
 ]

@@ -13,7 +13,7 @@ from gpureg.errors import DataError, UsageError
 Label = int | float | str
 Codes = npt.NDArray[np.int64]
 
-MISSING_WORDS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})  # lower case
+MISSING_WORDS = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
 _MAX_FLOAT_CLASSES = 50
 
 
@@ -26,7 +26,7 @@ def encode_labels(values: npt.NDArray[np.generic], where: str) -> tuple[Codes, t
     different fractions that they are a measurement.
     """
     if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "replace")
+        values = np.char.decode(values.astype(np.bytes_), "utf-8", "replace")
     if values.dtype.kind not in "biufU":
         raise DataError(f"{where} has type {values.dtype}; labels are numbers or words.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -63,7 +63,7 @@ def merge_codes(codes: Codes, labels: Sequence[Label], where: str) -> tuple[Code
     """Sort `labels` and make them unique (`1` and `1.0` are one class), and renumber `codes (N,)` to match."""
     if any(isinstance(label, float) for label in labels):
         labels = _tidy_floats(list(labels), len(codes), where)
-    ordered = sorted(set(labels))  # type: ignore[type-var]  # all of one type
+    ordered = sorted(set(labels))  # all of one type
     position = {label: index for index, label in enumerate(ordered)}
     renumber = np.array([position[label] for label in labels], dtype=np.int64)
     return renumber[codes], tuple(ordered)

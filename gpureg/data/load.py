@@ -85,9 +85,9 @@ def _take_rows(raw: RawData, train_size: int | None, val_size: int | None, seed:
         val = slice(_first("--val-size", val_size, len(X_val), "validation", raw.name))
     return Dataset(
         name=raw.name,
-        X_train=raw.X[train],
+        X_train=_rows(raw.X, train),
         y_train=raw.codes[train],
-        X_val=X_val[val],
+        X_val=_rows(X_val, val),
         y_val=codes_val[val],
         classes=raw.labels,
         sample_weight=None if raw.weights is None else raw.weights[train],
@@ -96,6 +96,12 @@ def _take_rows(raw: RawData, train_size: int | None, val_size: int | None, seed:
         feature_names=raw.feature_names,
         source=raw.source,
     )
+
+
+def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.generic]:
+    """Chosen rows; a copy where they are few, so that the rest can be freed, else a view."""
+    part = X[rows]
+    return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
 
 
 def _first(option: str, size: int | None, available: int, part: str, name: str) -> int:
@@ -172,13 +178,12 @@ def _check_val_classes(dataset: Dataset, present: Codes) -> None:
 
 
 def _check_class_count(task: str, chosen: Sequence[Label], name: str, *, named: bool) -> None:
-    given = f"--classes {','.join(map(str, chosen))}" if named else f"{name!r} has {len(chosen)} classes"
+    names = listed(chosen if named else sorted(chosen))
+    given = f"--classes {names}" if named else f"{name!r} has {len(chosen)}: {names}"
     if task == "logistic" and len(chosen) != 2:
         raise UsageError(
-            f"--task logistic needs exactly two classes, but {given}{'' if named else f' ({listed(chosen)})'}. "
+            f"--task logistic needs exactly two classes, but was given {given}. "
             "Name two, the positive one first, with --classes A,B; or use --task softmax."
         )
     if len(chosen) < 2:
-        raise UsageError(
-            f"--task softmax needs at least two classes, but {given} ({listed(chosen)}). Keep more classes."
-        )
+        raise UsageError(f"--task softmax needs at least two classes, but was given {given}. Keep more classes.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gpureg.data.catalog import DatasetSpec
-from gpureg.data.idx import read_idx
+from gpureg.data.idx_set import read_idx_files
 from gpureg.data.labels import encode_labels
 from gpureg.data.raw import RawData
 from gpureg.data.sources import fetch
 
 _DIGITS_MAX = 16.0
-_IDX_MAX = 255.0
 
 
 def read_named(spec: DatasetSpec) -> RawData:
@@ -40,16 +41,6 @@ def _read_digits(spec: DatasetSpec) -> RawData:
 
 def _read_idx_set(spec: DatasetSpec) -> RawData:
     folder = fetch(spec.name)
-    images, y, images_val, y_val = (read_idx(folder / file.name) for file in spec.files)
-    codes, labels = encode_labels(np.concatenate([y, y_val]), spec.name)
-    return RawData(
-        name=spec.name,
-        X=images.reshape(len(images), -1),
-        codes=codes[: len(y)],
-        labels=labels,
-        X_val=images_val.reshape(len(images_val), -1),
-        codes_val=codes[len(y) :],
-        image_shape=(images.shape[1], images.shape[2]),
-        pixel_max=_IDX_MAX,
-        source={"origin": str(folder), **{file.name: f"sha256:{file.sha256}" for file in spec.files}},
-    )
+    images, labels, images_val, labels_val = (folder / file.name for file in spec.files)
+    raw = read_idx_files(spec.name, (images, labels), (images_val, labels_val))
+    return replace(raw, source={"origin": str(folder), **{file.name: f"sha256:{file.sha256}" for file in spec.files}})

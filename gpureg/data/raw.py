@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.labels import Codes, Label
+from gpureg.data.labels import Codes, Label, listed
 from gpureg.errors import DataError, UsageError
 
 _CHECK_ROWS_BYTES = 1 << 22
@@ -29,6 +29,26 @@ class RawData:
     pixel_max: float | None = None
     feature_names: tuple[str, ...] | None = None
     source: dict[str, str] = field(default_factory=dict)
+
+
+def as_features(
+    X: npt.NDArray[np.generic], where: str
+) -> tuple[npt.NDArray[np.generic], tuple[int, int] | None, float | None]:
+    """Features as a checked matrix: (X (N, F), image shape, largest pixel).
+
+    Images (N, H, W) are flattened; those of uint8 have 255 as their largest pixel. Booleans become 0 and 1.
+
+    Raises DataError for what is no finite real matrix with rows and features.
+    """
+    if X.dtype == np.bool_:
+        X = X.view(np.uint8)
+    image_shape, pixel_max = None, None
+    if X.ndim == 3:
+        image_shape = (X.shape[1], X.shape[2])
+        pixel_max = 255.0 if X.dtype == np.uint8 else None
+        X = X.reshape(len(X), X.shape[1] * X.shape[2])
+    check_features(X, where)
+    return X.astype(X.dtype.newbyteorder("="), copy=False), image_shape, pixel_max
 
 
 def check_features(X: npt.NDArray[np.generic], where: str, names: tuple[str, ...] | None = None) -> None:
@@ -75,8 +95,6 @@ def check_lengths(n_rows: int, n_labels: int, where: str) -> None:
 
 def pick_column(named: str | None, columns: tuple[str, ...], option: str) -> int:
     """The position of the column that an option names; without a name the last. Raises UsageError, listing them."""
-    from gpureg.data.labels import listed
-
     if named is None:
         return len(columns) - 1
     if named not in columns:

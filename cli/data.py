@@ -1,0 +1,68 @@
+"""`gpureg data`: which data sets there are, fetching them, and where they lie."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="List, fetch and find the named data sets. GPUREG_DATA_DIR names the cache.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_data() -> None:
+    """The named data sets: size, whether they are cached, and where they come from."""
+    from gpureg.data import CATALOG, is_cached
+
+    rows = [("NAME", "SIZE", "CACHED", "SOURCE", "WHAT")]
+    for spec in CATALOG.values():
+        megabytes = sum(file.size for file in spec.files) / 1e6
+        size = f"{megabytes:.0f} MB" if spec.files else "-"
+        cached = ("yes" if is_cached(spec.name) else "no") if spec.files else "built in"
+        rows.append((spec.name, size, cached, _source(spec.name), spec.description))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]))
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or digits")]) -> None:
+    """Fetch a data set into the cache and check its SHA-256. Prints its folder; progress goes to stderr."""
+    from gpureg.data import CATALOG, dataset_dir, is_cached
+    from gpureg.data import fetch as fetch_data
+
+    if name in CATALOG and not CATALOG[name].files:
+        typer.echo(f"{name} is built in: there is nothing to fetch.", err=True)
+        return
+    if name in CATALOG and is_cached(name):
+        typer.echo(f"{name} is already cached, SHA-256 checked.", err=True)
+        typer.echo(dataset_dir(name))
+        return
+    typer.echo(fetch_data(name, report=lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
+def where(name: Annotated[str | None, typer.Argument(help="a data set; without it, the whole cache")] = None) -> None:
+    """Print the cache folder, or the folder of one data set, whether or not it has been fetched."""
+    from gpureg.data import cache_dir, dataset_dir, find_spec
+
+    if name is None:
+        typer.echo(cache_dir())
+    elif not find_spec(name).files:
+        typer.echo(f"{name} is built in: it has no folder.", err=True)
+    else:
+        typer.echo(dataset_dir(name))
+
+
+def _source(name: str) -> str:
+    from gpureg.data import CATALOG
+
+    spec = CATALOG[name]
+    if not spec.files:
+        return "scikit-learn"
+    others = [f"npm {spec.npm}"] if spec.npm else []
+    if spec.installed_by:
+        others.append(spec.installed_by)
+    return ", ".join([f"HTTPS ({len(spec.mirrors)} mirrors)", *others])

@@ -1,0 +1,105 @@
+"""Data sets of IDX files: images, the labels beside them, and a validation part where there is one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from gpureg.data.idx import read_idx
+from gpureg.data.labels import encode_labels
+from gpureg.data.raw import RawData, as_features, check_lengths
+from gpureg.errors import DataError, UsageError
+
+Pair = tuple[Path, Path]
+
+_FOLDER_NAMES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
+_VAL_NAMES = ("t10k", "test", "val")
+
+
+def read_idx_path(path: Path) -> RawData:
+    """Read the IDX images at `path` (a folder: its `train-images-idx3-ubyte`), plain or gzip, and what belongs to them.
+
+    The labels have the images' name with `labels` and `idx1` in it. Where the name holds `train`, files with `t10k`,
+    `test` or `val` instead are the validation part.
+
+    Raises UsageError where the labels' name can't be told from the images', DataError for files that are not there or
+    can't be read.
+    """
+    images = images_in(path) if path.is_dir() else path
+    if "images" not in images.name:
+        raise UsageError(
+            f"--dataset {images}: wanted the IDX file of the images, with 'images' in its name, so that the labels "
+            "can be found beside it under the same name with 'labels'."
+        )
+    labels = _labels_of(images)
+    if labels is None:
+        raise DataError(
+            f"{images}: its labels are not beside it. Wanted {_labels_name(images.name)} in {images.parent}."
+        )
+    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), _validation_of(images))
+
+
+def read_idx_files(name: str, train: Pair, val: Pair | None) -> RawData:
+    """Read pairs of (images, labels). Raises DataError where they don't belong together."""
+    X, image_shape, pixel_max = as_features(read_idx(train[0]), str(train[0]))
+    y = read_idx(train[1])
+    check_lengths(len(X), len(y), f"{train[0]} and {train[1].name}")
+    X_val, parts = None, [y]
+    if val is not None:
+        X_val, _, _ = as_features(read_idx(val[0]), str(val[0]))
+        parts.append(read_idx(val[1]))
+        check_lengths(len(X_val), len(parts[1]), f"{val[0]} and {val[1].name}")
+        if X_val.shape[1] != X.shape[1]:
+            raise DataError(f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {X.shape[1]}: wanted the same.")
+    if any(part.ndim != 1 for part in parts):
+        raise DataError(f"{train[1]} has shape {y.shape}; wanted one label for each image.")
+    codes, labels = encode_labels(np.concatenate(parts), str(train[1]))
+    return RawData(
+        name=name,
+        X=X,
+        codes=codes[: len(y)],
+        labels=labels,
+        X_val=X_val,
+        codes_val=None if val is None else codes[len(y) :],
+        image_shape=image_shape,
+        pixel_max=pixel_max,
+    )
+
+
+def images_in(folder: Path) -> Path:
+    """The training images in a folder of MNIST's file names. Raises DataError where there are none."""
+    for name in _FOLDER_NAMES:
+        found = _plain_or_gz(folder / name)
+        if found is not None:
+            return found
+    raise DataError(
+        f"{folder} is a folder without {_FOLDER_NAMES[0]} (or .gz). Name a file, or put the IDX files there."
+    )
+
+
+def _labels_name(images_name: str) -> str:
+    return re.sub(r"idx\d", "idx1", images_name.removesuffix(".gz").replace("images", "labels"))
+
+
+def _labels_of(images: Path) -> Path | None:
+    return _plain_or_gz(images.with_name(_labels_name(images.name)))
+
+
+def _validation_of(images: Path) -> Pair | None:
+    if "train" not in images.name:
+        return None
+    for part in _VAL_NAMES:
+        val = _plain_or_gz(images.with_name(images.name.removesuffix(".gz").replace("train", part)))
+        labels = None if val is None else _labels_of(val)
+        if val is not None and labels is not None:
+            return val, labels
+    return None
+
+
+def _plain_or_gz(path: Path) -> Path | None:
+    for candidate in (path, path.with_name(path.name + ".gz")):
+        if candidate.is_file():
+            return candidate
+    return None
