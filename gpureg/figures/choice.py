@@ -1,0 +1,138 @@
+"""Which figure for which runs, by name: what `gpureg plot` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gpureg.errors import UsageError
+from gpureg.figures import curves, images, path
+from gpureg.figures.confusion import confusion
+from gpureg.figures.curves import Curve
+from gpureg.run_directory import Run
+
+# `confusion` alone needs more than the run: the data set that its predictions are made on
+NAMES = ("loss", "accuracy", "shuffle", "path", "path-accuracy", "norm", "weights", "confusion")
+ROWS = 4  # models whose weights are shown beside one another
+
+
+def refits(run: Run) -> list[int]:
+    """The models of a run that are no fold of a cross-validation; all of them where there is nothing else."""
+    whole = [index for index, fold in enumerate(run.history.fold.tolist()) if fold < 0]
+    return whole or list(range(len(run.result["models"])))
+
+
+def run_curves(runs: Sequence[Run]) -> list[Curve]:
+    """A curve for each model of each run, labelled by what sets it apart: its run, λ, learning rate, seed, fold."""
+    names = run_names(runs)
+    found = []
+    for run, name in zip(runs, names, strict=True):
+        history, models = run.history, refits(run)
+        for model in models:
+            parts = [name] if len(runs) > 1 else []
+            for symbol, values in (
+                ("λ", history.l2),
+                ("lr", history.lr),
+                ("seed", history.seed),
+                ("fold", history.fold),
+            ):
+                several = np.unique(values[models]).size > 1
+                if several or (symbol == "λ" and not parts and len(models) > 1):
+                    parts.append(f"{symbol} = {values[model]:.3g}")
+            found.append(Curve(history, model, ", ".join(parts) or name))
+    return found
+
+
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' folder names, with as many folders before them as it takes to tell them apart."""
+    parts = [run.directory.resolve().parts for run in runs]
+    for depth in range(1, max(len(p) for p in parts) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{names[i]} ({i + 1})" for i in range(len(names))]  # the same run twice
+
+
+def default_figures(runs: Sequence[Run]) -> list[str]:
+    """What says most about these runs: curves; the path for several λ; the comparison for a run and its shuffle."""
+    names = ["loss", "accuracy"]
+    if shuffle_pair(runs) is not None:
+        names.append("shuffle")
+    if len(runs) == 1:
+        (run,) = runs
+        if np.unique(run.history.l2).size > 1:
+            names += ["path", "path-accuracy", "norm"]
+        if _shows_images(run):
+            names.append("weights")
+    return names
+
+
+def shuffle_pair(runs: Sequence[Run]) -> tuple[Curve, Curve] | None:
+    """Two runs of one model each, of the same data and task, the one without and the other with shuffle."""
+    if len(runs) != 2 or any(len(run.result["models"]) != 1 for run in runs):
+        return None
+    if any(runs[0].result[key] != runs[1].result[key] for key in ("task", "dataset")):
+        return None
+    by_shuffle = {run.config.get("shuffle"): Curve(run.history, 0, "") for run in runs}
+    return (by_shuffle[False], by_shuffle[True]) if set(by_shuffle) == {False, True} else None
+
+
+def draw(name: str, runs: Sequence[Run], labels: tuple[object, object] | None = None) -> Figure:
+    """Figure `name` (one of NAMES) of `runs`; `labels` is (true, predicted), `(N,)` each, for the confusion matrix.
+
+    Raises UsageError where the runs have nothing for that figure to show.
+    """
+    if name in ("loss", "accuracy"):
+        drawn = run_curves(runs)
+        return curves.loss(drawn) if name == "loss" else curves.accuracy(drawn)
+    if name == "shuffle":
+        pair = shuffle_pair(runs)
+        if pair is None:
+            raise UsageError(
+                "The figure `shuffle` compares two runs of one model each, trained with --no-shuffle and with "
+                f"--shuffle on the same data; given {len(runs)}: {', '.join(str(run.directory) for run in runs)}."
+            )
+        return curves.shuffle(*pair)
+    run = _the_only(name, runs)
+    if name == "confusion" and labels is not None:
+        return confusion(labels[0], labels[1], run.model.classes)  # type: ignore[arg-type]
+    if name in ("path", "path-accuracy"):
+        return path.path(run.result, "loss" if name == "path" else "accuracy")
+    if name == "norm":
+        return path.norm(run.result)
+    if name == "weights":
+        return images.weights(run.model, weight_rows(run), _image_shape(run))
+    raise UsageError(f"The figure {name!r} is unknown; wanted one of {', '.join(NAMES)}.")
+
+
+def _the_only(name: str, runs: Sequence[Run]) -> Run:
+    if len(runs) != 1:
+        raise UsageError(
+            f"The figure `{name}` shows one run; given {len(runs)}. Name one run directory, or other figures."
+        )
+    return runs[0]
+
+
+def weight_rows(run: Run) -> list[int]:
+    """The models whose weights are shown, by λ: all where they are few, else the smallest, chosen and largest."""
+    model = run.model
+    rows = [row for row in np.argsort(model.l2, kind="stable").tolist() if np.isfinite(model.coef[row]).all()]
+    if not rows:
+        raise UsageError("No model of this run has weights: all diverged. Train with a smaller --lr.")
+    if len(rows) <= ROWS:
+        return rows
+    chosen = {rows[0], rows[-1], model.selected}
+    return [row for row in rows if row in chosen]
+
+
+def _image_shape(run: Run) -> tuple[int, int]:
+    known = run.result.get("image_shape") or run.config.get("image_shape")
+    return images.image_shape(run.model.coef.shape[2], known)
+
+
+def _shows_images(run: Run) -> bool:
+    """Whether the run's features are pixels: by its scaling or image shape; a square number alone says nothing."""
+    said = run.result.get("image_shape") or run.config.get("image_shape") or run.config.get("scale") == "pixels"
+    return bool(said) or run.result["dataset"] in ("mnist", "fashion-mnist", "digits")

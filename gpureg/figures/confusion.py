@@ -1,0 +1,54 @@
+"""A confusion matrix: which class is taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from gpureg.errors import UsageError
+from gpureg.figures.style import new_figure, styled
+
+
+def counts(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> npt.NDArray[np.int64]:
+    """`(K, K)`: entry (i, j) is how many rows of class i were given class j; labels `(N,)` as in `classes`.
+
+    Raises UsageError on a label that is none of `classes`, or where the two differ in length.
+    """
+    true, predicted, names = np.asarray(y_true), np.asarray(y_pred), np.asarray(classes)
+    if true.shape != predicted.shape:
+        raise UsageError(f"{true.shape[0]} labels and {predicted.shape[0]} predictions; wanted one for each row.")
+    table = np.zeros((names.size, names.size), np.int64)
+    pairs = [(labels[:, None] == names).argmax(axis=1) for labels in (true, predicted)]
+    for labels, index in zip((true, predicted), pairs, strict=True):
+        strange = labels[names[index] != labels]
+        if strange.size:
+            raise UsageError(f"The label {strange[0]} is none of the model's classes {list(classes)}.")
+    np.add.at(table, (pairs[0], pairs[1]), 1)
+    return table
+
+
+def confusion(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> Figure:
+    """Counts by true (rows) and predicted (columns) class; shaded by the share of the true class."""
+    table = counts(y_true, y_pred, classes)
+    share = table / np.maximum(1, table.sum(axis=1, keepdims=True))
+    K = len(classes)
+    with styled():
+        figure, (axes,) = new_figure(height=3.3)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(False)
+        if K <= 12:  # beyond that numbers are smaller than print
+            for (i, j), value in np.ndenumerate(table):
+                ink = "white" if share[i, j] > 0.5 else "black" if value else "#999999"
+                axes.text(j, i, str(value), ha="center", va="center", fontsize=7 if K <= 6 else 5.5, color=ink)
+        step = 1 if K <= 20 else -(-K // 20)
+        ticks, names = list(range(0, K, step)), [str(name) for name in classes][::step]
+        axes.set_xticks(ticks, names)
+        axes.set_yticks(ticks, names)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
+        return figure

@@ -1,0 +1,169 @@
+"""Loss and accuracy against the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from gpureg.figures.style import BAND_OPACITY, COLOURS, colour, legend_above, new_figure, sequential, styled
+from gpureg.history import History
+
+Floats = npt.NDArray[np.float64]
+Limits = tuple[float, float] | None
+BLOCK = 10  # the report averages the training loss over ten steps
+STEP, LOSS, ACCURACY = "training step", "cross-entropy (nats)", "accuracy"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Model `model` of `history`, and what the legend calls it; its `l2` colours it where there are too many."""
+
+    history: History
+    model: int
+    label: str
+
+    @property
+    def l2(self) -> float:
+        return float(self.history.l2[self.model])
+
+
+def block_means(step_loss: Floats, block: int = BLOCK) -> tuple[Floats, Floats, Floats]:
+    """Centre, mean and standard deviation (ddof 0) of consecutive blocks of `block` steps, each `(S // block,)`.
+
+    `step_loss (S,)` in nats; the NaN after a model's stop is left out, and an incomplete last block too, unless it is
+    the only one.
+    """
+    losses = step_loss[np.isfinite(step_loss)]
+    block = min(block, max(1, losses.size))
+    blocks = losses[: losses.size // block * block].reshape(-1, block)
+    centres = np.arange(blocks.shape[0]) * block + (block - 1) / 2
+    return np.asarray(centres, np.float64), np.asarray(blocks.mean(axis=1)), np.asarray(blocks.std(axis=1))
+
+
+def evaluations(history: History, values: Floats, model: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The steps at which `model` was evaluated, and `values (E, L)` there; what is NaN is left out."""
+    there = np.isfinite(values[:, model])
+    return history.eval_step[there], values[there, model]
+
+
+def _band(axes: Axes, curve: Curve, tint: str, label: str) -> None:
+    centres, mean, sd = block_means(curve.history.step_loss[:, curve.model])
+    axes.plot(centres, mean, color=tint, linewidth=0.7, label=label)
+    axes.fill_between(centres, mean - sd, mean + sd, color=tint, alpha=BAND_OPACITY, linewidth=0, label=label)
+
+
+def _finish(figure: Figure, axes: Axes, ylabel: str, ylim: Limits) -> Figure:
+    axes.set_ylabel(ylabel)
+    axes.set_xlabel(STEP)
+    axes.set_xlim(left=0)
+    axes.locator_params(axis="y", nbins=6)
+    axes.set_ylim(*(_settled(axes) if ylim is None else ylim))
+    legend_above(figure, axes)
+    return figure
+
+
+def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
+    """Cross-entropy in nats.
+
+    One curve: training loss (mean over 10 steps, band of ±1 standard deviation) and validation loss. Several:
+    validation loss.
+    """
+    with styled():
+        figure, (axes,) = new_figure()
+        if len(curves) > 1:
+            _validation(figure, axes, curves, "val_loss")
+            return _finish(figure, axes, f"validation {LOSS}", ylim)
+        (curve,) = curves
+        _band(axes, curve, colour(0), "training (mean of 10 steps, ±1 sd)")
+        axes.plot(*evaluations(curve.history, curve.history.val_loss, curve.model), color=colour(1), label="validation")
+        return _finish(figure, axes, LOSS, ylim)
+
+
+def accuracy(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
+    """Share of right predictions. One curve: training and validation accuracy; several: validation accuracy."""
+    with styled():
+        figure, (axes,) = new_figure()
+        if len(curves) > 1:
+            _validation(figure, axes, curves, "val_accuracy")
+            return _finish(figure, axes, f"validation {ACCURACY}", ylim)
+        (curve,) = curves
+        for index, (name, values) in enumerate(
+            (("training", curve.history.train_accuracy), ("validation", curve.history.val_accuracy))
+        ):
+            axes.plot(*evaluations(curve.history, values, curve.model), color=colour(index), label=name)
+        return _finish(figure, axes, ACCURACY, ylim)
+
+
+def _validation(figure: Figure, axes: Axes, curves: Sequence[Curve], name: str) -> None:
+    """Each curve's `name`, by a legend, or by a colour bar of λ where a legend would be longer than the figure."""
+    many = len(curves) > len(COLOURS)
+    positive = [curve.l2 for curve in curves if curve.l2 > 0]
+    lowest, highest = min(positive, default=0.0), max(positive, default=0.0)
+    scale = LogNorm(lowest, highest) if many and lowest < highest else None
+    shades = ScalarMappable(scale, sequential())
+    for index, curve in enumerate(curves):
+        steps, values = evaluations(curve.history, getattr(curve.history, name), curve.model)
+        if not many:
+            axes.plot(steps, values, color=colour(index), linewidth=0.9, label=curve.label)
+            axes.plot(steps[-1:], values[-1:], "o", color=colour(index), markersize=2.5)  # where it stopped
+        elif scale is not None:
+            axes.plot(steps, values, color=shades.to_rgba(np.array(max(curve.l2, lowest))), linewidth=0.6)
+        else:
+            axes.plot(steps, values, color=colour(0), linewidth=0.6, alpha=0.5)
+    if scale is not None:
+        figure.colorbar(shades, ax=axes, label="λ")
+
+
+def _settled(axes: Axes) -> tuple[float, float]:
+    """Limits of what the lines do after the first twentieth of the steps: the start would dwarf the rest."""
+    lines = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
+    start = max((float(xy[:, 0].max()) for xy in lines if xy.size), default=0.0) / 20
+    values = [xy[(xy[:, 0] >= start) | (np.arange(len(xy)) == len(xy) - 1), 1] for xy in lines if xy.size]
+    low, high = (min(v.min() for v in values), max(v.max() for v in values)) if values else (0.0, 1.0)
+    margin = 0.06 * (high - low) or 0.05
+    return float(low - margin), float(high + margin)
+
+
+def shuffle_accuracy(without: Curve, shuffled: Curve, ylim: Limits = None) -> Figure:
+    """Validation accuracy without and with shuffle."""
+    with styled():
+        figure, (axes,) = new_figure()
+        _shuffle_accuracy(axes, without, shuffled)
+        return _finish(figure, axes, f"validation {ACCURACY}", ylim)
+
+
+def shuffle_loss(without: Curve, shuffled: Curve, ylim: Limits = None) -> Figure:
+    """Training loss without and with shuffle, each a mean over 10 steps with its band of ±1 sd, in nats."""
+    with styled():
+        figure, (axes,) = new_figure()
+        _shuffle_loss(axes, without, shuffled)
+        return _finish(figure, axes, f"training {LOSS}", ylim)
+
+
+def shuffle(without: Curve, shuffled: Curve) -> Figure:
+    """Both comparisons, one above the other."""
+    with styled():
+        figure, (above, below) = new_figure(2, height=4.2)
+        _shuffle_accuracy(above, without, shuffled)
+        above.set_ylabel(f"validation {ACCURACY}")
+        above.set_ylim(*_settled(above))
+        _shuffle_loss(below, without, shuffled)
+        return _finish(figure, below, f"training {LOSS}", None)
+
+
+def _shuffle_accuracy(axes: Axes, without: Curve, shuffled: Curve) -> None:
+    for index, (curve, label) in enumerate(((without, "without shuffle"), (shuffled, "with shuffle"))):
+        steps, values = evaluations(curve.history, curve.history.val_accuracy, curve.model)
+        axes.plot(steps, values, color=colour(index), label=label)
+
+
+def _shuffle_loss(axes: Axes, without: Curve, shuffled: Curve) -> None:
+    for index, (curve, label) in enumerate(((without, "without shuffle"), (shuffled, "with shuffle"))):
+        _band(axes, curve, colour(index), f"{label} (±1 sd)")

@@ -1,0 +1,117 @@
+"""One style for every figure: legible at a journal's column width, safe for colour-blind readers, reproducible bytes.
+
+Figures are `Figure` objects on an Agg canvas. pyplot, with its global list of open figures, is never imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+
+from gpureg.errors import UsageError
+from gpureg.run_files import write_bytes
+
+COLUMN = 3.5  # inches, the width of one column
+HEIGHT = 2.5
+FORMATS = ("png", "svg", "pdf")
+PNG_DPI = 300
+# Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BAND_OPACITY = 0.22
+LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.062  # inches that an entry takes, and each of its letters
+
+
+def styled() -> AbstractContextManager[None]:
+    """matplotlib's settings while a figure is drawn or saved; what the user set for himself is untouched outside."""
+    settings: dict[str, object] = {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "lines.linewidth": 1.1,
+        "lines.markersize": 4,
+        "axes.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#E4E4E4",
+        "grid.linewidth": 0.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.minor.width": 0.4,
+        "ytick.minor.width": 0.4,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "svg.fonttype": "path",  # letters as outlines: no font to miss where the file is opened
+        "svg.hashsalt": "gpureg",  # else the ids in the file are random
+        "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+    }
+    return matplotlib.rc_context(settings)  # type: ignore[arg-type]
+
+
+def new_figure(rows: int = 1, height: float = HEIGHT, width: float = COLUMN) -> tuple[Figure, list[Axes]]:
+    """A figure (sizes in inches) with `rows` panels one above the other that share their horizontal axis."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    return figure, list(panels[:, 0])
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """The legend of `axes` above the panels, where it can hide no data, in as many columns as its labels allow."""
+    together: dict[str, tuple[Artist, ...]] = {}  # a line and the band around it share a label, and an entry
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        together[label] = (handle, *together.get(label, ()))  # the line, drawn first, on top of its band
+    if not together:
+        return
+    handles, labels = list(together.values()), list(together)
+    entry = LEGEND_HANDLE + LEGEND_LETTER * max(len(label) for label in labels)
+    columns = int(max(1, min(len(labels), (figure.get_figwidth() - 0.1) // entry)))
+    # matplotlib draws a tuple of handles over one another; its stub knows single ones alone
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)  # type: ignore[call-overload]
+
+
+def colour(index: int) -> str:
+    """The colour of curve `index`."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def sequential() -> Colormap:
+    """Colours from dark to light for an ordered quantity: cividis, made for colour-blind readers, less its palest."""
+    dark_to_light = matplotlib.colormaps["cividis"](np.linspace(0, 0.92, 256))
+    return ListedColormap(dark_to_light, name="gpureg")
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as png, svg or pdf; the same figure gives the same bytes. Raises UsageError on another `kind`."""
+    if kind not in FORMATS:
+        raise UsageError(f"The format {kind!r} is unknown; wanted one of {', '.join(FORMATS)}.")
+    metadata: dict[str, None] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    buffer = BytesIO()
+    with styled():
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, directory: Path, name: str, formats: Sequence[str]) -> list[Path]:
+    """Write `directory`/`name`.`format` for each format, atomically; returns the paths. Raises UsageError, OSError."""
+    paths = [directory / f"{name}.{kind}" for kind in formats]
+    for path, kind in zip(paths, formats, strict=True):
+        write_bytes(path, figure_bytes(figure, kind))
+    return paths
