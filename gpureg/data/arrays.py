@@ -148,4 +148,7 @@ def _unreadable(file: Path, error: Exception) -> DataError:
             f"{file} holds pickled Python objects, which gpureg does not load: they can run any code. "
             "Store plain arrays of numbers or fixed-width words."
         )
-    return DataError(f"can't read {file}: {str(error) or type(error).__name__}. The file is damaged or cut off.")
+    cause = (
+        "Check its permissions" if isinstance(error, PermissionError) else "It is damaged or cut off; write it again"
+    )
+    return DataError(f"can't read {file}: {str(error) or type(error).__name__}. {cause}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -59,6 +60,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise _not_writable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     for path in folder.glob(".*.part"):
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:

@@ -179,11 +179,11 @@ def _check_val_classes(dataset: Dataset, present: Codes) -> None:
 
 def _check_class_count(task: str, chosen: Sequence[Label], name: str, *, named: bool) -> None:
     names = listed(chosen if named else sorted(chosen))
-    given = f"--classes {names}" if named else f"{name!r} has {len(chosen)}: {names}"
+    given = f"--classes names {names}" if named else f"{name!r} has {len(chosen)}: {names}"
     if task == "logistic" and len(chosen) != 2:
         raise UsageError(
-            f"--task logistic needs exactly two classes, but was given {given}. "
+            f"--task logistic needs exactly two classes, but {given}. "
             "Name two, the positive one first, with --classes A,B; or use --task softmax."
         )
     if len(chosen) < 2:
-        raise UsageError(f"--task softmax needs at least two classes, but was given {given}. Keep more classes.")
+        raise UsageError(f"--task softmax needs at least two classes, but {given}. Keep more classes.")

@@ -1,0 +1,47 @@
+"""What the tests of the data room share: a tiny data set in IDX files, and its catalog entry."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.catalog import DatasetSpec, FileSpec
+
+
+def idx_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    codes = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+    code = codes[array.dtype.str[1:]]
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def tiny_files(n_train: int = 12, n_val: int = 6) -> dict[str, bytes]:
+    random = np.random.default_rng(0)
+    files = {}
+    for part, n in (("train", n_train), ("t10k", n_val)):
+        files[f"{part}-images-idx3-ubyte"] = idx_bytes(random.integers(0, 256, (n, 3, 2), dtype=np.uint8))
+        files[f"{part}-labels-idx1-ubyte"] = idx_bytes((np.arange(n) % 3).astype(np.uint8))
+    return files
+
+
+def tiny_spec(mirrors: tuple[str, ...] = (), npm: str | None = None, installed: tuple[str, ...] = ()) -> DatasetSpec:
+    return DatasetSpec(
+        name="tiny",
+        description="for tests",
+        files=tuple(FileSpec(n, hashlib.sha256(c).hexdigest(), len(c)) for n, c in tiny_files().items()),
+        mirrors=mirrors,
+        npm=npm,
+        installed=installed,
+        installed_by="the package tiny" if installed else None,
+    )
+
+
+def write_gz(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tiny_files().items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
