@@ -82,11 +82,11 @@ def read_npy(file: Path, *, target: str | None, weights: str | None) -> RawData:
 def load_npy(file: Path) -> Array:
     """The array of an npy file. Raises DataError where it can't be read or holds pickled objects."""
     try:
-        array = np.load(file, allow_pickle=False)
+        with file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
+            array = np.load(stream, allow_pickle=False)
     except Exception as error:  # NumPy's header parser raises what it meets, down to tokenize's errors
         raise _unreadable(file, error) from error
     if not isinstance(array, np.ndarray):
-        array.close()
         raise DataError(f"{file} is an npz archive under another name. Rename it to .npz.")
     return array
 
@@ -102,7 +102,7 @@ def load_npz_features(file: Path) -> Array:
 def _load_npz(file: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
     """Those of the wanted arrays that the archive has."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in wanted if key in archive}
     except Exception as error:  # as above, and zipfile's and zlib's
         raise _unreadable(file, error) from error

@@ -16,6 +16,8 @@ from gpureg.errors import DataError
 Table = Any  # pyarrow.Table; pyarrow has no types
 
 _DELIMITERS = ",;\t"
+_LONGEST_LINE = 1 << 24  # characters of a header; more is no table
+_BLOCK_BYTES = 1 << 20  # that Arrow parses at once; a row must fit in
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Header:
 
     names: tuple[str, ...]
     delimiter: str
+    width: int = 0  # characters of the line
 
 
 def read_header(file: Path) -> Header:
@@ -33,7 +36,7 @@ def read_header(file: Path) -> Header:
     """
     try:
         with _open_text(file) as stream:
-            line = stream.readline(1 << 20)
+            line = stream.readline(_LONGEST_LINE)
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"can't read {file}: {first_words(error)}. Wanted UTF-8 text with a header line.") from error
     delimiter = max(_DELIMITERS, key=line.count)
@@ -50,7 +53,7 @@ def read_header(file: Path) -> Header:
             f"{file} seems to have no header: its first line is {listed(names, 5)}. "
             "Put a line of column names first; without it one row would be lost."
         )
-    return Header(names, delimiter)
+    return Header(names, delimiter, len(line))
 
 
 def parse_csv(file: Path, header: Header, *, words: tuple[str, ...]) -> Table:
@@ -64,7 +67,7 @@ def parse_csv(file: Path, header: Header, *, words: tuple[str, ...]) -> Table:
         return _parse(file, header, words)
     except (pa.ArrowException, OSError) as error:
         text = first_words(error)
-        if "Empty CSV" in text:
+        if "Empty CSV" in text or "file is too short" in text:
             raise DataError(f"{file} has a header but no rows.") from error
         problem = _not_numbers(file, header, words) or f"can't read {file} as CSV: {text}"
         raise DataError(problem) from error
@@ -84,7 +87,9 @@ def _parse(file: Path, header: Header, words: tuple[str, ...]) -> Table:
     with pa.input_stream(str(file), compression="detect") as stream:
         return arrow_csv.read_csv(
             stream,
-            read_options=arrow_csv.ReadOptions(column_names=list(header.names), skip_rows=1),
+            read_options=arrow_csv.ReadOptions(
+                column_names=list(header.names), skip_rows=1, block_size=max(_BLOCK_BYTES, 16 * header.width)
+            ),
             parse_options=arrow_csv.ParseOptions(delimiter=header.delimiter),
             convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )

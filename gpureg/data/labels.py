@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ Codes = npt.NDArray[np.int64]
 
 MISSING_WORDS = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
 _MAX_FLOAT_CLASSES = 50
+_EXACT = 2.0**53  # every int below it is a float64 of its own
 
 
 def encode_labels(values: npt.NDArray[np.generic], where: str) -> tuple[Codes, tuple[Label, ...]]:
@@ -40,29 +40,26 @@ def encode_labels(values: npt.NDArray[np.generic], where: str) -> tuple[Codes, t
         row = int(np.flatnonzero(values == "")[0])
         raise DataError(f"{where}: row {row} (counted from 0) has no label. Remove or label such rows.")
     if values.dtype.kind == "f":
-        labels = _tidy_floats(labels, len(values), where)
+        labels = _tidy_floats(found.tolist(), len(values), where)
     return codes.reshape(-1).astype(np.int64), tuple(labels)
 
 
 def parse_words(words: Sequence[str]) -> list[Label]:
     """Labels as a text file spells them: ints if all are ints (or integral floats), floats if all are, else words."""
     try:
-        if all(_is_int(word) for word in words):
-            return [int(word) for word in words]
         numbers = [float(word) for word in words]
     except ValueError:
         return list(words)
-    if not all(math.isfinite(number) for number in numbers):
-        return list(words)
-    if all(number.is_integer() for number in numbers):
-        return [int(number) for number in numbers]
-    return list(numbers)
+    if not all(abs(number) < _EXACT for number in numbers):
+        return list(words)  # long ids: as floats, different ones could become one
+    return [int(number) for number in numbers] if _integral(numbers) else list(numbers)
 
 
 def merge_codes(codes: Codes, labels: Sequence[Label], where: str) -> tuple[Codes, tuple[Label, ...]]:
     """Sort `labels` and make them unique (`1` and `1.0` are one class), and renumber `codes (N,)` to match."""
-    if any(isinstance(label, float) for label in labels):
-        labels = _tidy_floats(list(labels), len(codes), where)
+    fractions = [label for label in labels if isinstance(label, float)]
+    if fractions:
+        labels = _tidy_floats(fractions, len(codes), where)
     ordered = sorted(set(labels))  # all of one type
     position = {label: index for index, label in enumerate(ordered)}
     renumber = np.array([position[label] for label in labels], dtype=np.int64)
@@ -108,17 +105,16 @@ def _match(name: object, labels: Sequence[Label]) -> int | None:
     return None
 
 
-def _is_int(word: str) -> bool:
-    digits = word[1:] if word[:1] in "+-" else word
-    return digits.isascii() and digits.isdigit() and len(digits) <= 18  # fits int64
+def _integral(numbers: Sequence[float]) -> bool:
+    return all(abs(number) < _EXACT and number.is_integer() for number in numbers)
 
 
-def _tidy_floats(labels: list[Label], n_rows: int, where: str) -> list[Label]:
-    if all(float(label).is_integer() for label in labels):
+def _tidy_floats(labels: Sequence[float], n_rows: int, where: str) -> list[Label]:
+    if _integral(labels):
         return [int(label) for label in labels]
     if len(labels) > _MAX_FLOAT_CLASSES or 2 * len(labels) > max(n_rows, 4):
         raise DataError(
             f"{where} holds {len(labels)} different fractions in {n_rows} rows: a measurement, not a class. "
             "Name the label column with --target."
         )
-    return labels
+    return list(labels)

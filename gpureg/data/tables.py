@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,16 @@ Column = Any  # pyarrow.ChunkedArray
 
 @dataclass(frozen=True)
 class _Source:
-    """An opened table: its column names are known, its rows may not have been parsed yet (`table` None: a CSV)."""
+    """An opened table: its column names are known, its rows are read (parquet) or not yet (CSV: `header`)."""
 
     file: Path
     names: tuple[str, ...]
-    table: Table | None
-    delimiter: str = ","
+    table: Table
+    header: Header | None = None
 
     def rows(self, words: tuple[str, ...]) -> Table:
         """All rows; a CSV's columns in `words` are text, the others numbers. Raises DataError where there are none."""
-        header = Header(self.names, self.delimiter)
-        table = parse_csv(self.file, header, words=words) if self.table is None else self.table
+        table = self.table if self.header is None else parse_csv(self.file, self.header, words=words)
         if table.num_rows == 0:
             raise DataError(f"{self.file} has columns but no rows.")
         return table
@@ -158,11 +158,11 @@ def _read_parquet(file: Path) -> Table:
 def _open(file: Path, csv: bool) -> _Source:
     if csv:
         header = read_header(file)
-        source = _Source(file, header.names, None, header.delimiter)
+        source = _Source(file, header.names, None, header)
     else:
         table = _read_parquet(file)
         source = _Source(file, _column_names(table), table)
-    twice = sorted({name for name in source.names if source.names.count(name) > 1})
+    twice = [name for name, count in Counter(source.names).items() if count > 1]
     if twice:
         raise DataError(f"{file}: columns with the same name: {listed(twice)}. Rename them.")
     return source

@@ -1,0 +1,57 @@
+"""`gpureg data list | fetch | where`."""
+
+from __future__ import annotations
+
+import pytest
+from gpureg_cli.data import app
+from typer.testing import CliRunner
+
+from gpureg.data import CATALOG
+from gpureg.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GPUREG_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_list_names_every_data_set():
+    result = run("list")
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert set(CATALOG) < set(lines)
+    assert " 55 MB " in lines["mnist"]
+    assert " no " in lines["mnist"]
+    assert "built in" in lines["digits"]
+
+
+def test_where(cache):
+    assert run("where").stdout.strip() == str(cache)
+    assert run("where", "mnist").stdout.strip() == str(cache / "mnist")
+    digits = run("where", "digits")
+    assert digits.stdout == ""
+    assert "built in" in digits.stderr
+    with pytest.raises(UsageError, match="Did you mean 'mnist'"):
+        run("where", "mnits")
+
+
+def test_fetch_of_what_is_built_in_and_of_what_is_not_known():
+    assert "built in" in run("fetch", "digits").stderr
+    with pytest.raises(UsageError, match="no data set is named 'x'"):
+        run("fetch", "x")
+
+
+@pytest.mark.mnist
+def test_fetch_prints_the_folder_and_says_when_there_is_nothing_to_do(cache):
+    first = run("fetch", "mnist")
+    assert first.stdout.strip() == str(cache / "mnist")
+    assert "mnist: trying " in first.stderr
+    again = run("fetch", "mnist")
+    assert again.stdout == first.stdout
+    assert "already cached" in again.stderr
+    assert " yes " in next(line for line in run("list").stdout.splitlines() if line.startswith("mnist"))

@@ -1,0 +1,404 @@
+"""Readers: what each format gives, and one clear error for what can't be used."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from test_data_helpers import idx_bytes, tiny_files, write_gz
+
+from gpureg.data import Dataset, load_dataset, load_features
+from gpureg.data.files import read_path
+from gpureg.data.idx import read_idx
+from gpureg.errors import DataError, UsageError
+
+N = 20
+X = np.arange(3.0 * N).reshape(N, 3)
+Y = np.arange(N) % 2
+
+
+def read(path: Path, target: str | None = None, weights: str | None = None):
+    return read_path(path, target=target, weights=weights)
+
+
+def csv(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def npz(tmp_path: Path, **arrays: object) -> Path:
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def joined(data: Dataset) -> tuple[np.ndarray, list[object]]:
+    """All rows again, in the order of the first feature, and their labels."""
+    rows = np.concatenate([data.X_train, data.X_val])
+    codes = np.concatenate([data.y_train, data.y_val])
+    order = np.argsort(rows[:, 0])
+    return rows[order], [data.classes[code] for code in codes[order]]
+
+
+# --- CSV and parquet
+
+
+def test_csv_words_ints_and_floats(tmp_path):
+    for labels, classes in (
+        (["cat", "dog"], ("cat", "dog")),
+        (["3", "-1"], (-1, 3)),
+        (["3.0", "3"], (3,)),
+        (["1.5", "2"], (1.5, 2.0)),
+        (["1", "b"], ("1", "b")),
+        (["99999999999999999999", "1"], ("1", "99999999999999999999")),
+    ):
+        path = csv(tmp_path, "a,b,label\n" + "".join(f"{i},{i / 7},{labels[i % 2]}\n" for i in range(N)))
+        raw = read(path)
+        assert raw.labels == classes
+        assert all(type(label) is type(wanted) for label, wanted in zip(raw.labels, classes, strict=True))
+        assert raw.feature_names == ("a", "b")
+        np.testing.assert_array_equal(raw.X, [[i, i / 7] for i in range(N)])
+
+
+def test_the_target_and_the_weights_can_be_any_column(tmp_path):
+    path = csv(tmp_path, "y,w,x1,x2\n" + "".join(f"{'pn'[i % 2]},{i},{i},{-i}\n" for i in range(N)))
+    data = load_dataset(path, target="y", weights="w")
+    assert data.feature_names == ("x1", "x2")
+    assert data.classes == ("n", "p")
+    np.testing.assert_array_equal(data.sample_weight, data.X_train[:, 0])
+    rows, labels = joined(data)
+    np.testing.assert_array_equal(rows[:, 1], -np.arange(N))
+    assert labels == ["p", "n"] * (N // 2)
+
+
+def test_csv_dialects(tmp_path):
+    rows = [("x", "y"), *((i, "ab"[i % 2]) for i in range(N))]
+    for delimiter in (",", ";", "\t"):
+        text = "\ufeff" + "\r\n".join(delimiter.join(map(str, row)) for row in rows)
+        path = csv(tmp_path, text)
+        np.testing.assert_array_equal(read(path).X[:, 0], np.arange(N))
+        (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
+        np.testing.assert_array_equal(read(tmp_path / "t.csv.gz").X[:, 0], np.arange(N))
+
+
+def test_a_fraction_far_down_a_column_of_ints(tmp_path):
+    n = 300_000  # beyond Arrow's first block of 1 MiB, by which it would guess the type
+    path = csv(tmp_path, "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(n)) + "0.5,1\n")
+    raw = read(path)
+    assert len(raw.X) == n + 1
+    assert raw.X[-1, 0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no header"),
+        ("\n1,2\n", "no header"),
+        ("1.5,2,3\n4,5,6\n", "seems to have no header"),
+        ("5.1,3.5,setosa\n4,5,versicolor\n", "seems to have no header"),
+        ("a,b\n", "no rows"),
+        ("a,b", "no rows"),
+        ("a\n1\n2\n", "nothing is left as a feature"),
+        ("a,a,b\n1,2,3\n4,5,6\n", "columns with the same name: a"),
+        (",a,b\n0,1,2\n1,4,5\n", "column 0 .* has no name"),
+        ("a,b,c\n1,2,x\n3,y\n", "Expected 3 columns, got 2"),
+        ("a,b,c\n1,red,x\n3,4,y\n", r"hold no numbers: b \('red'\)"),
+        ("a,b,c\n1,2,x\n3,,y\n", "column 'b' has 1 missing values, the first in row 1"),
+        ("a,b,c\n1,2,x\n3,NaN,y\n", "column 'b' has 1 missing values"),
+        ("a,b,c\n1,2,x\n3,-inf,y\n", "row 1 .* feature 'b' is -inf"),
+        ("a,b,c\n1,2,x\n3,4,\n", "row 1 .* has no label"),
+        ("a,b,c\n1,2,5\n3,4,NA\n", "row 1 .* has no label"),
+    ],
+)
+def test_csv_that_cant_be_used(tmp_path, text, says):
+    with pytest.raises(DataError, match=says):
+        load_dataset(csv(tmp_path, text))
+
+
+def test_a_measurement_is_no_label(tmp_path):
+    path = csv(tmp_path, "a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(N)))
+    with pytest.raises(DataError, match="a measurement, not a class"):
+        load_dataset(path)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "b.csv"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="UTF-8"):
+        load_dataset(path)
+    path.write_bytes(b"a,b\n1,\xff\n2,\xfe\n")
+    with pytest.raises(DataError, match="b"):
+        load_dataset(path)
+
+
+def test_columns_that_are_not_there_are_listed(tmp_path):
+    path = csv(tmp_path, "a,b,c\n1,2,x\n3,4,y\n")
+    with pytest.raises(UsageError, match="--target 'd': there is no such column; the columns are a, b, c"):
+        load_dataset(path, target="d")
+    with pytest.raises(UsageError, match="--weights 'd': there is no such column"):
+        load_dataset(path, weights="d")
+    with pytest.raises(UsageError, match="is the label column"):
+        load_dataset(path, weights="c")
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"), [("-1", "is -1.0"), ("inf", "is inf"), ("", "missing"), ("w", "no numbers")]
+)
+def test_weights_that_cant_be_used(tmp_path, weight, says):
+    path = csv(tmp_path, f"a,w,c\n1,2,x\n3,{weight},y\n")
+    with pytest.raises(DataError, match=says):
+        load_dataset(path, weights="w")
+
+
+def test_weights_that_are_all_zero(tmp_path):
+    with pytest.raises(DataError, match="every weight is 0"):
+        load_dataset(csv(tmp_path, "a,w,c\n1,0,x\n3,0,y\n"), weights="w")
+
+
+def parquet(tmp_path: Path, **columns: object) -> Path:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_keeps_the_narrow_types(tmp_path):
+    words = pa.array(["b", "a"] * (N // 2)).dictionary_encode()
+    path = parquet(tmp_path, u=pa.array(range(N), pa.uint8()), v=pa.array([True, False] * (N // 2)), y=words)
+    raw = read(path)
+    assert raw.X.dtype == np.uint8
+    assert raw.labels == ("a", "b")
+    np.testing.assert_array_equal(raw.X, np.stack([np.arange(N), 1 - Y], axis=1))
+    floats = parquet(tmp_path, u=pa.array(X[:, 0], pa.float32()), y=pa.array(Y.astype(float)))
+    assert read(floats).X.dtype == np.float32
+    assert read(floats).labels == (0, 1)
+
+
+def test_parquet_that_cant_be_used(tmp_path):
+    with pytest.raises(DataError, match="hold no numbers: w"):
+        read(parquet(tmp_path, w=["a", "b"], y=[0, 1]))
+    with pytest.raises(DataError, match="missing values, the first in row 1"):
+        read(parquet(tmp_path, x=[1.0, None], y=[0, 1]))
+    with pytest.raises(DataError, match=r"row 0 .* has no label"):
+        read(parquet(tmp_path, x=[1.0, 2.0], y=[None, "a"]))
+    with pytest.raises(DataError, match="no rows"):
+        read(parquet(tmp_path, x=pa.array([], pa.float64()), y=pa.array([], pa.int64())))
+    path = parquet(tmp_path, x=[1.0, 2.0], y=[0, 1])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"can't read .* as parquet"):
+        read(path)
+
+
+# --- npz and npy
+
+
+def test_npz(tmp_path):
+    raw = read(npz(tmp_path, X=X, y=Y, w=np.arange(N)), weights="w")
+    np.testing.assert_array_equal(raw.X, X)
+    np.testing.assert_array_equal(raw.codes, Y)
+    np.testing.assert_array_equal(raw.weights, np.arange(N))
+    assert raw.source["sha256"]
+    assert read(npz(tmp_path, X=X, species=np.array(["b", "a"] * (N // 2))), target="species").labels == ("a", "b")
+    assert read(npz(tmp_path, X=X, y=(Y == 1).reshape(N, 1))).labels == (0, 1)
+
+
+def test_npz_with_a_validation_part(tmp_path):
+    path = npz(tmp_path, X=X, y=Y, X_val=X[:4] + 0.5, y_val=Y[:4])
+    data = load_dataset(path)
+    np.testing.assert_array_equal(data.X_train, X)
+    np.testing.assert_array_equal(data.X_val, X[:4] + 0.5)
+    small = load_dataset(path, train_size=10, val_size=2)
+    assert (len(small.X_train), len(small.X_val)) == (10, 2)
+    with pytest.raises(UsageError, match="--val-size 5: 'a' has 4 validation rows"):
+        load_dataset(path, val_size=5)
+
+
+def test_npz_images(tmp_path):
+    images = np.arange(N * 4, dtype=np.uint8).reshape(N, 2, 2)
+    data = load_dataset(npz(tmp_path, X=images, y=Y))
+    assert (data.image_shape, data.pixel_max, data.X_train.dtype) == ((2, 2), 255.0, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"X": X}, "'y': .* has no such array; it has X"),
+        ({"y": Y}, "'X': .* has no such array"),
+        ({"X": X, "y": Y[:5]}, "20 rows but 5 labels"),
+        ({"X": X[:0], "y": Y[:0]}, "nothing to fit"),
+        ({"X": X[:, :0], "y": Y}, "nothing to fit"),
+        ({"X": X[:, 0], "y": Y}, "wanted \\(rows, features\\)"),
+        ({"X": X + 1j, "y": Y}, "complex128"),
+        ({"X": X.astype(str), "y": Y}, "features are real numbers"),
+        ({"X": np.where(X == 7, np.nan, X), "y": Y}, "row 2 .* feature 1 is nan"),
+        ({"X": X, "y": np.where(Y, np.nan, 1.0)}, "row 1 .* has the label nan"),
+        ({"X": X, "y": np.eye(N)}, "not one-hot columns"),
+        ({"X": X, "y": np.full(N, "")}, "has no label"),
+        ({"X": X, "y": Y, "X_val": X}, "one of X_val and y_val"),
+        ({"X": X, "y": Y, "X_val": X[:, :2], "y_val": Y}, "3 features, X_val 2"),
+        ({"X": X, "y": Y, "X_val": X, "y_val": Y[:3]}, "20 rows but 3 labels"),
+        ({"X": X, "y": Y, "X_val": X, "y_val": Y.astype(str)}, "the same labels in both"),
+        ({"X": X, "y": Y, "X_val": X, "y_val": Y + 1}, "classes that no training row has: 2"),
+        ({"X": X, "y": np.array(["a", 1] * (N // 2), dtype=object)}, "pickled Python objects"),
+    ],
+)
+def test_npz_that_cant_be_used(tmp_path, arrays, says):
+    with pytest.raises(UsageError, match=says):
+        load_dataset(npz(tmp_path, **arrays))
+
+
+def test_npy(tmp_path):
+    path = tmp_path / "m.npy"
+    np.save(path, np.column_stack([X, Y]))
+    raw = read(path)
+    np.testing.assert_array_equal(raw.X, X)
+    assert raw.labels == (0, 1)
+    raw = read(path, target="0", weights="3")
+    np.testing.assert_array_equal(raw.X, X[:, 1:])
+    assert len(raw.labels) == N
+    with pytest.raises(UsageError, match="--target '7'"):
+        read(path, target="7")
+    np.save(path, X[:, 0])
+    with pytest.raises(DataError, match=r"has shape \(20,\)"):
+        read(path)
+    np.save(path, np.array([{}], dtype=object))
+    with pytest.raises(DataError, match="pickled Python objects"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.parquet", "a.csv", "images-idx3-ubyte", "a.unknown"])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(content=st.binary(max_size=200))
+def test_no_bytes_end_in_a_traceback(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with contextlib.suppress(UsageError):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "parquet", "idx"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_never_ends_in_a_traceback(tmp_path, kind, data):
+    path = tmp_path / f"f.{kind}"
+    if kind == "npz":
+        np.savez_compressed(path, X=X, y=Y)
+    elif kind == "npy":
+        np.save(path, X)
+    elif kind == "parquet":
+        pq.write_table(pa.table({"x": X[:, 0], "y": Y}), path)
+    else:
+        path = tmp_path / "train-images-idx3-ubyte"
+        path.write_bytes(tiny_files()["train-images-idx3-ubyte"])
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.sampled_from([len(content), at]))])
+    with contextlib.suppress(UsageError):
+        load_dataset(path)
+
+
+# --- IDX
+
+
+@given(
+    array=st.sampled_from(["u1", "i1", "i2", "i4", "f4", "f8"]).flatmap(
+        lambda kind: hnp.arrays(np.dtype(kind), hnp.array_shapes(min_dims=1, max_dims=3, max_side=4))
+    ),
+    packed=st.booleans(),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_idx_round_trip(tmp_path, array, packed):
+    path = tmp_path / "x-idx"
+    path.write_bytes(gzip.compress(idx_bytes(array)) if packed else idx_bytes(array))
+    result = read_idx(path)
+    assert result.dtype == array.dtype
+    assert result.dtype.isnative
+    np.testing.assert_array_equal(result, array)
+
+
+def test_idx_files_and_folders(tmp_path):
+    write_gz(tmp_path)
+    for path in (tmp_path, tmp_path / "train-images-idx3-ubyte.gz"):
+        data = load_dataset(path)
+        assert (data.X_train.shape, data.X_val.shape) == ((12, 6), (6, 6))
+        assert (data.image_shape, data.pixel_max, data.X_train.dtype) == ((3, 2), 255.0, np.uint8)
+        assert data.y_train.tolist() == [0, 1, 2] * 4
+    alone = load_dataset(tmp_path / "t10k-images-idx3-ubyte.gz")
+    assert (len(alone.X_train), len(alone.X_val)) == (5, 1)
+
+
+def test_idx_that_cant_be_used(tmp_path):
+    write_gz(tmp_path)
+    with pytest.raises(UsageError, match="wanted the IDX file of the images"):
+        load_dataset(tmp_path / "train-labels-idx1-ubyte.gz")
+    with pytest.raises(UsageError, match="--target 'y': IDX files have no columns"):
+        load_dataset(tmp_path, target="y")
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(np.zeros(3, np.uint8))))
+    with pytest.raises(DataError, match="12 rows but 3 labels"):
+        load_dataset(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match="its labels are not beside it"):
+        load_dataset(tmp_path)
+    path = tmp_path / "x-images-idx3-ubyte"
+    for content, says in (
+        (b"", "formats that gpureg reads"),
+        (tiny_files()["train-images-idx3-ubyte"][:-1], "damaged or cut off"),
+        (tiny_files()["train-images-idx3-ubyte"] + b"0", "damaged or cut off"),
+        (b"\0\0\x07\1\0\0\0\0", "is no IDX file"),
+        (b"\0\0\x08\3\0\0", "cut off"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "promises"),
+    ):
+        path.write_bytes(content)
+        (tmp_path / "x-labels-idx1-ubyte").write_bytes(content)
+        with pytest.raises(DataError, match=says):
+            load_dataset(path)
+
+
+# --- paths and features
+
+
+def test_paths_that_are_not_there(tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'mnist'"):
+        load_dataset("mnits")
+    with pytest.raises(UsageError, match="nor a file that exists"):
+        load_dataset(tmp_path / "no.csv")
+    with pytest.raises(UsageError, match="is empty"):
+        load_dataset("")
+    with pytest.raises(UsageError):
+        load_dataset("x" * 5000)
+    with pytest.raises(DataError, match="folder without"):
+        load_dataset(tmp_path)
+
+
+def test_features_alone(tmp_path):
+    table = csv(tmp_path, "id,c,b,a\n" + "".join(f"w{i},{i},{-i},{2 * i}\n" for i in range(N)))
+    rows = load_features(table, n_features=2, feature_names=("a", "b"))
+    np.testing.assert_array_equal(rows, [[2 * i, -i] for i in range(N)])
+    with pytest.raises(UsageError, match="lacks columns that the model was trained on: z"):
+        load_features(table, n_features=2, feature_names=("a", "z"))
+    np.testing.assert_array_equal(load_features(npz(tmp_path, X=X), n_features=3), X)
+    with pytest.raises(DataError, match="has 3 features, but the model was trained on 4"):
+        load_features(npz(tmp_path, X=X), n_features=4)
+    np.save(tmp_path / "m.npy", X)
+    np.testing.assert_array_equal(load_features(tmp_path / "m.npy", n_features=3), X)
+    np.testing.assert_array_equal(load_features(tmp_path / "m.npy", n_features=2), X[:, :2])
+    write_gz(tmp_path / "idx")
+    (tmp_path / "idx" / "train-labels-idx1-ubyte.gz").unlink()
+    assert load_features(tmp_path / "idx", n_features=6).shape == (12, 6)
+    assert load_features("digits", n_features=64).shape == (1797, 64)
+
+
+def test_a_csv_wider_than_arrows_block(tmp_path):
+    n = 10_000
+    names = ",".join(f"{'feature' * 20}{i}" for i in range(n))
+    path = csv(tmp_path, f"{names},y\n" + "".join(",".join(["0.25" + "0" * 120] * n) + f",{i % 2}\n" for i in range(4)))
+    assert read(path).X.shape == (4, n)
