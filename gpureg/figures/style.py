@@ -28,7 +28,7 @@ PNG_DPI = 300
 # Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BAND_OPACITY = 0.22
-LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.062  # inches that an entry takes, and each of its letters
+LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.056  # inches that an entry takes, and each of its letters
 
 
 def styled() -> AbstractContextManager[None]:

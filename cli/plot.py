@@ -1,0 +1,90 @@
+"""`gpureg plot`: figures from run directories. Nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpureg.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from gpureg.run_directory import Run
+
+FIGURES = "loss, accuracy, shuffle, path, path-accuracy, norm, weights, confusion"
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are overlaid.")],
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", "-f", help=f"One of {FIGURES}; may be repeated.", show_default="what suits the runs"),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="png, svg or pdf; may be repeated.", show_default="png"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the figures.", show_default="RUN/figures; for several runs ./figures"
+        ),
+    ] = None,
+) -> None:
+    """Draw figures from one or more run directories and print their paths. Nothing is trained.
+
+    `confusion` loads the run's data set again and predicts its validation rows.
+    """
+    from gpureg.figures.choice import NAMES, default_figures, draw
+    from gpureg.figures.style import FORMATS, save_figure
+    from gpureg.run_directory import load_run
+
+    formats = _known("--format", kind or ["png"], FORMATS)
+    names = _known("--figure", figure or [], NAMES)
+    loaded = [load_run(path) for path in runs]
+    folder = out or (runs[0] / "figures" if len(runs) == 1 else Path("figures"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names or default_figures(loaded):
+            labels = _labels(loaded[0]) if name == "confusion" and len(loaded) == 1 else None
+            for path in save_figure(draw(name, loaded, labels), folder, name, formats):
+                typer.echo(path)
+    except OSError as error:
+        raise RunError(f"--out {folder} can't be written ({error.strerror or error}); give another --out.") from error
+
+
+def _known(option: str, given: list[str], known: tuple[str, ...]) -> list[str]:
+    """The distinct values given, also where they are separated by commas."""
+    values = list(dict.fromkeys(part.strip() for value in given for part in value.split(",")))
+    for value in values:
+        if value not in known:
+            raise UsageError(f"{option} is {value!r}; wanted one of {', '.join(known)}.")
+    return values
+
+
+def _labels(run: Run) -> tuple[object, object]:
+    """True and predicted labels `(M,)` of the validation rows of the run's data set."""
+    import numpy as np
+
+    from gpureg.data import load_dataset
+
+    config = run.config
+    classes = config.get("classes")
+    data = load_dataset(
+        config.get("dataset", run.result["dataset"]),
+        task=run.result["task"],
+        classes=classes.split(",") if isinstance(classes, str) else classes,
+        train_size=config.get("train_size"),
+        val_size=config.get("val_size"),
+        target=config.get("target"),
+        weights=config.get("weights"),
+        seed=config.get("seed", 0),
+    )
+    if tuple(data.classes) != tuple(run.model.classes):
+        raise UsageError(
+            f"The data set {data.name!r} has the classes {list(data.classes)}; {run.directory} was trained on "
+            f"{list(run.model.classes)}. The data have changed since: train again, or choose other figures than "
+            "`confusion`."
+        )
+    return np.asarray(data.classes)[data.y_val], run.model.predict(data.X_val)

@@ -1,0 +1,37 @@
+"""A curve as one line of text, for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+ASCII = "_.-=+*#@"  # where the terminal's encoding has no blocks
+
+
+def sparkline(values: Sequence[float], width: int = 40, blocks: str = BLOCKS) -> str:
+    """`values` as at most `width` characters, each the mean of its share of them; what is not finite is left out.
+
+    The scale is that of the curve after its first twentieth, whose plunge would flatten the rest: what lies above is
+    shown at full height. A curve that does not change is drawn in the lowest block; without values it is "".
+    """
+    finite = [float(value) for value in values if math.isfinite(value)]
+    if not finite or width < 1:
+        return ""
+    count = min(width, len(finite))
+    edges = [len(finite) * i // count for i in range(count + 1)]
+    means = [sum(finite[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    settled = means[-(-count // 20) :] or means
+    low, high = min(settled), max(settled)
+    top = len(blocks) - 1
+    scale = top / (high - low) if high > low else 0.0
+    return "".join(blocks[max(0, min(top, round((mean - low) * scale)))] for mean in means)
+
+
+def blocks_for(encoding: str | None) -> str:
+    """The characters that a stream of this encoding can show."""
+    try:
+        BLOCKS.encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return ASCII
+    return BLOCKS
