@@ -147,12 +147,13 @@ class ReferenceKernels:
         loss_sum, hits = np.zeros(models), np.zeros(models, np.int64)
         function = logistic_loss if self.task == "logistic" else softmax_loss
         for start in range(0, rows.n, ROWS_PER_BLOCK):
-            X, y = rows.X[start : start + ROWS_PER_BLOCK, :], rows.y[start : start + ROWS_PER_BLOCK]
+            stop = min(start + ROWS_PER_BLOCK, rows.n)
+            X, y = rows.X[start:stop, :], rows.y[start:stop]
             logits = xp.reshape(xp.matmul(X, W), (X.shape[0], models, self.n_columns))
             loss, hit, _ = function(xp, logits, y)
             hits += np.asarray(self.backend.to_host(xp.sum(xp.astype(hit, xp.int64), axis=0)))  # sync
             if with_loss:
-                loss_sum += self.to_host(xp.sum(loss, axis=0))
+                loss_sum += self.to_host(xp.sum(xp.astype(loss, xp.float64), axis=0))  # rows are many
         return loss_sum, hits
 
     def cost_and_gradient(self, W: Array, rows: ReferenceRows, column: Ints | None) -> tuple[Array, Array]:

@@ -45,7 +45,8 @@ class SgdSolver:
         streams = []
         for number in range(len(self.shufflers)):
             models = np.flatnonzero(self.table.stream == number)
-            streams.append(Stream(models, self.kernels.weights(np.zeros((self.problem.D, len(models) * K)))))
+            if len(models):
+                streams.append(Stream(models, self.kernels.weights(np.zeros((self.problem.D, len(models) * K)))))
         steps, bad = np.zeros(L, np.int64), np.full(L, NEVER)
         return SgdState(0, streams, Stopping.start(L), steps, bad, [None] * L)
 

@@ -1,0 +1,5 @@
+"""`python -m gpureg_cli`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,37 @@
+"""`gpureg info`: what to paste into a bug report."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+
+def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
+    """Versions, devices, BLAS and threads, data cache; pasteable into a bug report."""
+    from gpureg.backend import choose_backend, cuda_unusable
+    from gpureg.data import CATALOG, cache_dir, is_cached
+    from gpureg.environment import describe_environment
+
+    found: dict[str, Any] = describe_environment()
+    reason = cuda_unusable(0)
+    found["cuda"] = "usable" if reason is None else reason
+    backend = choose_backend("auto")
+    found["device"] = f"{backend.device} ({backend.name})"
+    found["data cache"] = str(cache_dir())
+    found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for key, value in found.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, list):
+            value = "; ".join(" ".join(f"{item}" for item in library.values()) for library in value)
+        typer.echo(f"{key:12s} {value}")
+
+
+def cached(present: bool) -> str:
+    """In words."""
+    return "cached" if present else "not fetched"

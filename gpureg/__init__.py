@@ -1,0 +1,77 @@
+"""gpureg: logistic and softmax regression, a whole grid of λ trained as one batch, on the CPU or an NVIDIA GPU.
+
+    data = gpureg.load_dataset("mnist")
+    result = gpureg.fit(data, task="softmax", l2=[0.0, 2.0])
+    result.save("runs/first")
+    run = gpureg.load_run("runs/first")
+    run.model.predict_proba(X)
+
+Names are imported when they are first used, so that importing gpureg costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gpureg.data import Dataset, load_dataset
+    from gpureg.errors import DataError, DeviceError, GpuregError, GpuregWarning, RunError, UsageError
+    from gpureg.fit import fit
+    from gpureg.grid import lambda_grid
+    from gpureg.history import History
+    from gpureg.model import LinearModel
+    from gpureg.results import FitResult, ModelResult
+    from gpureg.run_directory import Run, load_run
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "DeviceError",
+    "FitResult",
+    "GpuregError",
+    "GpuregWarning",
+    "History",
+    "LinearModel",
+    "ModelResult",
+    "Run",
+    "RunError",
+    "UsageError",
+    "__version__",
+    "fit",
+    "lambda_grid",
+    "load_dataset",
+    "load_run",
+]
+
+
+def _home(name: str) -> str:
+    """The module that defines a public name."""
+    if name in ("load_dataset", "Dataset"):
+        return "gpureg.data"
+    if name in ("load_run", "Run"):
+        return "gpureg.run_directory"
+    if name.endswith(("Error", "Warning")):
+        return "gpureg.errors"
+    return {
+        "fit": "gpureg.fit",
+        "lambda_grid": "gpureg.grid",
+        "History": "gpureg.history",
+        "LinearModel": "gpureg.model",
+        "FitResult": "gpureg.results",
+        "ModelResult": "gpureg.results",
+    }[name]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__ or name == "__version__":
+        raise AttributeError(f"module 'gpureg' has no attribute {name!r}")
+    value = getattr(import_module(_home(name)), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,291 @@
+"""`fit`: from a data set and a configuration to a `FitResult`. This is what the commands call."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from gpureg.assemble import join_histories, join_outcomes, join_tables, linear_model, model_results
+from gpureg.backend import Backend, choose_backend
+from gpureg.config import FitConfig
+from gpureg.data import Dataset
+from gpureg.environment import describe_environment
+from gpureg.errors import GpuregWarning, UsageError
+from gpureg.events import Event, Started
+from gpureg.grid import check_stability, chunks, cv_rows, model_table, select_row
+from gpureg.history import History
+from gpureg.kernels import Kernels, choose_kernels
+from gpureg.prepare import bytes_per_model, check_memory, prepare
+from gpureg.results import CvRow, FitResult, ModelResult
+from gpureg.solvers.problem import Outcome, Problem
+from gpureg.solvers.sgd import SgdSolver
+from gpureg.trainer import train
+from gpureg.types import Floats, Ints, ModelTable
+
+Observe = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A batch of models that has been trained: what it was, what came out, how it went."""
+
+    table: ModelTable
+    outcome: Outcome
+    history: History
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Whom a fit tells, and whom it asks whether to stop at the next epoch boundary."""
+
+    observe: Observe
+    should_stop: Callable[[], bool]
+
+
+def fit(
+    data: Dataset,
+    *,
+    task: str = FitConfig.task,
+    l2: float | Sequence[float] = FitConfig.l2,
+    lr: float | Sequence[float] | None = FitConfig.lr,
+    solver: str = FitConfig.solver,
+    epochs: int = FitConfig.epochs,
+    batch_size: int = FitConfig.batch_size,
+    shuffle: bool = FitConfig.shuffle,
+    seed: int = FitConfig.seed,
+    seeds: int = FitConfig.seeds,
+    evals_per_epoch: int = FitConfig.evals_per_epoch,
+    patience: int = FitConfig.patience,
+    min_delta: float = FitConfig.min_delta,
+    keep: str = FitConfig.keep,
+    cv: int | None = FitConfig.cv,
+    folds: Ints | None = None,
+    select: str = FitConfig.select,
+    device: str = FitConfig.device,
+    strict_device: bool = FitConfig.strict_device,
+    dtype: str = FitConfig.dtype,
+    scale: str | None = FitConfig.scale,
+    class_weight: str | None = FitConfig.class_weight,
+    penalize_bias: bool = FitConfig.penalize_bias,
+    threads: int | None = FitConfig.threads,
+    memory: int = FitConfig.memory,
+    kernels: str = FitConfig.kernels,
+    tol: float = FitConfig.tol,
+    max_iter: int = FitConfig.max_iter,
+    observe: Observe | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FitResult:
+    """Train one model for every λ in `l2` (times learning rates, folds and seeds), all as one batch.
+
+    Minimises, per model, `J(w) = C(w) + λ Σ w²` with C the mean cross-entropy in nats, by minibatch gradient descent
+    `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
+
+    `folds (N,)` or `(seeds, N)` gives the fold in which each training row is held out; without it `cv` draws stratified ones.
+    `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every epoch boundary. The other
+    parameters are the command line's options; their defaults are those of `gpureg.config.FitConfig`.
+
+    Raises UsageError for options and data that don't fit one another, DeviceError with `strict_device` where the device
+    can't be had, OutOfMemoryError before the start where the run can't fit. Warns with GpuregWarning.
+    """
+    config = FitConfig(
+        task=task,
+        solver=solver,
+        l2=l2,  # type: ignore[arg-type]  # FitConfig turns numbers and sequences into tuples
+        lr=lr,  # type: ignore[arg-type]
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        seeds=seeds,
+        evals_per_epoch=evals_per_epoch,
+        patience=patience,
+        min_delta=min_delta,
+        keep=keep,
+        cv=cv,
+        select=select,
+        device=device,
+        strict_device=strict_device,
+        dtype=dtype,
+        scale=scale,
+        class_weight=class_weight,
+        penalize_bias=penalize_bias,
+        threads=threads,
+        memory=memory,
+        kernels=kernels,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
+    return fit_config(data, config, hooks, folds=folds)
+
+
+def fit_config(data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None) -> FitResult:
+    """`fit` with the options as one value."""
+    with ExitStack() as stack:
+        if config.threads is not None:
+            stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
+        backend = choose_backend(config.device, config.dtype, strict=config.strict_device)
+        return fit_on(backend, data, config, hooks, folds=folds)
+
+
+def fit_on(
+    backend: Backend, data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None
+) -> FitResult:
+    """`fit_config` on a backend of the caller's choice (any array-API namespace)."""
+    _check_data(data, config)
+    notices = check_stability(config)
+    if config.batch_size > len(data.y_train) and config.solver == "sgd":
+        notices.append(f"The batch size {config.batch_size} was cut to the {len(data.y_train)} training rows there are.")
+    begun = time.perf_counter()
+    table = model_table(config)
+    kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
+    D, n = data.X_train.shape[1] + 1, len(data.y_train)
+    per_model = bytes_per_model(config, D, kernels.n_columns, n)
+    blocks = chunks(len(table), per_model, config.memory)
+    check_memory(data, config, backend, per_model, len(table))
+    prepared = prepare(data, config, kernels, table, folds)
+    parts = [_train(replace(prepared.problem, table=table.take(block)), kernels, config, hooks, block) for block in blocks]
+    trained = _joined(parts)
+    rows, chosen = _choose(trained, config)
+    if config.cv is not None and rows is not None and chosen is not None and not hooks.should_stop():
+        trained = _joined([trained, _refit(prepared.refit, kernels, config, hooks, rows[chosen])])
+        chosen = len(trained.table) - 1
+    elif config.cv is not None:
+        chosen = None
+    backend.synchronize()
+    seconds = time.perf_counter() - begun
+    return _result(data, config, backend, trained, prepared.scaling, rows, chosen, seconds, notices)
+
+
+def _train(problem: Problem, kernels: Kernels, config: FitConfig, hooks: Hooks, ids: Ints) -> Trained:
+    """One chunk of the batch, `ids` its place in it, by the configured solver."""
+    if config.solver == "lbfgs":
+        from gpureg.solvers.lbfgs import run_lbfgs
+
+        outcome, history = run_lbfgs(problem, kernels, config, hooks.observe, hooks.should_stop)
+        return Trained(problem.table, outcome, history)
+    solver = SgdSolver(problem, kernels, config)
+    state = solver.start()
+    hooks.observe(Started(problem.table, ids, solver.steps_per_epoch, config.epochs))
+    for event in train(solver, state, should_stop=hooks.should_stop, at_boundary=lambda state: None):
+        hooks.observe(event)
+    outcome, history = solver.finish(state, "max_epochs" if solver.done(state) else "interrupted")
+    return Trained(problem.table, outcome, history)
+
+
+def _refit(problem: Problem, kernels: Kernels, config: FitConfig, hooks: Hooks, row: CvRow) -> Trained:
+    """The chosen λ on all training rows, stopping as `train` does."""
+    table = replace(problem.table, l2=np.array([row.l2]), lr=np.array([row.lr if row.lr else config.rates[0]]))
+    return _train(replace(problem, table=table), kernels, config, hooks, np.array([-1]))
+
+
+def _joined(parts: Sequence[Trained]) -> Trained:
+    return Trained(
+        join_tables([part.table for part in parts]),
+        join_outcomes([part.outcome for part in parts]),
+        join_histories([part.history for part in parts]),
+    )
+
+
+def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | None, int | None]:
+    """The cross-validation's rows and the chosen one; without folds (None, the index of the chosen model)."""
+    table, val_loss = trained.table, trained.outcome.measured.val_loss
+    if "interrupted" in trained.outcome.reasons and config.cv is not None:
+        return None, None
+    rows = cv_rows(table, val_loss)
+    chosen = select_row(rows, config.select)
+    if config.cv is not None:
+        return rows, chosen
+    if chosen is None:
+        return None, None
+    same = np.flatnonzero((table.l2 == rows[chosen].l2) & (table.lr == rows[chosen].lr))
+    return None, int(same[0])
+
+
+def _check_data(data: Dataset, config: FitConfig) -> None:
+    K = len(data.classes)
+    if config.task == "logistic" and K != 2:
+        raise UsageError(
+            f"The logistic task wants two classes; {data.name} has {K}. Name two with classes=[positive, negative] "
+            "(--classes), or use task softmax."
+        )
+    if K < 2:
+        raise UsageError(f"{data.name} has {K} class; wanted at least two.")
+    if len(data.y_train) == 0:
+        raise UsageError(f"{data.name} has no training rows; wanted at least one.")
+
+
+def _result(
+    data: Dataset,
+    config: FitConfig,
+    backend: Backend,
+    trained: Trained,
+    scaling: object,
+    rows: tuple[CvRow, ...] | None,
+    chosen: int | None,
+    seconds: float,
+    notices: list[str],
+) -> FitResult:
+    outcome, table = trained.outcome, trained.table
+    models = model_results(outcome, table)
+    kept: Floats = outcome.weights
+    l2, selected = table.l2, chosen or 0
+    if config.cv is not None and chosen is not None:  # after a cross-validation the model is the refit
+        kept, l2, selected = outcome.weights[chosen:], table.l2[chosen:], 0
+    model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)  # type: ignore[arg-type]
+    notices = [*notices, *outcome.warnings, *_quality(models, data)]
+    for notice in notices:
+        warnings.warn(notice, GpuregWarning, stacklevel=4)
+    return FitResult(
+        task=config.task,
+        dataset=data.name,
+        device=backend.device,
+        device_requested=backend.requested,
+        backend=backend.name,
+        dtype=config.dtype,
+        seed=config.seed,
+        n_train=len(data.y_train),
+        n_val=len(data.y_val),
+        n_features=data.X_train.shape[1],
+        classes=data.classes,
+        seconds=seconds,
+        models=models,
+        history=trained.history,
+        model=model,
+        selected=chosen,
+        cv=rows,
+        config=config.to_dict(),
+        environment=describe_environment() | {"device": backend.device, "device_why": backend.why},
+        warnings=tuple(notices),
+    )
+
+
+def _quality(models: Sequence[ModelResult], data: Dataset) -> list[str]:
+    """Warnings about models that diverged, or that predict worse than the constant predictor, whose loss is the entropy
+    `-Σ p_k log p_k` of the class shares.
+    """
+    share = np.bincount(data.y_train, minlength=len(data.classes)) / len(data.y_train)
+    share = share[share > 0]
+    entropy = float(-(share * np.log(share)).sum())
+    found = []
+    diverged = [model for model in models if model.stop_reason == "diverged"]
+    if diverged:
+        named = ", ".join(sorted({f"{model.l2:g}" for model in diverged}))
+        found.append(
+            f"{len(diverged)} of {len(models)} models diverged (λ = {named}): a loss was not finite. "
+            f"Use a learning rate smaller than {max(model.lr or 0 for model in diverged):g}."
+        )
+    worse = [model for model in models if model.train_loss is not None and model.train_loss > entropy * (1 + 1e-9)]
+    if worse:
+        top = max(worse, key=lambda model: model.train_loss or 0.0)
+        found.append(
+            f"{len(worse)} of {len(models)} models predict worse than a constant does ({entropy:.4f} nats); the worst, "
+            f"λ = {top.l2:g}, ends at {top.train_loss:.4f}. Use a learning rate smaller than {top.lr:g}."
+        )
+    return found

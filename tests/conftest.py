@@ -1,0 +1,74 @@
+"""Backends for the tests: NumPy, PyTorch on the CPU, and array-api-strict on its second device, where every hidden
+transfer and every hidden scalar is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpureg.backend import Backend, numpy_backend
+
+BackendFactory = Callable[[str], Backend]
+
+
+def strict_backend(dtype: str) -> Backend:
+    import array_api_strict as xp
+
+    device, host = xp.Device("device1"), xp.Device("CPU_DEVICE")
+    return Backend(
+        "array-api-strict",
+        xp,
+        "device1",
+        dtype,
+        "a test asked for it",
+        "device1",
+        lambda array: xp.asarray(np.asarray(array), device=device),
+        lambda array: np.asarray(array.to_device(host)),
+        lambda: None,
+        lambda: None,
+    )
+
+
+def torch_backend(dtype: str) -> Backend:
+    import array_api_compat.torch as xp
+    import torch
+
+    return Backend(
+        "torch",
+        xp,
+        "cpu",
+        dtype,
+        "a test asked for it",
+        "cpu",
+        lambda array: torch.from_numpy(np.ascontiguousarray(array)),
+        lambda array: array.detach().numpy(),
+        lambda: None,
+        lambda: None,
+    )
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendFactory]:
+    """array-api-strict's second device, data-dependent shapes off, and `float(x)`, `bool(x)`, `int(x)` turned into errors."""
+    import array_api_strict as xp
+
+    def refuse(self: Any) -> Any:
+        raise AssertionError("a scalar was taken off the device behind the backend's back")
+
+    array = type(xp.asarray(1.0))
+    for name in ("__float__", "__bool__", "__int__", "__index__"):
+        monkeypatch.setattr(array, name, refuse)
+    with xp.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False):
+        yield strict_backend
+
+
+@pytest.fixture(params=["numpy", "torch", "strict"])
+def any_backend(request: pytest.FixtureRequest) -> BackendFactory:
+    """Each of the three in turn."""
+    if request.param == "strict":
+        factory: BackendFactory = request.getfixturevalue("strict")
+        return factory
+    return numpy_backend if request.param == "numpy" else torch_backend
