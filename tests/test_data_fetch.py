@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -201,6 +203,42 @@ def test_fetches_at_once_do_not_break_each_other(mirror, tmp_path):
         thread.join()
     assert failures == []
     assert_complete(tmp_path / "cache")
+
+
+class Stalling(Quiet):
+    """Sends half of a file, then nothing more until the client is gone."""
+
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        outputfile.write(content[: len(content) // 2])
+        outputfile.flush()
+        self.server.reached.set()
+        self.server.release.wait(20)
+
+
+def test_a_fetch_that_is_killed_leaves_no_file_in_place(mirror, tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Stalling, directory=str(mirror[1])))
+    server.reached, server.release = threading.Event(), threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    url, folder = f"http://127.0.0.1:{server.server_port}/", tmp_path / "cache"
+    code = (
+        "import pathlib; from test_data_helpers import tiny_spec; from gpureg.data.sources import fetch_spec;"
+        f"fetch_spec(tiny_spec(({url!r},)), pathlib.Path({str(folder)!r}), print)"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})
+    assert server.reached.wait(20)
+    child.kill()
+    child.wait()
+    server.release.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert not any((folder / name).exists() for name in tiny_files())
+    run(tiny_spec((mirror[0],)), folder)
+    for name, content in tiny_files().items():
+        assert (folder / name).read_bytes() == content
 
 
 def test_what_a_killed_fetch_left_is_swept_out_in_time(mirror, tmp_path):

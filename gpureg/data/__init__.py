@@ -6,7 +6,7 @@ Importing this package loads NumPy and nothing else; what reads a file is import
 from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
-from gpureg.data.features import load_features
+from gpureg.data.features import Labelled, load_features, load_labelled
 from gpureg.data.load import load_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
@@ -15,6 +15,7 @@ from gpureg.data.weighting import class_weights
 __all__ = [
     "CATALOG",
     "Dataset",
+    "Labelled",
     "Scaling",
     "cache_dir",
     "class_weights",
@@ -27,4 +28,5 @@ __all__ = [
     "is_cached",
     "load_dataset",
     "load_features",
+    "load_labelled",
 ]

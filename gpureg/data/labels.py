@@ -75,7 +75,7 @@ def match_classes(named: Sequence[object], labels: Sequence[Label]) -> list[int]
         named = named.split(",")
     positions: list[int] = []
     for name in named:
-        position = _match(name, labels)
+        position = find_class(name, labels)
         if position is None:
             raise UsageError(f"--classes: no training row has the class {name!r}; the classes are {listed(labels)}.")
         if position in positions:
@@ -90,7 +90,8 @@ def listed(names: Sequence[object], most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown}, ... ({len(names) - most} more)"
 
 
-def _match(name: object, labels: Sequence[Label]) -> int | None:
+def find_class(name: object, labels: Sequence[Label]) -> int | None:
+    """The position in `labels` of one class as a user names it, None where it is not there."""
     text = str(name).strip()
     for position, label in enumerate(labels):
         if str(label) == text:

@@ -47,11 +47,7 @@ def load_dataset(
 
     Raises UsageError for options that don't fit the data, DataError for data that can't be had, read or used.
     """
-    if task not in TASKS:
-        raise UsageError(f"--task {task!r} is not known; it is softmax or logistic.")
-    for option, size in (("--train-size", train_size), ("--val-size", val_size)):
-        if size is not None and size < 1:
-            raise UsageError(f"{option} {size} is not possible; it is at least 1.")
+    _check_options(task, train_size, val_size)
     spec = CATALOG.get(str(name_or_path))
     if spec is not None:
         _refuse_columns(spec, target, weights)
@@ -64,6 +60,14 @@ def load_dataset(
         raw = read_path(name_or_path, target=target, weights=weights)
     dataset = _take_rows(raw, train_size, val_size, seed)
     return _choose_classes(dataset, task, classes)
+
+
+def _check_options(task: str, train_size: int | None, val_size: int | None) -> None:
+    if task not in TASKS:
+        raise UsageError(f"--task {task!r} is not known; it is softmax or logistic.")
+    for option, size in (("--train-size", train_size), ("--val-size", val_size)):
+        if size is not None and size < 1:
+            raise UsageError(f"{option} {size} is not possible; it is at least 1.")
 
 
 def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
