@@ -1,0 +1,66 @@
+"""How much device memory a run takes, and how its rows are cut to fit.
+
+The cuts follow the budget, which is fixed, and never what happens to be free: the same command cuts the same way and
+gives the same bits on every day. What is free can only refuse a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpureg.errors import OutOfMemoryError
+
+DEFAULT_BUDGET = 2 * 1024**3  # bytes
+_LOGITS_CAP = 256 * 1024**2  # larger products gain nothing
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes of working memory beside the data: a quarter for the logits of a block, half for the gathered batches."""
+
+    total: int = DEFAULT_BUDGET
+
+    def block_rows(self, columns: int, models: int, itemsize: int) -> int:
+        """Rows whose logits, losses and hits fit a quarter of the budget, at least one."""
+        row = columns * itemsize + models * (itemsize + 1)
+        return max(1, min(self.total // 4, _LOGITS_CAP) // row)
+
+    def gather_steps(self, batch: int, features: int, models: int, itemsize: int) -> int:
+        """Steps whose batches, weights and losses fit half of the budget, at least one."""
+        row = (features + 2 * models) * itemsize + 4
+        return max(1, self.total // 2 // (batch * row))
+
+
+def memory_needed(
+    rows: int, features: int, columns: int, models: int, itemsize: int, *, weight_columns: int = 0, budget: Budget
+) -> int:
+    """Bytes that a run takes at its peak, rounded up: data, one gathered copy of it, weights, and a block of logits.
+
+    `rows` counts training and evaluation rows together, `features` the D of X with its bias, `columns` C = L*K.
+    """
+    data = rows * (features * itemsize + 4 + weight_columns * itemsize)
+    gathered = min(rows * ((features + 2 * models) * itemsize + 4), budget.total // 2)
+    block = min(rows, budget.block_rows(columns, models, itemsize)) * (columns * itemsize + models * (itemsize + 1))
+    weights = 3 * features * columns * itemsize  # the weights, their gradient and one snapshot
+    return data + gathered + block + weights
+
+
+def refuse_if_short(needed: int, free: int | None, what: str) -> None:
+    """Raise OutOfMemoryError where `needed` bytes exceed the `free` ones (None: unknown, let the device decide)."""
+    if free is not None and needed > free:
+        raise OutOfMemoryError(out_of_memory_message(what, needed, free))
+
+
+def out_of_memory_message(what: str, needed: int | None, free: int | None) -> str:
+    """Says how much is needed, how much is free and what to change."""
+    wanted = "more memory" if needed is None else f"{megabytes(needed)}"
+    there = "" if free is None else f"; {megabytes(free)} are free"
+    return (
+        f"{what} needs {wanted} on the GPU{there}. Use --dtype float32, a smaller --memory, fewer models or rows at "
+        "once, or --device cpu."
+    )
+
+
+def megabytes(size: int) -> str:
+    """A size as people read it."""
+    return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.1f} GB"

@@ -1,0 +1,153 @@
+"""Minibatch gradient descent on the device: three launches a step, four with a penalty, or one for a whole run of
+steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpureg.kernels.cuda import epoch
+from gpureg.kernels.cuda.memory import Budget
+from gpureg.kernels.cuda.ops import DeviceOps
+from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.update import update_kernel
+from gpureg.types import Array, Floats, StepPlan
+
+
+@dataclass(frozen=True)
+class _Penalty:
+    """Device arrays of the penalised step: `lr, l2 (A, 1)`, and how many elements of W, from its first row, it
+    covers."""
+
+    lr: Array
+    l2: Array
+    elements: int
+
+
+@dataclass(frozen=True)
+class MinibatchSteps:
+    """The arithmetic of `Kernels.steps`. Weights are `(D, A*K)`, C-contiguous, and are overwritten."""
+
+    ops: DeviceOps
+    from_host: Callable[[Any], Array]
+    pointwise: Pointwise
+    budget: Budget
+    dtype: np.dtype[Any]
+
+    def run(
+        self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
+    ) -> tuple[Array, Array, list[Array]]:
+        """Weights, step losses `(steps, A)` float64 and snapshots; `X (N, D)`, `y (N,)` int32, `weights (N, F)`."""
+        n_steps, B = plan.order.shape
+        models = len(plan.lr)
+        order = self.from_host(np.ascontiguousarray(plan.order, np.int64))
+        penalty = self._penalty(W, plan)
+        # without a penalty the learning rate goes into the residual, and the product adds straight onto the weights
+        factor = (np.ones(models) if penalty is not None else plan.lr) / B
+        losses = self.ops.empty((n_steps, models), np.float64)
+        snapshots: list[Array] = []
+        stride = self.budget.gather_steps(B, X.shape[1], models, self.dtype.itemsize)
+        for first in range(0, n_steps, stride):
+            part = order[first : first + stride]
+            batches, labels = self._gather(X, y, part, models)
+            weight = self._batch_weights(weights, part, plan)
+            scale = self._floats(factor[None, None, :])
+            scale = self.ops.broadcast_to(scale, (len(part), 1, models)) if weight is None else weight * scale
+            loss = self.ops.empty((len(part), B, models), self.dtype)
+            wanted = {step - first for step in plan.snapshot_after}
+            self._steps(W, batches, labels, self.pointwise.scales(scale), loss, penalty, wanted, snapshots)
+            if weight is not None:
+                loss *= weight
+            losses[first : first + stride] = loss.sum(axis=1, dtype=np.float64) / B
+        return W, losses, snapshots
+
+    def _steps(
+        self,
+        W: Array,
+        batches: Array,
+        labels: Array,
+        scales: Array,
+        loss: Array,
+        penalty: _Penalty | None,
+        snapshot_after: set[int],
+        snapshots: list[Array],
+    ) -> None:
+        """The steps of one gathered run; everything has the step as its first axis."""
+        ops, gradient_of = self.ops, self.pointwise.gradient
+        D, C = W.shape
+        Z = ops.empty((batches.shape[1], C), self.dtype)
+        gradient = None if penalty is None else ops.empty((D, C), self.dtype)
+        cube = (D, -1, self.pointwise.n_columns)
+        for step in range(len(batches)):
+            X = batches[step]
+            ops.matmul(X, W, Z)
+            gradient_of(labels[step], scales[step], Z, loss[step])
+            if penalty is None:
+                ops.matmul_transposed(X, Z, W, alpha=-1.0, beta=1.0)
+            else:
+                ops.matmul_transposed(X, Z, gradient)
+                update_kernel()(gradient.reshape(cube), penalty.lr, penalty.l2, penalty.elements, W.reshape(cube))
+            if step in snapshot_after:
+                snapshots.append(W.copy())
+
+    def in_one_launch(
+        self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
+    ) -> tuple[Array, Array, list[Array]]:
+        """As `run`, by the whole-epoch kernel, where `epoch.fits`. Losses are `(steps, A)` in the weights' type."""
+        (n_steps, B), (D, C) = plan.order.shape, W.shape
+        K, models = self.pointwise.n_columns, len(plan.lr)
+        slot = np.full(n_steps, -1, np.int32)
+        slot[list(plan.snapshot_after)] = np.arange(len(plan.snapshot_after))
+        use_weights = weights is not None and plan.column is not None
+        column = np.zeros(models) if plan.column is None else plan.column
+        losses = self.ops.empty((n_steps, models), self.dtype)
+        snapshots = self.ops.empty((max(1, len(plan.snapshot_after)), D, C), self.dtype)
+        size = epoch.shared_bytes(D, K, B, self.dtype.itemsize)
+        launch = self.ops.raw_kernel(epoch.source(D, K, B, self.dtype.name), epoch.NAME, size)
+        launch(
+            models,
+            epoch.THREADS,
+            (
+                X,
+                y,
+                self.from_host(np.ascontiguousarray(plan.order, np.int32)),
+                weights if use_weights else X,  # not read
+                np.int32(weights.shape[1] if use_weights and weights is not None else 0),
+                self.from_host(np.ascontiguousarray(column, np.int32)),
+                self._floats(plan.lr),
+                self._floats(plan.l2),
+                W,
+                losses,
+                self.from_host(slot),
+                snapshots,
+                np.int32(n_steps),
+                np.int32(D if plan.penalize_bias else D - 1),
+            ),
+        )
+        return W, losses, [snapshots[j] for j in range(len(plan.snapshot_after))]
+
+    def _gather(self, X: Array, y: Array, order: Array, models: int) -> tuple[Array, Array]:
+        """The batches `(steps, B, D)` in one gather, and their labels as the fused kernel wants them."""
+        index = order.reshape(-1)
+        batches = self.ops.empty((*order.shape, X.shape[1]), self.dtype)
+        self.ops.take(X, index, 0, batches.reshape(-1, X.shape[1]))
+        return batches, self.pointwise.labels(self.ops.take(y, index, 0).reshape(order.shape), models)
+
+    def _batch_weights(self, weights: Array | None, order: Array, plan: StepPlan) -> Array | None:
+        """Row weights `(steps, B, A)` of the batches, None where every sample weighs 1."""
+        if weights is None or plan.column is None:
+            return None
+        column = self.from_host(np.asarray(plan.column, np.int64))
+        return self.ops.take(self.ops.take(weights, order.reshape(-1), 0), column, 1).reshape(*order.shape, -1)
+
+    def _penalty(self, W: Array, plan: StepPlan) -> _Penalty | None:
+        if not np.any(plan.l2):
+            return None
+        rows = W.shape[0] if plan.penalize_bias else W.shape[0] - 1
+        return _Penalty(self._floats(plan.lr[:, None]), self._floats(plan.l2[:, None]), rows * W.shape[1])
+
+    def _floats(self, host: Floats) -> Array:
+        return self.from_host(np.ascontiguousarray(host, self.dtype))

@@ -1,0 +1,173 @@
+"""`CudaKernels`: the kernels' protocol on an NVIDIA GPU, in as few launches as CuPy allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.errors import OutOfMemoryError
+from gpureg.kernels.cuda import epoch
+from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, out_of_memory_message, refuse_if_short
+from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
+from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.steps import MinibatchSteps
+from gpureg.types import Array, Floats, Ints, StepPlan
+
+
+@dataclass(frozen=True)
+class CudaRows:
+    """Samples on the device: `X (N, D)` C-contiguous, `y (N,)` int32, row weights `(N, F)` or None."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return int(self.X.shape[0])
+
+
+class CudaKernels:
+    """The CUDA twin of the kernels' protocol; see `gpureg.kernels.Kernels`.
+
+    A minibatch step is three launches where no model has a penalty: the product into a buffer, the fused kernel with
+    the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
+    epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
+    bounds the working memory beside the data, in bytes. `epoch_kernel` trains in one launch per run of steps where
+    the shape allows it. Raises OutOfMemoryError (also for CuPy's own) with what is needed, what is free and what to
+    change.
+    """
+
+    name = "cuda"
+    stack_columns = 256  # far above the width at which the product stops being bound by reading X
+
+    def __init__(
+        self,
+        backend: Backend,
+        task: str,
+        n_classes: int,
+        *,
+        memory: int | None = None,
+        epoch_kernel: bool = False,
+        ops: DeviceOps | None = None,
+    ) -> None:
+        self.backend, self.task = backend, task
+        self.n_columns = 1 if task == "logistic" else n_classes
+        self.budget = Budget(DEFAULT_BUDGET if memory is None else memory)
+        self._epoch_kernel = epoch_kernel
+        self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
+        self._pointwise = Pointwise(task, self.n_columns, self._ops)
+        self._dtype = np.dtype(backend.dtype)
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """Samples stay as they are: a gather on the device costs the same in any order."""
+        return None
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> CudaRows:
+        """See the protocol. Raises OutOfMemoryError before the upload where the samples can't fit."""
+        table = None if weights is None else np.ascontiguousarray(weights, self._dtype)
+        needed = X.size * self._dtype.itemsize + 4 * len(y) + (0 if table is None else table.nbytes)
+        refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
+        with self._explained(f"Placing {len(y):,} samples", needed):
+            to_device = self.backend.from_host
+            return CudaRows(
+                to_device(np.ascontiguousarray(X, self._dtype)),
+                to_device(np.ascontiguousarray(y, np.int32)),
+                None if table is None else to_device(table),
+            )
+
+    def subset(self, rows: CudaRows, index: Ints) -> CudaRows:
+        """See the protocol."""
+        with self._explained("A subset of the samples", len(index) * rows.X.shape[1] * self._dtype.itemsize):
+            picked = self.backend.from_host(np.asarray(index, np.int64))
+            return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None)
+
+    def weights(self, host: Floats) -> Array:
+        """See the protocol."""
+        return self._floats(host)
+
+    def to_host(self, array: Array) -> Floats:
+        """See the protocol."""
+        return np.asarray(self.backend.to_host(array), np.float64)  # sync
+
+    def select(self, W: Array, models: Ints) -> Array:
+        """See the protocol."""
+        K = self.n_columns
+        columns = (np.asarray(models, np.int64)[:, None] * K + np.arange(K)).reshape(-1)
+        return self._ops.take(W, self.backend.from_host(columns), 1)
+
+    def concat(self, parts: list[Array]) -> Array:
+        """See the protocol."""
+        return self._ops.concat(parts)
+
+    def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """See the protocol."""
+        with self._explained(f"Training {len(plan.lr)} models", None):
+            run = MinibatchSteps(self._ops, self.backend.from_host, self._pointwise, self.budget, self._dtype)
+            W = self._ops.contiguous(W)
+            shape = (W.shape[0], self.n_columns, plan.order.shape[1], self._dtype.itemsize)
+            if self._epoch_kernel and epoch.fits(self._ops, *shape):
+                return run.in_one_launch(W, rows.X, rows.y, rows.weights, plan)
+            return run.run(W, rows.X, rows.y, rows.weights, plan)
+
+    def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """See the protocol: one product, one fused launch and one or two reductions per block of rows; one transfer."""
+        models = W.shape[1] // self.n_columns
+        with self._explained(f"Evaluating {models} models", None):
+            sums = self._ops.zeros((2, models), np.float64)  # counts are exact in float64
+            loss_sum, hits = sums[0], sums[1]
+            for block, logits in self._logits(W, rows):
+                hit = self._ops.empty((logits.shape[0], models), np.bool_)
+                loss = self._ops.empty(hit.shape, self._dtype) if with_loss else None
+                self._pointwise.evaluate(self._pointwise.labels(rows.y[block], models), logits, hit, loss)
+                hits += hit.sum(axis=0, dtype=np.float64)
+                if loss is not None:
+                    loss_sum += loss.sum(axis=0, dtype=np.float64)
+            host = self.to_host(sums)  # sync
+        return host[0], host[1].astype(np.int64)
+
+    def cost_and_gradient(self, W: Array, rows: CudaRows, column: Ints | None) -> tuple[Array, Array]:
+        """See the protocol. The cost is summed in float64 whatever the weights' type."""
+        ops, models = self._ops, W.shape[1] // self.n_columns
+        with self._explained(f"The gradient of {models} models", None):
+            picked = None if column is None else self.backend.from_host(np.asarray(column, np.int64))
+            ones = self._floats(np.ones((1, models)))
+            cost, gradient = ops.zeros((models,), np.float64), ops.zeros(W.shape, self._dtype)
+            for block, logits in self._logits(W, rows):
+                loss = ops.empty((logits.shape[0], models), self._dtype)
+                unweighted = rows.weights is None or picked is None
+                weight = ones if unweighted else ops.take(rows.weights[block], picked, 1)  # type: ignore[index]
+                labels = self._pointwise.labels(rows.y[block], models)
+                self._pointwise.gradient(labels, self._pointwise.scales(weight), logits, loss)
+                if not unweighted:
+                    loss *= weight
+                cost += loss.sum(axis=0, dtype=np.float64)
+                ops.matmul_transposed(rows.X[block], logits, gradient, beta=1.0)
+        return cost, gradient
+
+    def _logits(self, W: Array, rows: CudaRows) -> Iterator[tuple[slice, Array]]:
+        """`X W` by blocks of rows, in one buffer."""
+        models = W.shape[1] // self.n_columns
+        size = min(rows.n, self.budget.block_rows(W.shape[1], models, self._dtype.itemsize))
+        buffer = self._ops.empty((size, W.shape[1]), self._dtype)
+        for start in range(0, rows.n, max(size, 1)):
+            block = slice(start, min(start + size, rows.n))
+            logits = buffer[: block.stop - start]
+            self._ops.matmul(rows.X[block], W, logits)
+            yield block, logits
+
+    def _floats(self, host: Floats) -> Array:
+        return self.backend.from_host(np.ascontiguousarray(host, self._dtype))
+
+    @contextmanager
+    def _explained(self, what: str, needed: int | None) -> Iterator[None]:
+        """CuPy's out-of-memory error as gpureg's, which says what to change."""
+        try:
+            yield
+        except self._ops.out_of_memory as error:
+            raise OutOfMemoryError(out_of_memory_message(what, needed, self.backend.free_memory())) from error

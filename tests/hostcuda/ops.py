@@ -1,0 +1,88 @@
+"""`CudaKernels` whole on the CPU: NumPy for what CuPy's libraries do, CuPy's own source for the kernels."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.kernels.cuda import CudaKernels
+from hostcuda.launch import Settings, host, launch_raw
+
+
+class HostMemoryError(Exception):
+    """Stands in for CuPy's OutOfMemoryError."""
+
+
+class HostOps:
+    """`DeviceOps` on HostArrays; products and gathers are recorded beside the kernels, to count launches."""
+
+    out_of_memory = HostMemoryError
+
+    def __init__(self, *, shared_limit: int = 99 * 1024) -> None:
+        self._shared_limit = shared_limit
+
+    def empty(self, shape, dtype):
+        made = host(np.empty(shape, dtype))
+        if made.dtype.kind == "f":
+            made.fill(np.nan)  # what is read before it is written must show
+        return made
+
+    def zeros(self, shape, dtype):
+        return host(np.zeros(shape, dtype))
+
+    def contiguous(self, array):
+        return host(array)
+
+    def concat(self, parts):
+        return host(np.concatenate(parts, axis=1))
+
+    def take(self, array, index, axis, out=None):
+        _record("take")
+        return host(np.take(array, index, axis=axis, out=out))
+
+    def broadcast_to(self, array, shape):
+        return np.broadcast_to(array, shape, subok=True)
+
+    def matmul(self, a, b, out):
+        _record("matmul")
+        np.matmul(a, b, out=out)
+
+    def matmul_transposed(self, x, r, out, alpha=1.0, beta=0.0):
+        _record("matmul_transposed")
+        product = np.matmul(x.T, r)
+        out[...] = alpha * product if beta == 0.0 else beta * out + alpha * product
+
+    def raw_kernel(self, source, name, shared_bytes):
+        def launch(blocks, threads, arguments):
+            launch_raw(source, name, blocks, threads, arguments, shared_bytes)
+
+        return launch
+
+    def shared_memory_limit(self):
+        return self._shared_limit
+
+
+def _record(name: str) -> None:
+    if Settings.launches is not None:
+        Settings.launches.append(name)
+
+
+def host_backend(dtype: str, free: int | None = None) -> Backend:
+    """A backend that calls itself cupy and lives in host memory."""
+    return Backend(
+        "cupy", np, "cuda:0", dtype, "a test", "cuda:0", host, lambda a: np.array(a), lambda: None, lambda: free
+    )
+
+
+def host_kernels(task: str, n_classes: int, dtype: str, *, memory=None, epoch_kernel=False, free=None) -> CudaKernels:
+    """The product's CUDA kernels, executed on the CPU."""
+    return CudaKernels(
+        host_backend(dtype, free), task, n_classes, memory=memory, epoch_kernel=epoch_kernel, ops=HostOps()
+    )
+
+
+def launches_per_step(record: list[str], steps: int) -> float:
+    """Launches that recur with each step, out of a record of `steps` steps."""
+    return sum(not re.fullmatch("take", name) for name in record) / steps

@@ -1,0 +1,96 @@
+"""The compile gate: every CUDA kernel becomes machine code for five architectures, and none spills registers."""
+
+import re
+
+import numpy as np
+import pytest
+from cupy.cuda.compiler import CompileException
+from hostcuda import ARCHITECTURES, Arg, compile_cubin, elementwise_source
+
+from gpureg.kernels.cuda import epoch
+from gpureg.kernels.cuda.logistic import logistic_kernel
+from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
+from gpureg.kernels.cuda.update import update_kernel
+
+GRADIENT = {"gradient": True, "loss": True, "hit": False}
+EVALUATION = {"gradient": False, "loss": True, "hit": True}
+HITS = {"gradient": False, "loss": False, "hit": True}
+
+
+def softmax_source(K: int, dtype: str, outputs: dict[str, bool], index32: bool = True) -> str:
+    labels, matrix = Arg("int32", 3, False, index32), Arg(dtype, 2, True, index32)
+    hits = Arg("bool", 2, True, index32)
+    args = [labels, Arg(dtype, 3, False, index32), matrix] if outputs["gradient"] else [labels, matrix]
+    args += [matrix] * outputs["loss"] + [hits] * outputs["hit"]
+    return elementwise_source(softmax_kernel(K, **outputs), args, 3, index32)
+
+
+def logistic_source(dtype: str, outputs: dict[str, bool], index32: bool = True) -> str:
+    labels, matrix = Arg("int32", 2, False, index32), Arg(dtype, 2, True, index32)
+    args = [labels, Arg(dtype, 2, False, index32), matrix] if outputs["gradient"] else [labels, matrix]
+    args += [matrix] * outputs["loss"] + [Arg("bool", 2, True, index32)] * outputs["hit"]
+    return elementwise_source(logistic_kernel(**outputs), args, 2, index32)
+
+
+def update_source(dtype: str) -> str:
+    cube, per_model = Arg(dtype, 3), Arg(dtype, 3, False)
+    return elementwise_source(update_kernel(), [cube, per_model, per_model, Arg("int64"), cube], 3)
+
+
+def sources() -> dict[str, str]:
+    found = {}
+    for dtype in ("float32", "float64"):
+        for K in (2, 4, 8, 10, 33, 100, 256, 1000):
+            found[f"softmax gradient K={K} {dtype}"] = softmax_source(K, dtype, GRADIENT)
+        for K in (4, 10, 256, 1000):
+            found[f"softmax evaluation K={K} {dtype}"] = softmax_source(K, dtype, EVALUATION)
+        found[f"softmax hits K=256 {dtype}"] = softmax_source(256, dtype, HITS)
+        found[f"softmax hits K=1000 {dtype}"] = softmax_source(1000, dtype, HITS)
+        found[f"softmax gradient K=10 {dtype} 64-bit"] = softmax_source(10, dtype, GRADIENT, index32=False)
+        for name, outputs in (("gradient", GRADIENT), ("evaluation", EVALUATION), ("hits", HITS)):
+            found[f"logistic {name} {dtype}"] = logistic_source(dtype, outputs)
+        found[f"penalised step {dtype}"] = update_source(dtype)
+        widest = epoch.max_columns(np.dtype(dtype).itemsize)
+        for D, K, B in ((785, 10, 128), (785, 1, 128), (65, widest, 32)):
+            found[f"epoch D={D} K={K} B={B} {dtype}"] = epoch.source(D, K, B, dtype)
+    return found
+
+
+SOURCES = sources()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_compiles_without_spills(name):
+    for architecture in ARCHITECTURES:
+        cubin, usage = compile_cubin(SOURCES[name], architecture)
+        assert cubin[:4] == b"\x7fELF"
+        assert usage.spills == 0, f"{name} spills {usage.spills} bytes on sm_{architecture}"
+        assert usage.stack == 0, f"{name} keeps {usage.stack} bytes a thread in memory on sm_{architecture}"
+        assert usage.registers * epoch.THREADS <= 65536
+
+
+def test_a_wrong_name_does_not_compile():
+    source = softmax_source(10, "float32", GRADIENT).replace("minus_inf;", "minus_infinity;", 1)
+    with pytest.raises(CompileException):
+        compile_cubin(source, "80")
+
+
+def test_a_spill_is_noticed():
+    spilling = re.sub(
+        r"__launch_bounds__\(THREADS, 1\)", "__launch_bounds__(1024, 2)", epoch.source(65, 32, 32, "float64")
+    )
+    _, usage = compile_cubin(spilling, "80")
+    assert usage.spills > 0
+
+
+def test_the_tile_kernel_reads_and_writes_each_logit_once():
+    """In the source: one load and one store of a lane's logits, which is all the traffic that memory sees of them."""
+    body = softmax_source(10, "float32", GRADIENT)
+    assert body.count("k < K ? row[k]") == body.count("row[k] =") == 1
+    assert body.count("row[k]") == 2
+    assert softmax_source(10, "float32", EVALUATION).count("row[k]") == 1
+
+
+def test_the_memory_of_a_block_is_what_the_launch_asks_for():
+    assert epoch.shared_bytes(785, 10, 128, 4) == 4 * (7850 + 1280 + 8)  # 36.6 kB
+    assert lanes(10) == 2

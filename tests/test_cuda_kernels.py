@@ -1,0 +1,204 @@
+"""`CudaKernels` whole, executed on the CPU, against the reference in the plain array API."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hostcuda import settings
+from hostcuda.ops import HostMemoryError, HostOps, host_backend, host_kernels
+
+from gpureg.backend import numpy_backend
+from gpureg.errors import OutOfMemoryError
+from gpureg.kernels.cuda import CudaKernels
+from gpureg.kernels.cuda.memory import Budget, memory_needed
+from gpureg.kernels.reference import ReferenceKernels
+from gpureg.types import StepPlan
+
+N, D = 150, 7
+TOLERANCE = {"float32": 5e-6, "float64": 1e-12}
+tasks = pytest.mark.parametrize(("task", "classes"), [("softmax", 5), ("logistic", 2)])
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def problem(task: str, classes: int, models: int = 3) -> SimpleNamespace:
+    """Samples with a bias column, two columns of row weights (a mask among them), and weights to start from."""
+    rng = np.random.default_rng(classes)
+    X = np.concatenate([rng.standard_normal((N, D - 1)), np.ones((N, 1))], axis=1)
+    weights = np.stack([rng.uniform(0.5, 2.0, N), rng.random(N) > 0.3], axis=1)
+    K = 1 if task == "logistic" else classes
+    return SimpleNamespace(
+        X=X, y=rng.integers(0, classes, N), weights=weights, W=0.3 * rng.standard_normal((D, models * K)), models=models
+    )
+
+
+def plan(models: int, *, l2=0.0, weighted=True, penalize_bias=True, steps=6, batch=16, snapshots=(0, 3)) -> StepPlan:
+    order = np.random.default_rng(steps).integers(0, N, (steps, batch))
+    column = np.arange(models) % 2 if weighted else None
+    l2 = np.full(models, l2) * np.arange(models)  # the first model goes without
+    return StepPlan(order, 0.1 * (1.0 + np.arange(models)), l2, column, tuple(snapshots), penalize_bias)
+
+
+def both(task, classes, dtype, p, chosen: StepPlan, **options):
+    """What the reference (in float64) and the CUDA kernels make of the same steps."""
+    reference = ReferenceKernels(numpy_backend("float64"), task, classes)
+    cuda = host_kernels(task, classes, dtype, **options)
+    results = []
+    for kernels in (reference, cuda):
+        rows = kernels.place(p.X, p.y, p.weights, None)
+        W, losses, snapshots = kernels.steps(kernels.weights(p.W.copy()), rows, chosen)
+        results.append([kernels.to_host(a) for a in (W, losses, *snapshots)])
+    return results
+
+
+@tasks
+@dtypes
+@pytest.mark.parametrize("epoch_kernel", [False, True], ids=["launches", "epoch"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"l2": 0.3}, {"l2": 0.3, "penalize_bias": False}, {"weighted": False, "l2": 0.01}, {"batch": 1, "steps": 5}],
+    ids=["plain", "penalty", "free bias", "unweighted", "batch of one"],
+)
+def test_steps(task, classes, dtype, epoch_kernel, options):
+    p = problem(task, classes)
+    wanted, got = both(task, classes, dtype, p, plan(p.models, **options), epoch_kernel=epoch_kernel)
+    assert len(got) == len(wanted) == 4
+    for mine, reference in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@tasks
+def test_steps_do_not_depend_on_the_order_of_the_lanes(task, classes):
+    p = problem(task, classes)
+    for epoch_kernel in (False, True):
+        found = []
+        for reverse in (False, True):
+            with settings(reverse=reverse):
+                found.append(both(task, classes, "float32", p, plan(p.models, l2=0.1), epoch_kernel=epoch_kernel)[1])
+        for forward, backward in zip(*found, strict=True):
+            np.testing.assert_array_equal(forward, backward)
+
+
+@tasks
+@dtypes
+def test_evaluation_and_gradient(task, classes, dtype):
+    p = problem(task, classes)
+    reference = ReferenceKernels(numpy_backend("float64"), task, classes)
+    column = np.array([0, 1, 1])
+    for memory in (None, 4000):  # 4000 bytes: blocks of a few rows, the last one ragged
+        cuda = host_kernels(task, classes, dtype, memory=memory)
+        mine, theirs = (k.place(p.X, p.y, p.weights, None) for k in (cuda, reference))
+        W, V = cuda.weights(p.W), reference.weights(p.W)
+        tolerance = {"rtol": TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+        loss, hits = cuda.evaluate(W, mine, with_loss=True)
+        wanted_loss, wanted_hits = reference.evaluate(V, theirs, with_loss=True)
+        np.testing.assert_allclose(loss, wanted_loss, **tolerance)
+        np.testing.assert_array_equal(hits, wanted_hits)
+        np.testing.assert_array_equal(cuda.evaluate(W, mine, with_loss=False)[1], wanted_hits)
+        for chosen in (column, None):
+            got, wanted = (k.cost_and_gradient(w, r, chosen) for k, w, r in ((cuda, W, mine), (reference, V, theirs)))
+            np.testing.assert_allclose(got[0], wanted[0], **tolerance)
+            np.testing.assert_allclose(got[1], wanted[1], **tolerance)
+
+
+@tasks
+def test_a_small_budget_cuts_the_gather_and_changes_nothing(task, classes):
+    p = problem(task, classes)
+    chosen = plan(p.models, l2=0.1)
+    whole, cut = (both(task, classes, "float64", p, chosen, memory=m)[1] for m in (None, 2500))
+    assert Budget(2500).gather_steps(16, D, p.models, 8) < len(chosen.order)
+    for a, b in zip(whole, cut, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_select_concat_and_subset():
+    p = problem("softmax", 5)
+    cuda, reference = host_kernels("softmax", 5, "float64"), ReferenceKernels(numpy_backend("float64"), "softmax", 5)
+    W = cuda.weights(p.W)
+    np.testing.assert_array_equal(cuda.select(W, np.array([2, 0])), reference.select(p.W, np.array([2, 0])))
+    np.testing.assert_array_equal(cuda.concat([W, W]), np.concatenate([p.W, p.W], axis=1))
+    part = cuda.subset(cuda.place(p.X, p.y, p.weights, None), np.array([3, 1]))
+    assert part.n == 2
+    np.testing.assert_array_equal(part.X, p.X[[3, 1]])
+
+
+@tasks
+@pytest.mark.parametrize(("l2", "launches"), [(0.0, 3), (0.5, 4)])
+def test_launches_per_step(task, classes, l2, launches):
+    """Each further step adds its launches and nothing else: the gather, the reduction and the upload are once a run."""
+    p = problem(task, classes)
+    counted = []
+    for steps in (4, 9):
+        kernels = host_kernels(task, classes, "float32")
+        rows = kernels.place(p.X, p.y, p.weights, None)
+        with settings() as launched:
+            kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=l2, steps=steps, snapshots=()))
+        counted.append(len(launched))
+    assert counted[1] - counted[0] == 5 * launches
+
+
+def test_the_epoch_kernel_is_one_launch():
+    p = problem("softmax", 5)
+    kernels = host_kernels("softmax", 5, "float32", epoch_kernel=True)
+    rows = kernels.place(p.X, p.y, None, None)
+    with settings() as launched:
+        kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=0.1, weighted=False))
+    assert launched == ["sgd_epoch"]
+
+
+def test_a_shape_too_large_for_a_block_is_trained_by_launches():
+    p = problem("softmax", 5)
+    small = CudaKernels(host_backend("float32"), "softmax", 5, epoch_kernel=True, ops=HostOps(shared_limit=100))
+    with settings() as launched:
+        small.steps(small.weights(p.W), small.place(p.X, p.y, None, None), plan(p.models, weighted=False, steps=2))
+    assert launched.count("softmax_grad_loss_k5") == 2
+
+
+@pytest.mark.parametrize("epoch_kernel", [False, True])
+def test_a_diverged_model_shows_and_leaves_the_others_alone(epoch_kernel):
+    p = problem("softmax", 5)
+    p.W[:, 5:10] = np.nan
+    chosen = plan(p.models, weighted=False)
+    with np.errstate(invalid="ignore"):
+        wild = both("softmax", 5, "float32", p, chosen, epoch_kernel=epoch_kernel)[1]
+    p.W[:, 5:10] = 0.0
+    tame = both("softmax", 5, "float32", p, chosen, epoch_kernel=epoch_kernel)[1]
+    assert not np.isfinite(wild[1][:, 1]).any()
+    np.testing.assert_array_equal(wild[1][:, [0, 2]], tame[1][:, [0, 2]])
+    np.testing.assert_array_equal(wild[0][:, :5], tame[0][:, :5])
+
+
+def test_samples_that_cannot_fit_are_refused_before_the_upload():
+    p = problem("softmax", 5)
+    kernels = host_kernels("softmax", 5, "float32", free=1000)
+    with pytest.raises(OutOfMemoryError, match=r"needs .* are free\. Use"):
+        kernels.place(p.X, p.y, None, None)
+
+
+def test_running_out_of_memory_says_what_to_change():
+    class Full(HostOps):
+        def empty(self, shape, dtype):
+            raise HostMemoryError
+
+    p = problem("softmax", 5)
+    kernels = CudaKernels(host_backend("float32", 10**9), "softmax", 5, ops=Full())
+    rows = kernels.place(p.X, p.y, None, None)
+    with pytest.raises(
+        OutOfMemoryError, match=r"Training 3 models needs more memory .*1,000 MB are free.*--device cpu"
+    ):
+        kernels.steps(kernels.weights(p.W), rows, plan(3, weighted=False))
+    with pytest.raises(OutOfMemoryError, match="Evaluating 3 models"):
+        kernels.evaluate(kernels.weights(p.W), rows, with_loss=True)
+
+
+def test_the_estimate_counts_what_is_held():
+    budget = Budget()
+    needed = memory_needed(30_000, 785, 10, 1, 4, budget=budget)
+    data = 30_000 * 785 * 4
+    assert 2 * data < needed < 2 * data + 10_000_000  # the samples, one gathered copy, and little else
+    assert memory_needed(30_000, 785, 10, 1, 8, budget=budget) > 1.9 * needed
+
+
+def test_the_budget_cuts_by_itself_not_by_what_is_free():
+    assert Budget(4_000_000).block_rows(100, 10, 4) == 1_000_000 // 450
+    assert Budget(1).block_rows(100, 10, 4) == 1
+    assert Budget(1).gather_steps(128, 785, 1, 4) == 1

@@ -1,0 +1,78 @@
+"""The CUDA kernels under AddressSanitizer: not a byte outside the arrays, and a planted step outside is seen."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+_HARD_CASES = """
+from hostcuda.oracle import check, hard_cases
+for task, K, dtype in (("softmax", 10, "float32"), ("softmax", 33, "float64"), ("softmax", 300, "float32"),
+                       ("logistic", 1, "float32")):
+    for case in list(hard_cases(K, dtype))[:3]:
+        check(task, case)
+"""
+
+_STEPS = """
+import numpy as np
+from gpureg.types import StepPlan
+from hostcuda.ops import host_kernels
+rng = np.random.default_rng(0)
+X, y, weights = rng.standard_normal((40, 9)), rng.integers(0, 3, 40), rng.random((40, 2))
+order, lr, l2 = rng.permutation(40)[:36].reshape(4, 9), np.array([0.1, 0.2]), np.array([0.0, 0.1])
+plan = StepPlan(order, lr, l2, np.array([0, 1]), (0, 3))
+for epoch_kernel in (False, True):
+    kernels = host_kernels("softmax", 3, "float32", epoch_kernel=epoch_kernel)
+    kernels.steps(kernels.weights(np.zeros((9, 6))), kernels.place(X, y, weights, None), plan)
+"""
+
+_PLANTED = """
+from gpureg.kernels.cuda import softmax
+changed = softmax._TILE_HEAD.replace("k < K ? row[k] : minus_inf", "row[k]")
+assert changed != softmax._TILE_HEAD
+softmax._TILE_HEAD = changed
+import numpy as np
+from hostcuda.oracle import Case, execute
+execute("softmax", Case(np.zeros((60, 1, 33), np.float32), np.zeros(60, int), np.ones((1, 1), np.float32)))
+"""
+
+_EPOCH_PLANTED = """
+from gpureg.kernels.cuda import epoch
+changed = epoch._SOURCE.replace("d < D; d += THREADS", "d <= D; d += THREADS")
+assert changed != epoch._SOURCE
+epoch._SOURCE = changed
+"""
+
+
+def sanitized(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script whose kernels are built with AddressSanitizer, in a process that has its runtime from the start."""
+    compiler = os.environ.get("CXX", "g++")
+    runtime = subprocess.run(
+        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    environment = os.environ | {
+        "LD_PRELOAD": runtime,
+        # leaks are the interpreter's own; fibers have stacks that the detector of returned frames does not know
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "HOSTCUDA_SANITIZE": "1",
+        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+        "PYTHONMALLOC": "malloc",
+    }
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", [_HARD_CASES, _STEPS], ids=["pointwise", "steps"])
+def test_no_access_outside_the_arrays(script):
+    done = sanitized(script)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("script", [_PLANTED, _EPOCH_PLANTED + _STEPS], ids=["pointwise", "epoch"])
+def test_a_planted_access_outside_is_caught(script):
+    done = sanitized(script)
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr
