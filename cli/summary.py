@@ -9,10 +9,10 @@ from rich.table import Table
 from gpureg.results import CvRow, FitResult, ModelResult
 
 STOPS = {
-    "patience": "early, epoch {}",
-    "max_epochs": "last epoch",
+    "patience": "epoch {}",
+    "max_epochs": "all epochs",
     "converged": "converged",
-    "diverged": "diverged, epoch {}",
+    "diverged": "diverged",
     "interrupted": "interrupted",
 }
 
@@ -25,27 +25,31 @@ def show(console: Console, result: FitResult, path: object) -> None:
     if models:
         console.print(_models(result, models))
     rate = f"{result.seconds:.2f} s on {result.device} in {result.dtype}"
+    chosen = result.models[result.selected] if result.selected is not None and len(result.models) > 1 else None
+    if chosen is not None:
+        by = "held-out" if result.cv is not None else "validation"
+        console.print(f"★ chosen by {by} loss: λ = {chosen.l2:.6g}", highlight=False)
     console.print(f"{rate}, {result.n_train:,} training and {result.n_val:,} validation rows", highlight=False)
     console.print(f"run directory: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _models(result: FitResult, models: list[ModelResult]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     rates = len({m.lr for m in models}) > 1
     seeds = any(m.seed is not None for m in models)
     names = ["λ", *(["lr"] if rates else []), *(["seed"] if seeds else []), "steps", "train loss", "val loss", "train acc", "val acc", "Σ w²"]
-    for name in names:
+    for name in ["", *names]:
         table.add_column(name, justify="right")
-    table.add_column("stopped")
+    table.add_column("stopped", no_wrap=True)
     for index, model in enumerate(result.models):
         if model not in models:
             continue
         chosen = result.selected == index and len(result.models) > 1
-        cells = [f"{model.l2:.6g}", *([f"{model.lr:g}"] if rates else []), *([str(model.seed)] if seeds else []), f"{model.steps:,}"]
+        cells = ["★" if chosen else ""]
+        cells += [f"{model.l2:.6g}", *([f"{model.lr:g}"] if rates else []), *([str(model.seed)] if seeds else []), f"{model.steps:,}"]
         values = (model.train_loss, model.val_loss, model.train_accuracy, model.val_accuracy, model.weight_norm_sq)
         cells += [_cell(value) for value in values]
-        stop = STOPS[model.stop_reason].format(model.stopped_epoch)
-        table.add_row(*cells, stop + ("  ◀ chosen" if chosen else ""), style="bold" if chosen else None)
+        table.add_row(*cells, STOPS[model.stop_reason].format(model.stopped_epoch), style="bold" if chosen else None)
     return table
 
 
@@ -53,14 +57,13 @@ def _folds(result: FitResult) -> Table:
     assert result.cv is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{result.cv[0].folds} folds", title_justify="left")
     rates = len({row.lr for row in result.cv}) > 1
-    for name in ["λ", *(["lr"] if rates else []), "held-out loss", "standard error"]:
+    for name in ["", "λ", *(["lr"] if rates else []), "held-out loss", "standard error"]:
         table.add_column(name, justify="right")
-    table.add_column("")
     chosen = result.models[result.selected] if result.selected is not None else None
     for row in result.cv:
         mine = chosen is not None and _same(row, chosen)
         cells = [f"{row.l2:.6g}", *([f"{row.lr:g}"] if rates else []), _cell(row.mean), _cell(row.se)]
-        table.add_row(*cells, "◀ chosen" if mine else "", style="bold" if mine else None)
+        table.add_row("★" if mine else "", *cells, style="bold" if mine else None)
     return table
 
 

@@ -28,7 +28,7 @@ DATA_OPTIONS = ("classes", "train_size", "val_size", "target", "weights")
 
 def run_training(config: FitConfig, values: dict[str, Any]) -> None:
     """Fit, save, show; ends the command with the contract's exit code."""
-    from gpureg.fit import Hooks, fit_config
+    from gpureg.fitting import Hooks, fit_config
     from gpureg.run_directory import prepare_run_directory, save_run, to_json_dict
 
     as_json = bool(values.get("json"))

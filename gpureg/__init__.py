@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gpureg.data import Dataset, load_dataset
     from gpureg.errors import DataError, DeviceError, GpuregError, GpuregWarning, RunError, UsageError
-    from gpureg.fit import fit
+    from gpureg.fitting import fit
     from gpureg.grid import lambda_grid
     from gpureg.history import History
     from gpureg.model import LinearModel
@@ -56,7 +56,7 @@ def _home(name: str) -> str:
     if name.endswith(("Error", "Warning")):
         return "gpureg.errors"
     return {
-        "fit": "gpureg.fit",
+        "fit": "gpureg.fitting",
         "lambda_grid": "gpureg.grid",
         "History": "gpureg.history",
         "LinearModel": "gpureg.model",

@@ -64,7 +64,8 @@ def join_tables(parts: Sequence[ModelTable]) -> ModelTable:
 def model_results(outcome: Outcome, table: ModelTable) -> tuple[ModelResult, ...]:
     """One `ModelResult` per model; what does not exist is None."""
     m = outcome.measured
-    norms = (outcome.weights**2).sum(axis=(1, 2))
+    with np.errstate(over="ignore"):  # weights on their way to infinity: the norm is not finite, and None
+        norms = (outcome.weights**2).sum(axis=(1, 2))
     return tuple(
         ModelResult(
             l2=float(table.l2[i]),

@@ -106,7 +106,7 @@ def finished(directory: Path, config: FitConfig) -> Run | None:
 def train_run(directory: Path, config: FitConfig) -> Run:
     """Fit `config` on MNIST, write the run directory (replacing one that does not match) and read it back."""
     from gpureg.data import load_dataset
-    from gpureg.fit import Hooks, fit_config
+    from gpureg.fitting import Hooks, fit_config
 
     data = load_dataset(DATASET, task=config.task)
     result = fit_config(data, config, Hooks(lambda event: None, lambda: False))

@@ -286,6 +286,6 @@ def _quality(models: Sequence[ModelResult], data: Dataset) -> list[str]:
         top = max(worse, key=lambda model: model.train_loss or 0.0)
         found.append(
             f"{len(worse)} of {len(models)} models predict worse than a constant does ({entropy:.4f} nats); the worst, "
-            f"λ = {top.l2:g}, ends at {top.train_loss:.4f}. Use a learning rate smaller than {top.lr:g}."
+            f"λ = {top.l2:g}, ends at {top.train_loss:.5g}. Use a learning rate smaller than {top.lr:g}."
         )
     return found
