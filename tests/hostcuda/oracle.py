@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpureg.kernels.cuda.ops import DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
 from hostcuda.launch import host, settings
 from hostcuda.ops import HostOps
@@ -54,25 +55,25 @@ def expected(task: str, case: Case) -> Outcome:
         return Outcome(scale[..., None] * probability, loss, hit)
 
 
-def execute(task: str, case: Case) -> dict[str, np.ndarray]:
-    """The product's three call sites on this case: gradient with loss, loss with hit, hit alone."""
+def execute(task: str, case: Case, ops: DeviceOps | None = None, put=host, get=np.array) -> dict[str, np.ndarray]:
+    """The product's three call sites on this case: gradient with loss, loss with hit, hit alone.
+
+    On the CPU, or with a device's `ops` and the way there (`put`) and back (`get`).
+    """
     B, L, K = case.z.shape
-    ops = HostOps()
+    ops = HostOps() if ops is None else ops
     kernels = Pointwise(task, K, ops)
-    labels = kernels.labels(host(case.y.astype(np.int32)), L)
-    logits, loss = host(case.z.reshape(B, L * K).copy()), ops.empty((B, L), case.z.dtype)
-    kernels.gradient(labels, kernels.scales(host(case.scale)), logits, loss)
-    out = {"residual": np.array(logits).reshape(B, L, K), "loss": np.array(loss)}
-    logits, eval_loss, hit = (
-        host(case.z.reshape(B, L * K).copy()),
-        ops.empty((B, L), case.z.dtype),
-        host(np.zeros((B, L), bool)),
-    )
+    labels = kernels.labels(put(case.y.astype(np.int32)), L)
+    logits, loss = put(case.z.reshape(B, L * K).copy()), ops.empty((B, L), case.z.dtype)
+    kernels.gradient(labels, kernels.scales(put(case.scale)), logits, loss)
+    out = {"residual": get(logits).reshape(B, L, K), "loss": get(loss)}
+    logits, eval_loss = put(case.z.reshape(B, L * K).copy()), ops.empty((B, L), case.z.dtype)
+    hit = ops.empty((B, L), np.bool_)
     kernels.evaluate(labels, logits, hit, eval_loss)
-    hit_alone = host(~hit)
+    hit_alone = ~hit
     kernels.evaluate(labels, logits, hit_alone, None)
-    np.testing.assert_array_equal(logits, case.z.reshape(B, L * K), err_msg="an evaluation wrote to the logits")
-    return out | {"eval_loss": np.array(eval_loss), "hit": np.array(hit), "hit_alone": np.array(hit_alone)}
+    np.testing.assert_array_equal(get(logits), case.z.reshape(B, L * K), err_msg="an evaluation wrote to the logits")
+    return out | {"eval_loss": get(eval_loss), "hit": get(hit), "hit_alone": get(hit_alone)}
 
 
 def check(task: str, case: Case, *, index64: bool = False) -> None:
@@ -83,19 +84,21 @@ def check(task: str, case: Case, *, index64: bool = False) -> None:
         again = execute(task, case)
     for name, value in got.items():
         np.testing.assert_array_equal(value, again[name], err_msg=f"{name} depends on the order of the lanes")
-    want, tolerance = expected(task, case), TOLERANCE[case.z.dtype.name]
+    compare(task, case, got, TOLERANCE[case.z.dtype.name])
+
+
+def compare(task: str, case: Case, got: dict[str, np.ndarray], tolerance: float) -> None:
+    """What `execute` gave against float64: relative for losses, in units of the scale for residuals."""
+    want = expected(task, case)
     size = np.broadcast_to(np.abs(case.scale).astype(float)[..., None], case.z.shape)
     finite = np.isfinite(want.residual)
-    np.testing.assert_array_equal(
-        np.isfinite(got["residual"]), finite, err_msg="residual: finite where it should not be"
-    )
+    np.testing.assert_array_equal(np.isfinite(got["residual"]), finite, err_msg="residual: finite or not")
     error = np.abs(np.where(finite, got["residual"] - np.where(finite, want.residual, 0.0), 0.0))
-    assert (error <= tolerance * size).all(), (
-        f"residual is off by {(error / np.maximum(size, 1e-300)).max():.2g} of its scale"
-    )
+    worst = (error / np.maximum(size, 1e-300)).max()
+    assert (error <= tolerance * size).all(), f"residual is off by {worst:.2g} of its scale"
     for name in ("loss", "eval_loss"):
         value = got[name].astype(float)
-        np.testing.assert_array_equal(np.isfinite(value), np.isfinite(want.loss), err_msg=f"{name}: not finite")
+        np.testing.assert_array_equal(np.isfinite(value), np.isfinite(want.loss), err_msg=f"{name}: finite or not")
         np.testing.assert_allclose(value, want.loss, rtol=tolerance, atol=tolerance, err_msg=name)
     np.testing.assert_array_equal(got["hit"], want.hit, err_msg="hit")
     np.testing.assert_array_equal(got["hit_alone"], want.hit, err_msg="hit without the loss")

@@ -1,0 +1,86 @@
+"""Whole training runs on the CUDA kernels, executed on the CPU, give NumPy's history."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hostcuda import settings
+from hostcuda.ops import HostOps, host_backend
+from small_problems import blobs
+
+from gpureg.backend import numpy_backend
+from gpureg.config import FitConfig
+from gpureg.errors import GpuregWarning
+from gpureg.fitting import Hooks, fit_on
+from gpureg.kernels.cuda import trainer_kernels
+
+SILENT = Hooks(lambda event: None, lambda: False)
+FIELDS = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
+CASES = {
+    "softmax sweep": {"l2": (0.0, 0.02, 0.5), "lr": (0.4,)},
+    "softmax, one model without a penalty": {"lr": (0.4,)},
+    "logistic sweep": {"task": "logistic", "l2": (0.0, 0.3), "lr": (0.3,)},
+    "learning rates": {"lr": (0.05, 0.5)},
+    "class weights, free bias": {"l2": (0.1,), "lr": (0.3,), "class_weight": "balanced", "penalize_bias": False},
+    "folds": {"l2": (0.0, 0.1), "lr": (0.3,), "cv": 3, "epochs": 3},
+    "seeds": {"l2": (0.0, 0.1), "lr": (0.3,), "seeds": 2, "epochs": 3},
+    "best weights": {"lr": (1.0,), "keep": "best"},
+}
+
+
+@pytest.fixture(autouse=True)
+def on_the_host(monkeypatch):
+    """The product asks for CuPy's operations and is given NumPy's; the kernels are CuPy's own source."""
+    monkeypatch.setattr(trainer_kernels, "CupyOps", lambda backend: HostOps())
+
+
+def both(name: str, dtype: str, **more):
+    options = {"epochs": 6, "batch_size": 24, "patience": 3, "dtype": dtype} | CASES[name] | more
+    data = blobs(150, 60, classes=2 if options.get("task") == "logistic" else 3)
+    config = FitConfig(**options)
+    wanted = fit_on(numpy_backend(dtype), data, FitConfig(**{**options, "kernels": "reference"}), SILENT)
+    return wanted, fit_on(host_backend(dtype), data, config, SILENT)
+
+
+def assert_same_course(wanted, got, tolerance: float) -> None:
+    assert [m.stop_reason for m in got.models] == [m.stop_reason for m in wanted.models]
+    assert [m.steps for m in got.models] == [m.steps for m in wanted.models]
+    np.testing.assert_array_equal(got.history.eval_step, wanted.history.eval_step)
+    for field in FIELDS:
+        np.testing.assert_allclose(
+            getattr(got.history, field), getattr(wanted.history, field), rtol=tolerance, err_msg=field
+        )
+    np.testing.assert_allclose(got.model.coef, wanted.model.coef, rtol=10 * tolerance, atol=10 * tolerance)
+    assert got.selected == wanted.selected
+
+
+@pytest.mark.parametrize("kernels", ["auto", "epoch"])
+@pytest.mark.parametrize("name", CASES)
+def test_history_is_numpys_in_float64(name, kernels):
+    wanted, got = both(name, "float64", kernels=kernels)
+    assert got.backend == "cupy"
+    assert_same_course(wanted, got, 1e-9)
+
+
+@pytest.mark.parametrize("kernels", ["fused", "epoch"])
+@pytest.mark.parametrize("name", ["softmax sweep", "logistic sweep"])
+def test_history_is_numpys_in_float32(name, kernels):
+    wanted, got = both(name, "float32", kernels=kernels, patience=0)
+    assert_same_course(wanted, got, 1e-4)
+
+
+def test_launches_of_a_whole_run():
+    """Three launches a step where no model has a penalty, and one gather a run of steps, not one a batch."""
+    with settings() as launched:
+        _, got = both("softmax, one model without a penalty", "float32", patience=0)
+    steps = got.models[0].steps
+    assert steps == 36
+    for name in ("softmax_grad_loss_k3", "matmul_transposed"):
+        assert launched.count(name) == steps
+    assert "penalized_step" not in launched
+
+
+def test_a_diverging_model_stops_alone():
+    with pytest.warns(GpuregWarning, match="1 of 2 models diverged"), np.errstate(all="ignore"):
+        _, got = both("learning rates", "float64", lr=(0.1, 1e200))
+    assert [m.stop_reason for m in got.models] == ["max_epochs", "diverged"]
