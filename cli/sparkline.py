@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*#@"  # where the terminal's encoding has no blocks
@@ -20,8 +21,8 @@ def sparkline(values: Sequence[float], width: int = 40, blocks: str = BLOCKS) ->
         return ""
     count = min(width, len(finite))
     edges = [len(finite) * i // count for i in range(count + 1)]
-    means = [sum(finite[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    settled = means[-(-count // 20) :] or means
+    means = [sum(finite[a:b]) / (b - a) for a, b in pairwise(edges)]
+    settled = means[count // 20 :]
     low, high = min(settled), max(settled)
     top = len(blocks) - 1
     scale = top / (high - low) if high > low else 0.0

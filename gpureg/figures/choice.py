@@ -52,7 +52,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
         names = ["/".join(p[-depth:]) for p in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{names[i]} ({i + 1})" for i in range(len(names))]  # the same run twice
+    return [f"{p[-1]} ({i + 1})" for i, p in enumerate(parts)]  # the same run twice
 
 
 def default_figures(runs: Sequence[Run]) -> list[str]:

@@ -20,12 +20,7 @@ from gpureg.run_directory import Run
 
 AGREE = 1e-11  # relative: the softmax numbers are given to twelve digits
 TITLE = "Logistic and softmax regression on MNIST, reproduced"
-PRINTED = "Numbers that the report prints"
-PROTOCOL = "Softmax, beside a plain run of the same protocol"
-PROTOCOL_NOTE = (
-    "The report prints no numbers for softmax. These are expected from its protocol, run in float64 one λ after the "
-    "other; here all λ were trained as one batch. To twelve digits."
-)
+PROTOCOL = "Softmax, beside plain runs of the same protocol"
 HIDDEN = ("executable",)  # a path on someone's machine is no business of a page's readers
 
 
@@ -111,15 +106,17 @@ def _flat(value: Any) -> str:
 def took(page: ReportPage) -> str:
     """The time it took, in a sentence."""
     trained = sum(run.result["seconds"] for name, run in page.runs.items() if name not in page.reused)
-    return f"This page took {page.seconds:.1f} seconds, {trained:.1f} of them training, without fetching the data."
+    training = f"{trained:.1f} of them training" if trained else "none of them training: the runs were there"
+    return f"This page took {page.seconds:.1f} seconds, {training}."
 
 
 def html_page(page: ReportPage) -> str:
     """The whole page; UTF-8."""
     off = "" if all(agrees(row) for row in page.printed) else " off"
     sections = (
-        ("numbers", "The numbers", _tables_html(page)),
+        ("numbers", "The printed numbers", _tables_html(page.printed, "printed")),
         ("figures", "The figures", _figures_html(page)),
+        ("softmax", PROTOCOL, f"<p>{escape(_protocol_note(page))}</p>{_tables_html(page.protocol, 'expected')}"),
         ("time", "Time", f"<p>{escape(took(page))}</p>{_simple_table('The runs', TIMING_HEAD, timings(page))}"),
         ("environment", "Environment", _simple_table("Made with", ("what", "value"), environment(page))),
     )
@@ -168,13 +165,17 @@ def _command(page: ReportPage) -> str:
     return "gpureg reproduce" + ("" if page.dtype == "float64" else f" --dtype {page.dtype}")
 
 
-def _tables_html(page: ReportPage) -> str:
-    parts = []
-    for title, note, rows in ((PRINTED, "", page.printed), (PROTOCOL, PROTOCOL_NOTE, page.protocol)):
-        parts.append(f"<h3>{escape(title)}</h3>" + (f'<p class="note">{escape(note)}</p>' if note else ""))
-        for run, group in groupby(rows, key=lambda row: row.run):
-            parts.append(_comparison_table(run, list(group), "printed" if not note else "expected"))
-    return "".join(parts)
+def _protocol_note(page: ReportPage) -> str:
+    return (
+        "The report prints no numbers for softmax. Expected is what its protocol gives in a plain float64 run of one λ "
+        f"after the other, to twelve digits; obtained is one batch of all λ. {sum(map(agrees, page.protocol))} of "
+        f"{len(page.protocol)} agree."
+    )
+
+
+def _tables_html(rows: Sequence[Comparison], expected: str) -> str:
+    groups = groupby(rows, key=lambda row: row.run)
+    return "".join(_comparison_table(run, list(group), expected) for run, group in groups)
 
 
 def _comparison_table(run: str, rows: Sequence[Comparison], expected: str) -> str:
@@ -192,8 +193,8 @@ def _comparison_table(run: str, rows: Sequence[Comparison], expected: str) -> st
         for row in rows
     )
     return (
-        f'<table role="table" class="stacked"><caption>{escape(run)}</caption><thead role="rowgroup"><tr role="row">{head}'
-        f'</tr></thead><tbody role="rowgroup">{body}</tbody></table>'
+        f'<table role="table" class="stacked"><caption>{escape(run)}</caption><thead role="rowgroup"><tr role="row">'
+        f'{head}</tr></thead><tbody role="rowgroup">{body}</tbody></table>'
     )
 
 
@@ -214,7 +215,7 @@ def _figures_html(page: ReportPage) -> str:
     for figure, drawing in zip(page.figures, page.drawings, strict=True):
         width, height = (round(inches * 96) for inches in figure.figure.get_size_inches())
         source = "data:image/svg+xml;base64," + base64.b64encode(drawing).decode()
-        wide = ' class="wide"' if width > 1.5 * height * 1.2 and width > 500 else ""
+        wide = ' class="wide"' if width > 500 else ""
         parts.append(
             f'<figure{wide}><img src="{source}" width="{width}" height="{height}" alt="{escape(figure.alt)}">'
             f"<figcaption><strong>Figure {figure.number}. {escape(figure.title)}</strong> "
@@ -225,20 +226,21 @@ def _figures_html(page: ReportPage) -> str:
 
 def markdown(page: ReportPage) -> str:
     """The same content as Markdown, its figures the files figure-1.svg to figure-9.svg beside it."""
-    lines = [f"# {TITLE}", "", _about(page), "", f"**{verdict(page)}**", "", "## The numbers", ""]
-    for title, note, rows in ((PRINTED, "", page.printed), (PROTOCOL, PROTOCOL_NOTE, page.protocol)):
-        lines += [f"### {title}", "", *([note, ""] if note else [])]
-        head = ("run", "quantity", "printed" if not note else "expected", "obtained", "difference")
-        table = [(r.run, r.quantity, number(r.expected), number(r.obtained), difference(r)) for r in rows]
-        lines += [*_markdown_table(head, table), ""]
-    lines += ["## The figures", ""]
+    lines = [f"# {TITLE}", "", _about(page), "", f"**{verdict(page)}**", "", "## The printed numbers", ""]
+    lines += [*_comparison_lines(page.printed, "printed"), "", "## The figures", ""]
     for figure in page.figures:
         lines += [f"### Figure {figure.number}. {figure.title}", "", figure.see, ""]
         lines += [f"![{figure.alt}](figure-{figure.number}.svg)", ""]
+    lines += [f"## {PROTOCOL}", "", _protocol_note(page), "", *_comparison_lines(page.protocol, "expected"), ""]
     lines += ["## Time", "", took(page), "", *_markdown_table(TIMING_HEAD, timings(page)), ""]
     lines += ["## Environment", "", *_markdown_table(("what", "value"), environment(page)), ""]
     lines += [f"Written by `{_command(page)}`.", ""]
     return "\n".join(lines)
+
+
+def _comparison_lines(rows: Sequence[Comparison], expected: str) -> list[str]:
+    table = [(row.run, row.quantity, number(row.expected), number(row.obtained), difference(row)) for row in rows]
+    return _markdown_table(("run", "quantity", expected, "obtained", "difference"), table)
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -28,16 +28,19 @@ figcaption { font-size: .92rem; margin-top: .4rem; }
 figcaption strong { display: block; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: .5rem 0 1.25rem; }
 caption { text-align: left; font-weight: 600; padding: .35rem 0; }
-th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; vertical-align: baseline; padding: .3rem .75rem .3rem 0;
+  border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 500; }
 th[scope=row] { font-weight: 400; }
 td.number, th.number { text-align: right; }
-td.number { font-variant-numeric: tabular-nums; font-size: .85em;
+td.number { font-variant-numeric: tabular-nums; font-size: .92em;
   font-family: ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace; }
+table.stacked { table-layout: fixed; }
 td.off { color: var(--bad); font-weight: 600; }
 @media (max-width: 40rem) {
   table.stacked thead { position: absolute; left: -100vw; }
-  table.stacked, table.stacked caption, table.stacked tbody, table.stacked tr, table.stacked th, table.stacked td
+  table.stacked, table.stacked caption, table.stacked tbody,
+  table.stacked tr, table.stacked th, table.stacked td
     { display: block; width: 100%; }
   table.stacked tr { border-bottom: 1px solid var(--line); padding: .35rem 0; }
   table.stacked th, table.stacked td { border: 0; padding: 0; text-align: left; }

@@ -1,0 +1,172 @@
+"""Curves draw what the history holds."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from synthetic_runs import synthetic_result
+
+from gpureg.errors import UsageError
+from gpureg.figures import curves, style
+from gpureg.figures.curves import Curve, block_means
+
+
+@pytest.fixture(scope="module")
+def history():
+    return synthetic_result(l2=(0.0, 0.5), stops=(60, 33)).history
+
+
+def line(axes, label):
+    (found,) = [each for each in axes.lines if each.get_label() == label]
+    return found.get_xdata(), found.get_ydata()
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_blocks_are_means_and_deviations_of_ten_steps():
+    losses = np.concatenate([np.random.default_rng(0).random(37), np.full(13, np.nan)])
+    centres, mean, sd = block_means(losses)
+    assert centres.tolist() == [4.5, 14.5, 24.5]  # the seven steps that fill no block, and the NaN, are left out
+    np.testing.assert_allclose(mean, [losses[:10].mean(), losses[10:20].mean(), losses[20:30].mean()], rtol=1e-15)
+    np.testing.assert_allclose(sd, [losses[:10].std(), losses[10:20].std(), losses[20:30].std()], rtol=1e-13)
+
+
+@pytest.mark.parametrize(("steps", "blocks"), [(0, 0), (1, 1), (3, 1), (10, 1), (11, 1), (20, 2)])
+def test_a_run_shorter_than_a_block_is_one_block(steps, blocks):
+    centres, mean, sd = block_means(np.arange(float(steps)))
+    assert centres.shape == mean.shape == sd.shape == (blocks,)
+
+
+def test_the_loss_figure_draws_the_history(history):
+    figure = curves.loss([Curve(history, 1, "run")], (0.0, 2.0))
+    (axes,) = figure.axes
+    centres, mean, sd = block_means(history.step_loss[:, 1])
+    x, y = line(axes, "training (mean of 10 steps, ±1 sd)")
+    np.testing.assert_array_equal((x, y), (centres, mean))
+    vertices = axes.collections[0].get_paths()[0].vertices
+    for at, value in [*zip(centres, mean - sd, strict=True), *zip(centres, mean + sd, strict=True)]:
+        assert np.isclose(vertices, (at, value)).all(axis=1).any()
+    x, y = line(axes, "validation")
+    np.testing.assert_array_equal(x, np.arange(0, 33, 4))  # nothing after the stop
+    np.testing.assert_array_equal(y, history.val_loss[:9, 1])
+    assert axes.get_ylim() == (0.0, 2.0)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training step", "cross-entropy (nats)")
+
+
+def test_the_accuracy_figure_draws_both_accuracies(history):
+    (axes,) = curves.accuracy([Curve(history, 0, "run")]).axes
+    for label, values in (("training", history.train_accuracy), ("validation", history.val_accuracy)):
+        x, y = line(axes, label)
+        np.testing.assert_array_equal(x, history.eval_step)
+        np.testing.assert_array_equal(y, values[:, 0])
+
+
+def test_several_curves_are_validation_curves_with_a_mark_where_each_stops(history):
+    figure = curves.accuracy([Curve(history, 0, "a"), Curve(history, 1, "b")])
+    (axes,) = figure.axes
+    for model, label in ((0, "a"), (1, "b")):
+        x, y = line(axes, label)
+        there = np.isfinite(history.val_accuracy[:, model])
+        np.testing.assert_array_equal(x, history.eval_step[there])
+        np.testing.assert_array_equal(y, history.val_accuracy[there, model])
+    marks = [each for each in axes.lines if each.get_marker() == "o"]
+    assert [mark.get_xdata()[0] for mark in marks] == [56, 32]
+    assert legend_texts(figure) == ["a", "b"]
+    assert axes.get_ylabel() == "validation accuracy"
+
+
+def test_many_curves_have_a_colour_bar_instead_of_a_legend():
+    result = synthetic_result(l2=(0.0, *np.geomspace(1e-4, 1, 9)))
+    figure = curves.loss([Curve(result.history, i, f"{i}") for i in range(10)])
+    assert figure.legends == []
+    axes, bar = figure.axes
+    assert bar.get_ylabel() == "λ"
+    assert len(axes.lines) == 10
+    colours = [each.get_color() for each in axes.lines]
+    assert colours[0] == colours[1]  # λ = 0 has the colour of the smallest
+    assert len(set(colours)) == 9
+
+
+def test_without_limits_the_start_does_not_flatten_the_rest():
+    result = synthetic_result()
+    result.history.val_loss[0, 0] = 1e6
+    (axes,) = curves.loss([Curve(result.history, 0, "run")]).axes
+    low, high = axes.get_ylim()
+    assert high < 10
+    assert low < result.history.val_loss[1:].min()
+
+
+def test_the_shuffle_comparison_draws_both_runs(history):
+    without, shuffled = Curve(history, 0, ""), Curve(history, 1, "")
+    above, below = curves.shuffle(without, shuffled).axes
+    for figure_axes in (above, *curves.shuffle_accuracy(without, shuffled).axes):
+        for model, label in ((0, "without shuffle"), (1, "with shuffle")):
+            _, y = line(figure_axes, label)
+            np.testing.assert_array_equal(y, history.val_accuracy[: y.size, model])
+    for figure_axes in (below, *curves.shuffle_loss(without, shuffled).axes):
+        for model, label in ((0, "without shuffle (±1 sd)"), (1, "with shuffle (±1 sd)")):
+            _, y = line(figure_axes, label)
+            np.testing.assert_array_equal(y, block_means(history.step_loss[:, model])[1])
+
+
+def test_a_model_without_evaluations_draws_nothing_and_fails_not():
+    result = synthetic_result()
+    for values in (result.history.val_loss, result.history.val_accuracy, result.history.step_loss):
+        values[:] = np.nan
+    for draw in (curves.loss, curves.accuracy):
+        style.figure_bytes(draw([Curve(result.history, 0, "run")]), "png")
+
+
+def test_the_legend_lies_outside_the_axes(history):
+    figure = curves.loss([Curve(history, model, "a run with a long name " + "x" * model) for model in (0, 1)])
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_a_band_and_its_line_share_one_entry_of_the_legend(history):
+    figure = curves.loss([Curve(history, 0, "run")])
+    assert legend_texts(figure) == ["training (mean of 10 steps, ±1 sd)", "validation"]
+
+
+@pytest.mark.parametrize("kind", style.FORMATS)
+def test_the_same_figure_gives_the_same_bytes(history, kind):
+    first, second = (style.figure_bytes(curves.loss([Curve(history, 0, "run")]), kind) for _ in range(2))
+    assert first == second
+    assert first.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind])
+
+
+def test_an_unknown_format(history):
+    with pytest.raises(UsageError, match="'gif' is unknown; wanted one of png, svg, pdf"):
+        style.figure_bytes(curves.loss([Curve(history, 0, "run")]), "gif")
+
+
+def test_the_users_own_settings_are_untouched(history):
+    before = dict(matplotlib.rcParams)
+    style.figure_bytes(curves.loss([Curve(history, 0, "run")]), "svg")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_colours_differ_for_every_kind_of_colour_vision():
+    """The smallest distance of two colours after Viénot, Brettel & Mollon's (1999) simulation, in linear RGB."""
+    red_blind = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
+    green_blind = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
+    colours = np.array([matplotlib.colors.to_rgb(each) for each in style.COLOURS]) ** 2.2
+    for simulate in (np.eye(3), red_blind, green_blind):
+        seen = np.clip(colours @ simulate.T, 0, 1) ** (1 / 2.2)
+        distances = np.linalg.norm(seen[:, None] - seen[None], axis=2)[np.triu_indices(len(seen), 1)]
+        assert distances.min() > 0.12
+
+
+def test_pyplot_is_never_imported_and_matplotlib_only_when_something_is_drawn():
+    program = (
+        "import sys, gpureg.figures, gpureg.run_directory; assert 'matplotlib' not in sys.modules\n"
+        "from gpureg.figures import choice, report, page; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
