@@ -82,5 +82,5 @@ def test_launches_of_a_whole_run():
 
 def test_a_diverging_model_stops_alone():
     with pytest.warns(GpuregWarning, match="1 of 2 models diverged"), np.errstate(all="ignore"):
-        _, got = both("learning rates", "float64", lr=(0.1, 1e200))
+        _, got = both("learning rates", "float64", lr=(0.1, 1e308))
     assert [m.stop_reason for m in got.models] == ["max_epochs", "diverged"]

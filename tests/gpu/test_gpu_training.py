@@ -1,0 +1,155 @@
+"""Whole runs on a device: NumPy's histories, the report's numbers, launches per step, memory, and which device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gpureg
+from gpureg.backend import numpy_backend
+from gpureg.config import FitConfig
+from gpureg.errors import DeviceError, GpuregWarning, OutOfMemoryError
+from gpureg.fitting import Hooks, fit_on
+from gpureg.kernels.cuda import CudaKernels
+from gpureg.types import StepPlan
+
+from .conftest import device_backend
+
+pytestmark = pytest.mark.gpu
+SILENT = Hooks(lambda event: None, lambda: False)
+FIELDS = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
+
+# λ: steps, training loss, validation loss, their accuracies, Σ w²; the report's protocol in float64
+REPORT = {
+    0.0: (7800, 0.280033587535, 0.299024023937, 0.9225, 0.9157, 23.9518493745),
+    2.0: (621, 1.628146113596, 1.621315167281, 0.64125, 0.6449, 0.149361050711),
+    0.2: (1210, 0.753976256245, 0.737490565763, 0.86555, 0.8704, 1.664015504732),
+    0.02: (3783, 0.396484117133, 0.391996998277, 0.9019, 0.9009, 7.286195363417),
+    0.002: (7800, 0.292529725892, 0.306845927305, 0.92055, 0.9142, 19.236808408056),
+}
+# shuffle: the epoch that stops, losses and correct predictions as printed
+REPORT_BINARY = {
+    False: (33, 0.07088705555893647, 0.06577187753329566, 3908 / 4005, 2000 / 2042),
+    True: (16, 0.07924553698509086, 0.07166134981545134, 0.9735330836454432, 0.9764936336924583),
+}
+
+
+@pytest.mark.parametrize("kernels", ["fused", "epoch", "reference"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
+def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
+    data = gpureg.load_dataset("digits")
+    options = {"l2": (0.0, 1e-3, 0.1), "lr": (0.05,), "epochs": 20, "patience": 0}
+    wanted = fit_on(numpy_backend("float64"), data, FitConfig(dtype="float64", **options), SILENT)
+    got = fit_on(device_backend(dtype), data, FitConfig(dtype=dtype, kernels=kernels, **options), SILENT)
+    for name in FIELDS[:2]:
+        np.testing.assert_allclose(
+            getattr(got.history, name), getattr(wanted.history, name), rtol=tolerance, err_msg=name
+        )
+    if dtype == "float64":
+        for name in FIELDS[2:]:
+            np.testing.assert_array_equal(getattr(got.history, name), getattr(wanted.history, name), err_msg=name)
+
+
+@pytest.mark.mnist
+def test_the_reports_softmax_runs():
+    config = FitConfig(l2=tuple(REPORT), dtype="float64")
+    result = fit_on(device_backend("float64"), gpureg.load_dataset("mnist"), config, SILENT)
+    for model in result.models:
+        steps, train, val, train_accuracy, val_accuracy, norm = REPORT[model.l2]
+        assert (model.steps, model.train_accuracy, model.val_accuracy) == (steps, train_accuracy, val_accuracy)
+        np.testing.assert_allclose(
+            [model.train_loss, model.val_loss, model.weight_norm_sq], [train, val, norm], rtol=1e-9
+        )
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_reports_binary_runs(shuffle):
+    data = gpureg.load_dataset("mnist", classes=[2, 3])
+    config = FitConfig(task="logistic", dtype="float64", shuffle=shuffle)
+    model = fit_on(device_backend("float64"), data, config, SILENT).models[0]
+    epoch, train, val, train_accuracy, val_accuracy = REPORT_BINARY[shuffle]
+    assert (model.stopped_epoch, model.train_accuracy, model.val_accuracy) == (epoch, train_accuracy, val_accuracy)
+    np.testing.assert_allclose([model.train_loss, model.val_loss], [train, val], rtol=1e-9)
+
+
+def test_the_same_run_gives_the_same_bits():
+    data = gpureg.load_dataset("digits")
+    config = FitConfig(l2=(0.0, 0.1), lr=(0.1,), epochs=5)
+    one, other = (fit_on(device_backend("float32"), data, config, SILENT) for _ in range(2))
+    np.testing.assert_array_equal(one.history.step_loss, other.history.step_loss)
+    np.testing.assert_array_equal(one.model.coef, other.model.coef)
+
+
+@pytest.mark.parametrize(("l2", "launches"), [(0.0, 3), (0.1, 4)])
+def test_launches_per_step_by_the_profiler(l2, launches):
+    """Counted by CUPTI. cuBLAS may give a product a second kernel (split-k) where it sees fit: hence one more."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("counting launches needs a PyTorch with CUDA for its profiler")
+    from torch.profiler import ProfilerActivity, profile
+
+    rng = np.random.default_rng(0)
+    kernels = CudaKernels(device_backend("float32"), "softmax", 10)
+    rows = kernels.place(rng.standard_normal((4096, 785)), rng.integers(0, 10, 4096), None, None)
+
+    def run(steps: int) -> int:
+        plan = StepPlan(rng.integers(0, 4096, (steps, 128)), np.array([0.01]), np.array([l2]), None, ())
+        kernels.to_host(kernels.steps(kernels.weights(np.zeros((785, 10))), rows, plan)[0])
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            kernels.to_host(kernels.steps(kernels.weights(np.zeros((785, 10))), rows, plan)[0])
+        on_device = [e.name for e in seen.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
+
+    per_step = (run(40) - run(20)) / 20
+    assert launches <= per_step <= launches + 1
+
+
+def test_running_out_of_memory_is_explained():
+    import cupy
+
+    backend = device_backend("float32")
+    pool = cupy.get_default_memory_pool()
+    rng = np.random.default_rng(0)
+    kernels = CudaKernels(backend, "softmax", 10)
+    rows = kernels.place(rng.standard_normal((20_000, 200)), rng.integers(0, 10, 20_000), None, None)
+    plan = StepPlan(rng.permutation(20_000)[:19_968].reshape(-1, 128), np.array([0.01]), np.zeros(1), None, ())
+    W = kernels.weights(np.zeros((200, 10)))
+    before = pool.get_limit()
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + 4_000_000)
+    try:
+        with pytest.raises(OutOfMemoryError, match=r"Training 1 models needs more memory .*--device cpu"):
+            kernels.steps(W, rows, plan)
+    finally:
+        pool.set_limit(size=before)
+    kernels.steps(W, rows, plan)  # and the device is still good
+
+
+def test_samples_that_do_not_fit_are_refused():
+    from dataclasses import replace
+
+    short = replace(device_backend("float32"), free_memory=lambda: 1000)
+    with pytest.raises(OutOfMemoryError, match="are free"):
+        CudaKernels(short, "softmax", 3).place(np.zeros((100, 10)), np.zeros(100, int), None, None)
+
+
+def test_the_last_device_trains_too():
+    import cupy
+
+    last = cupy.cuda.runtime.getDeviceCount() - 1
+    result = gpureg.fit(gpureg.load_dataset("digits"), epochs=2, device=f"cuda:{last}", strict_device=True)
+    assert (result.backend, result.device) == ("cupy", f"cuda:{last}")
+    cupy.cuda.Device(0).use()
+
+
+def test_a_device_that_is_not_there():
+    import cupy
+
+    absent = f"cuda:{cupy.cuda.runtime.getDeviceCount()}"
+    data = gpureg.load_dataset("digits")
+    with pytest.raises(DeviceError, match="there is no"):
+        gpureg.fit(data, epochs=1, device=absent, strict_device=True)
+    with pytest.warns(GpuregWarning, match="Running on the CPU"):
+        result = gpureg.fit(data, epochs=1, device=absent)
+    assert (result.backend, result.device_requested) == ("numpy", absent)
