@@ -1,0 +1,56 @@
+"""Timing on a device: warm up, repeat, take the median; and how fast the card copies."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds(
+    work: Callable[[], object], wait: Callable[[], None], *, repeats: int = 7, warm: int = 2
+) -> dict[str, float]:
+    """Median, least and most wall time of `work`, the device idle before and after."""
+    for _ in range(warm):
+        work()
+    wait()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        wait()
+        times.append(time.perf_counter() - begun)
+    return {"median": statistics.median(times), "least": min(times), "most": max(times), "repeats": repeats}
+
+
+def copy_bandwidth(xp: object, wait: Callable[[], None], size: int = 2**30) -> float:
+    """Bytes per second of a copy within the device's memory, read and write counted."""
+    source, target = xp.zeros(size // 4, xp.float32), xp.zeros(size // 4, xp.float32)  # type: ignore[attr-defined]
+
+    def copy() -> None:
+        target[...] = source
+
+    return 2 * size / seconds(copy, wait, repeats=15)["median"]
+
+
+def count_launches(run: Callable[[int], object]) -> float | str:
+    """Kernels launched per step, by PyTorch's profiler (CUPTI sees the whole process), or the reason why not.
+
+    `run(n)` makes n steps and waits. The difference of two lengths leaves out what a run costs once.
+    """
+    try:
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+    except ImportError:
+        return "PyTorch is not installed; its profiler counts the launches"
+    if not torch.cuda.is_available():
+        return "this PyTorch has no CUDA; its profiler counts the launches"
+
+    def launched(steps: int) -> int:
+        run(steps)
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            run(steps)
+        names = [e.name for e in seen.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        return sum(not name.startswith(("Memcpy", "Memset")) for name in names)
+
+    return (launched(60) - launched(20)) / 40
