@@ -92,7 +92,9 @@ def environment(page: ReportPage) -> list[tuple[str, str]]:
     run = page.runs["softmax"]
     head = {"device": f"{run.result['device']} (asked: {run.result['device_requested']})", "dtype": page.dtype}
     found = {key: value for key, value in run.environment.items() if key not in HIDDEN and key not in head}
-    return [(key, _flat(value)) for key, value in (head | found).items()]
+    if "platform" in found:  # the system and its version; how its kernel was built says nothing to a reader
+        found["platform"] = " ".join(str(found["platform"]).split("-")[:2])
+    return [(key.replace("_", ", "), _flat(value)) for key, value in (head | found).items()]
 
 
 def _flat(value: Any) -> str:
