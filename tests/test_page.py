@@ -79,6 +79,7 @@ def content(tmp_path_factory):
         "packages": {"numpy": "2"},
         "note": "a < b & c",
     }
+    environment["platform"] = "Linux-6.1.0-18-amd64-x86_64-with-glibc2.36"
     runs = {
         name: load_run(save_run(dataclasses.replace(result, environment=environment), folder / name))
         for name, result in results.items()
@@ -183,6 +184,7 @@ def test_where_it_ran_is_told_and_whose_machine_it_was_is_not(html):
     assert "a &lt; b &amp; c" in html
     assert "/home/someone" not in html
     assert "cpu (asked: auto)" in html
+    assert "<td>Linux 6.1.0</td>" in html
 
 
 def exactly(rows):
