@@ -15,11 +15,24 @@ from gpureg.types import Array, Floats, Ints, StepPlan
 
 
 class Rows(Protocol):
-    """N samples placed on the device by `Kernels.place`. Opaque but for their number."""
+    """N samples placed on the device by `Kernels.place`: `X (N, D)`, row weights `(N, F)` or None.
+
+    Labels are the twin's own.
+    """
 
     @property
     def n(self) -> int:
         """The number of samples."""
+        ...
+
+    @property
+    def X(self) -> Array:  # noqa: N802
+        """The samples, in storage order."""
+        ...
+
+    @property
+    def weights(self) -> Array | None:
+        """The row-weight table, in storage order."""
         ...
 
 
@@ -30,6 +43,7 @@ class Kernels(Protocol):
     """
 
     name: str
+    backend: Backend
     task: str
     n_columns: int
     stack_columns: int

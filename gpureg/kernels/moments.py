@@ -1,0 +1,127 @@
+"""Second moments of placed samples, in float64 and the plain array API: what a full-batch solver conditions itself
+with.
+
+One text for every twin: these run once per fit (`mean_row`, `scatter`) or on small problems (`curvature`), where a
+fused kernel would gain nothing. They are computed in float64 whatever the samples' type: features whose scales
+differ by 1e6 have second moments that differ by 1e12, which float32 can't hold beside one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpureg.kernels import Kernels, Rows
+from gpureg.types import Array, Floats, Ints
+
+ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB beside the samples
+
+
+def mean_row(kernels: Kernels, rows: Rows) -> Floats:
+    """The weighted mean of the samples `(D,)`, `Σ v_i x_i / Σ v_i`, on the host; the bias column's is 1.
+
+    `v_i` is sample i's weight averaged over the columns of the row-weight table (1 without a table), so that a
+    weight of 2 is the same as the sample given twice, and every fold of a batch sees the same mean.
+    """
+    xp = kernels.backend.xp
+    total: Array = 0.0
+    mass = 0.0
+    for X, weight in _blocks(kernels, rows):
+        total = total + (xp.sum(X, axis=0) if weight is None else xp.sum(weight[:, None] * X, axis=0))
+        mass += X.shape[0] if weight is None else float(xp.sum(weight))
+    return kernels.to_host(total) / mass  # sync
+
+
+def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = False) -> Array:
+    """`Σ v_i (x_i - c)(x_i - c)' / Σ v_i`, `(D, D)` float64 on the device, or only its `diagonal (D,)`.
+
+    `v` as in `mean_row`; `centre c (D,)`. Subtracting before multiplying keeps the digits that E[xx'] - mm' loses.
+    """
+    xp = kernels.backend.xp
+    shift = kernels.backend.from_host(np.asarray(centre, np.float64))
+    total: Array = 0.0
+    mass = 0.0
+    for X, weight in _blocks(kernels, rows):
+        X = X - shift
+        mass += X.shape[0] if weight is None else float(xp.sum(weight))
+        if weight is not None:
+            X = X * xp.sqrt(weight)[:, None]
+        total = total + (xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X))
+    return total / mass
+
+
+def curvature(
+    kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None, *, last: int = 0
+) -> Array:
+    """The Hessian of `Σ_i s_il loss_il` in a model's weights, `(L, K*P, K*P)` float64 on the device; row `k*P + p`
+    is class k.
+
+    `H_l = Σ_i s_il (diag(p_i) - p_i p_i') ⊗ x_i x_i'`, p the softmax's probabilities; for the logistic task
+    `Σ_i s_il p_i (1 - p_i) x_i x_i'`. `W (D, L*K)` in the samples' own coordinates; the x in the outer product have
+    `centre (D,)` subtracted (None: nothing), and with `last` only their last so many features count (P = last, else
+    D); the logits are then made in the samples' type. Memory: about L K (K + 1) / 2 blocks `(P, P)`, twice.
+    """
+    backend, K = kernels.backend, kernels.n_columns
+    xp, models = backend.xp, W.shape[1] // K
+    first, second = np.triu_indices(K)
+    one, two = (backend.from_host(index.astype(np.int64)) for index in (first, second))
+    same = backend.from_host((first == second).astype(np.float64))
+    picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
+    shift = None if centre is None else backend.from_host(np.asarray(centre, np.float64))
+    W = W if last else xp.astype(W, xp.float64)
+    P = last or W.shape[0]
+    total: Array = 0.0
+    for X, y_weight in _blocks(kernels, rows, per_row=models * len(first) * P, table=True, as_stored=last > 0):
+        logits = xp.astype(xp.matmul(X, W), xp.float64)
+        p = _probabilities(xp, kernels.task, xp.reshape(logits, (X.shape[0], models, K)))
+        if kernels.task == "logistic":
+            pair = p * (1.0 - p)
+        else:
+            pair = xp.take(p, one, axis=2) * (same - xp.take(p, two, axis=2))
+        if y_weight is not None and picked is not None:
+            pair = pair * xp.take(y_weight, picked, axis=1)[:, :, None]
+        X = xp.astype(X[:, W.shape[0] - P :], xp.float64)
+        X = X if shift is None else X - shift[W.shape[0] - P :]
+        pairs = xp.matrix_transpose(xp.reshape(pair, (X.shape[0], -1)))
+        left = xp.reshape(pairs[:, None, :] * xp.matrix_transpose(X)[None, :, :], (-1, X.shape[0]))
+        total = total + xp.matmul(left, X)
+    return _assembled(kernels, xp.reshape(total, (models, len(first), P, P)))
+
+
+def _assembled(kernels: Kernels, pairs: Array) -> Array:
+    """Blocks of the pairs of classes k <= k' `(L, pairs, P, P)` as the whole symmetric matrices `(L, K*P, K*P)`."""
+    K = kernels.n_columns
+    xp = kernels.backend.xp
+    place = np.zeros((K, K), np.int64)
+    place[np.triu_indices(K)] = np.arange(pairs.shape[1])
+    both = np.maximum(place, place.T).reshape(-1)
+    L, P = pairs.shape[0], pairs.shape[2]
+    full = xp.reshape(xp.take(pairs, kernels.backend.from_host(both), axis=1), (L, K, K, P, P))
+    return xp.reshape(xp.permute_dims(full, (0, 1, 3, 2, 4)), (L, K * P, K * P))
+
+
+def _probabilities(xp: Array, task: str, logits: Array) -> Array:
+    """Probabilities `(n, L, K)`; no positive number is ever exponentiated."""
+    if task == "logistic":
+        small = xp.exp(-xp.abs(logits))
+        return xp.where(logits >= 0.0, xp.ones_like(logits), small) / (1.0 + small)
+    exps = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    return exps / xp.sum(exps, axis=-1, keepdims=True)
+
+
+def _blocks(
+    kernels: Kernels, rows: Rows, per_row: int = 0, *, table: bool = False, as_stored: bool = False
+) -> Iterator[tuple[Array, Array]]:
+    """Samples `(b, D)` in float64 (or `as_stored`), and their mean weights `(b,)` (with `table` their rows of the
+    table) or None."""
+    xp = kernels.backend.xp
+    size = max(1, ELEMENTS_AT_ONCE // max(rows.X.shape[1], per_row, 1))
+    for start in range(0, rows.n, size):
+        stop = min(start + size, rows.n)
+        weight = rows.weights
+        if weight is not None:
+            weight = xp.astype(weight[start:stop, :], xp.float64)
+            weight = weight if table else xp.mean(weight, axis=1)
+        X = rows.X[start:stop, :]
+        yield X if as_stored else xp.astype(X, xp.float64), weight

@@ -1,0 +1,143 @@
+"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is small.
+
+Newton's step costs about D K / 4 passes over the data, and a fit takes some ten of them where L-BFGS takes a hundred
+passes: so it is the quicker way for a few dozen weights, where a pass is mostly overhead, and the exact one. What
+decides is the shape of the problem alone, never the number of models, so that a model of a batch is trained as it
+would be alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from gpureg.kernels.moments import curvature
+from gpureg.objective import Objective
+from gpureg.solvers.lbfgs_pairs import PairHistory
+from gpureg.types import Array, Floats, Ints
+
+MEMORY = 10  # pairs; more gained no passes that their products did not cost again
+NEWTON_WEIGHTS = 1024
+NEWTON_PRODUCT = 1e9  # n (D K)²: some tens of milliseconds for a Hessian
+HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
+DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
+RIDGE = 1e-12  # of the Hessian's diagonal: keeps what no sample moves (a constant feature, equal biases) solvable
+
+
+def newton_pays(n: int, weights: int) -> bool:
+    """Whether a model of `weights` = D K weights on n samples is small enough for Newton's method."""
+    return weights <= NEWTON_WEIGHTS and n * weights**2 <= NEWTON_PRODUCT
+
+
+class Directions(Protocol):
+    """A source of descent directions for A models; vectors are `(A, P)`, P = K D."""
+
+    def products(self, s: Array, y: Array, g: Array) -> Array | None:
+        """What the next `direction` wants of the last trial on the host, `(A, q)`, or None."""
+        ...
+
+    def direction(
+        self, accepted: np.ndarray, step: tuple[Array, Array], g: Array, W: Array, host: Floats, own: Floats
+    ) -> Array:
+        """The directions at new points with gradients g; only those of `accepted (A,)` are used.
+
+        `step` is s and y, `W (A, K, D)` the weights there, `host (A, q)` the products, `own (A, 3, 3)` those of s,
+        y, g.
+        """
+        ...
+
+    def forget(self, models: Ints) -> bool:
+        """Start those models anew; False where there is nothing to forget."""
+        ...
+
+    def take(self, keep: Ints, places: Array, objective: Objective) -> None:
+        """Keep the models `keep (B,)` (`places` on the device)."""
+        ...
+
+
+class QuasiNewton:
+    """L-BFGS: see `PairHistory`."""
+
+    def __init__(self, objective: Objective, models: int, size: int, memory: int = MEMORY) -> None:
+        self.kernels = objective.kernels
+        self.pairs = PairHistory(objective.kernels, models, memory, size)
+
+    def products(self, s: Array, y: Array, g: Array) -> Array | None:
+        """See the protocol."""
+        stored = self.pairs.products([s, y, g])
+        return self.kernels.backend.xp.reshape(stored, (stored.shape[0], -1))
+
+    def direction(
+        self, accepted: np.ndarray, step: tuple[Array, Array], g: Array, W: Array, host: Floats, own: Floats
+    ) -> Array:
+        """See the protocol."""
+        xp, M = self.kernels.backend.xp, self.pairs.memory
+        stored = host.reshape(len(host), 2 * M, 3)
+        slot = self.pairs.count % M
+        self.pairs.add(accepted, *step, stored[:, :, :2], own[:, [0, 0, 1], [0, 1, 1]])
+        with_g = stored[:, :, 2].copy()
+        new = self.pairs.age[:, slot] == self.pairs.count
+        with_g[new, slot], with_g[new, M + slot] = own[new, 0, 2], own[new, 1, 2]
+        gamma, c = self.pairs.coefficients(with_g[:, :M], with_g[:, M:])
+        from_host = self.kernels.backend.from_host
+        return -(from_host(gamma[:, None]) * g + xp.matmul(from_host(c[:, None, :]), self.pairs.vectors)[:, 0, :])
+
+    def forget(self, models: Ints) -> bool:
+        """See the protocol."""
+        had = bool(self.pairs.age[models].any())
+        self.pairs.forget(models)
+        return had
+
+    def take(self, keep: Ints, places: Array, objective: Objective) -> None:
+        """See the protocol."""
+        self.pairs.take(keep, places)
+
+
+class Newton:
+    """`-H^-1 g` with the exact Hessian in the centred variables, scaled to a unit diagonal before it is solved."""
+
+    def __init__(self, objective: Objective, centre: Floats | None) -> None:
+        self.objective, self.centre = objective, centre
+
+    def products(self, s: Array, y: Array, g: Array) -> Array | None:
+        """See the protocol."""
+        return None
+
+    def direction(
+        self, accepted: np.ndarray, step: tuple[Array, Array], g: Array, W: Array, host: Floats, own: Floats
+    ) -> Array:
+        """See the protocol."""
+        objective, xp = self.objective, self.objective.kernels.backend.xp
+        P = g.shape[1]
+        columns, at_once = objective.columns(W), max(1, HESSIAN_BYTES // (8 * P * P))
+        parts = []
+        for start in range(0, len(accepted), at_once):
+            models = slice(start, start + at_once)
+            parts.append(self._solve(objective.take(np.arange(len(accepted))[models]), columns, models, g[models, :]))
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _solve(self, objective: Objective, columns: Array, models: slice, g: Array) -> Array:
+        """`-H^-1 g` of some models `(B, P)`; `columns (D, A*K)` are the weights of all."""
+        kernels = objective.kernels
+        xp, K = kernels.backend.xp, kernels.n_columns
+        mine = columns[:, models.start * K : models.stop * K]
+        column = objective.table.column if objective.weighted else None
+        H = curvature(kernels, mine, objective.rows, column, self.centre) / objective.rows.n
+        decay = objective.decay(g.shape[1])
+        diagonal = xp.linalg.diagonal(H) + decay
+        moved = diagonal > DEAD * xp.max(diagonal, axis=1, keepdims=True)
+        zero, one = xp.zeros_like(diagonal), xp.ones_like(diagonal)
+        root = xp.where(moved, 1.0 / xp.sqrt(xp.where(moved, diagonal, one)), zero)
+        eye = kernels.backend.from_host(np.eye(g.shape[1]))
+        H = (H + decay[:, :, None] * eye) * root[:, :, None] * root[:, None, :]
+        H = H + (RIDGE * one + xp.where(moved, zero, one))[:, :, None] * eye  # 1 on the diagonal where nothing moves
+        return -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
+
+    def forget(self, models: Ints) -> bool:
+        """See the protocol."""
+        return False
+
+    def take(self, keep: Ints, places: Array, objective: Objective) -> None:
+        """See the protocol."""
+        self.objective = objective
