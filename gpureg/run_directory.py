@@ -116,7 +116,8 @@ def prepare_run_directory(directory: str | Path, force: bool = False) -> Path:
 
 
 def _refuse_overwriting(path: Path, force: bool, checkpoint_counts: bool) -> None:
-    names = {entry.name for entry in path.iterdir()}
+    # a kill leaves a temporary file behind, which is nobody's
+    names = {entry.name for entry in path.iterdir() if not (entry.name.startswith(".") and entry.suffix == ".tmp")}
     ours = names & {RESULT, CONFIG, HISTORY, MODEL, *([CHECKPOINT] if checkpoint_counts else [])}
     if names - {CHECKPOINT} and not ours:
         raise RunError(

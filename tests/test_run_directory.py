@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -99,6 +102,11 @@ def test_a_run_is_not_overwritten_without_force(result, tmp_path):
     assert (path / "figure.png").exists()
 
 
+def test_what_a_kill_left_behind_is_in_nobodys_way(result, tmp_path):
+    (tmp_path / ".history.npz.0123456789ab.tmp").write_bytes(b"PK")
+    assert load_run(save_run(result, prepare_run_directory(tmp_path))).result["schema"] == 1
+
+
 def test_other_peoples_files_are_safe(result, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     for force in (False, True):
@@ -190,3 +198,25 @@ def test_a_disk_that_refuses_is_one_clear_error(result, tmp_path, monkeypatch):
 def test_object_arrays_are_refused_rather_than_pickled(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         write_checkpoint(tmp_path, {"a": np.array([{}], object)}, {})
+
+
+WRITER = """
+import sys
+import numpy as np
+from gpureg.run_directory import write_checkpoint
+for step in range(10**6):
+    write_checkpoint(sys.argv[1], {"W": np.full(20000, float(step))}, {"step": step})
+    print(step, flush=True)
+"""
+
+
+def test_a_real_kill_leaves_a_checkpoint_that_is_whole(tmp_path):
+    for attempt in range(5):
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            written = [process.stdout.readline() for _ in range(3 + attempt)]
+            time.sleep(0.0007 * attempt)
+            process.kill()
+        arrays, meta = read_checkpoint(tmp_path)
+        assert meta["step"] >= int(written[-1])
+        assert (arrays["W"] == meta["step"]).all()
