@@ -1,5 +1,6 @@
 """Curves draw what the history holds."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -94,10 +95,13 @@ def test_many_curves_have_a_colour_bar_instead_of_a_legend():
 def test_without_limits_the_start_does_not_flatten_the_rest():
     result = synthetic_result()
     result.history.val_loss[0, 0] = 1e6
-    (axes,) = curves.loss([Curve(result.history, 0, "run")]).axes
-    low, high = axes.get_ylim()
-    assert high < 10
-    assert low < result.history.val_loss[1:].min()
+    result.history.step_loss[0, 0] = 1e6  # within the first block, whose centre is step 4.5; steps end at 60
+    long = np.concatenate([result.history.step_loss, result.history.step_loss[1:]])
+    history = dataclasses.replace(result.history, step_loss=long)
+    for axes in (curves.loss([Curve(history, 0, "run")]).axes[0], curves.shuffle(*[Curve(history, 0, "")] * 2).axes[1]):
+        low, high = axes.get_ylim()
+        assert high < 10
+        assert low < block_means(long[:, 0])[1].min()
 
 
 def test_the_shuffle_comparison_draws_both_runs(history):

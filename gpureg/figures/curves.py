@@ -124,10 +124,12 @@ def _validation(figure: Figure, axes: Axes, curves: Sequence[Curve], name: str) 
 def _settled(axes: Axes) -> tuple[float, float]:
     """Limits of what is drawn after the first twentieth of the steps: the start would dwarf the rest."""
     lines = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
-    lines += [np.asarray(path.vertices, np.float64) for band in axes.collections for path in band.get_paths()]
+    bands = [np.asarray(path.vertices, np.float64) for band in axes.collections for path in band.get_paths()]
     start = max((float(xy[:, 0].max()) for xy in lines if xy.size), default=0.0) / 20
-    values = [xy[(xy[:, 0] >= start) | (np.arange(len(xy)) == len(xy) - 1), 1] for xy in lines if xy.size]
-    low, high = (min(v.min() for v in values), max(v.max() for v in values)) if values else (0.0, 1.0)
+    values = [xy[xy[:, 0] >= start, 1] for xy in (*lines, *bands)]
+    values += [xy[-1:, 1] for xy in lines]  # a curve that stops before has its end, at least
+    settled = np.concatenate(values) if values else np.empty(0)
+    low, high = (settled.min(), settled.max()) if settled.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.05
     return float(low - margin), float(high + margin)
 
