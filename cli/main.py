@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from gpureg import __version__
 from gpureg.errors import GpuregError
 
 from . import data, info, plot, reproduce, sweep, train
+from .notes import complain
 
 app = typer.Typer(
     name="gpureg",
@@ -52,16 +54,10 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             if type(error).__module__.startswith(("click", "typer")):
                 raise  # usage errors, which typer shows itself
             traceback.print_exc()
-            complain(f"unexpected: {error}. This is a bug in gpureg; please report it with the output of `gpureg info`.")
+            complain(f"unexpected: {error}. This is a bug in gpureg; please report it with what `gpureg info` prints.")
             raise typer.Exit(1) from None
 
     return run
-
-
-def complain(message: str) -> None:
-    """One error on stderr; long lines are left to the terminal, so that paths can be copied."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print("error: ", style="bold red", end="")
-    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(message)
 
 
 def show_version(wanted: bool) -> None:
@@ -96,6 +92,12 @@ app.add_typer(guard_group(data.app), name="data")
 app.command("info")(guarded(info.info))
 
 
+def terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM is what Ctrl-C is, where nothing is to be finished first: what was begun is cleared away."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """The entry point of the script `gpureg`."""
+    signal.signal(signal.SIGTERM, terminated)
     app()

@@ -1,4 +1,4 @@
-"""What is shown while a fit runs: bars in a terminal, now and then a plain line in a pipe or a log. Always on stderr."""
+"""What is shown while a fit runs, on stderr: bars in a terminal, now and then a plain line in a pipe or a log."""
 
 from __future__ import annotations
 

@@ -37,7 +37,17 @@ def _models(result: FitResult, models: list[ModelResult]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     rates = len({m.lr for m in models}) > 1
     seeds = any(m.seed is not None for m in models)
-    names = ["λ", *(["lr"] if rates else []), *(["seed"] if seeds else []), "steps", "train loss", "val loss", "train acc", "val acc", "Σ w²"]
+    names = [
+        "λ",
+        *(["lr"] if rates else []),
+        *(["seed"] if seeds else []),
+        "steps",
+        "train loss",
+        "val loss",
+        "train acc",
+        "val acc",
+        "Σ w²",
+    ]
     for name in ["", *names]:
         table.add_column(name, justify="right")
     table.add_column("stopped", no_wrap=True)
@@ -46,7 +56,12 @@ def _models(result: FitResult, models: list[ModelResult]) -> Table:
             continue
         chosen = result.selected == index and len(result.models) > 1
         cells = ["★" if chosen else ""]
-        cells += [f"{model.l2:.6g}", *([f"{model.lr:g}"] if rates else []), *([str(model.seed)] if seeds else []), f"{model.steps:,}"]
+        cells += [
+            f"{model.l2:.6g}",
+            *([f"{model.lr:g}"] if rates else []),
+            *([str(model.seed)] if seeds else []),
+            f"{model.steps:,}",
+        ]
         values = (model.train_loss, model.val_loss, model.train_accuracy, model.val_accuracy, model.weight_norm_sq)
         cells += [_cell(value) for value in values]
         table.add_row(*cells, STOPS[model.stop_reason].format(model.stopped_epoch), style="bold" if chosen else None)

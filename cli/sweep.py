@@ -7,26 +7,32 @@ from typing import Any
 from gpureg.config import REPORT_LAMBDAS
 from gpureg.errors import UsageError
 
-from .options import SHARED, SWEEP, fit_config, merged, numbers, with_options
+from .config_file import ALTERNATIVES, merged
+from .option_table import SWEEP
+from .options import with_options
+from .values import fit_config, numbers
 
 
-@with_options(*SHARED, *SWEEP)
+@with_options(*SWEEP)
 def sweep_lambda(given: dict[str, Any]) -> None:
     """Fit a whole grid of λ, with its cross-validation, as one batch.
 
     Every λ (times learning rates, folds and seeds) is a few columns of one matrix product, and leaves it when it stops.
     """
-    from .training import run_training
+    from .training import resume_training, run_training
 
-    values = merged(given, (*SHARED, *SWEEP))
+    if "resume" in given:
+        resume_training(given)
+        return
+    values = merged(given, SWEEP)
     run_training(fit_config(values, **models(values)), values)
 
 
 def models(values: dict[str, Any]) -> dict[str, Any]:
-    """λ and learning rates out of the options; takes them from `values`. Raises UsageError where two exclude one another."""
+    """λ and learning rates, taken out of the options. Raises UsageError where both of two alternatives are given."""
     from gpureg.grid import lambda_grid
 
-    for one, other in (("lambdas", "lambda_grid"), ("lr", "lrs")):
+    for one, other in ALTERNATIVES:
         if one in values and other in values:
             flags = ["--" + name.replace("_", "-") for name in (one, other)]
             raise UsageError(f"{flags[0]} and {flags[1]} were both given; give one of them.")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from .options import SHARED, SINGLE, fit_config, merged, with_options
+from .config_file import merged
+from .option_table import TRAIN
+from .options import with_options
+from .values import fit_config
 
 
-@with_options(*SHARED, *SINGLE)
+@with_options(*TRAIN)
 def train(given: dict[str, Any]) -> None:
     """Fit one model.
 
     The defaults are the report's: softmax regression on 20,000 MNIST images, minibatches of 128, early stopping.
     """
-    from .training import run_training
+    from .training import resume_training, run_training
 
-    values = merged(given, (*SHARED, *SINGLE))
+    if "resume" in given:
+        resume_training(given)
+        return
+    values = merged(given, TRAIN)
     models = {"l2": (values.pop("l2"),)} if "l2" in values else {}
     if "lr" in values:
         models["lr"] = (values.pop("lr"),)

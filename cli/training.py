@@ -2,63 +2,117 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
 from gpureg.config import FitConfig
-from gpureg.errors import GpuregWarning
 
+from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
 from .interrupts import interruptible
+from .notes import show_warnings
 from .progress import observer
+from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
     from gpureg.data import Dataset
     from gpureg.results import FitResult
+    from gpureg.resume import Saved
 
 DATA_OPTIONS = ("classes", "train_size", "val_size", "target", "weights")
 
 
 def run_training(config: FitConfig, values: dict[str, Any]) -> None:
-    """Fit, save, show; ends the command with the contract's exit code."""
-    from gpureg.fitting import Hooks, fit_config
-    from gpureg.run_directory import prepare_run_directory, save_run, to_json_dict
-
-    as_json = bool(values.get("json"))
+    """A new run; ends the command with the contract's exit code."""
+    every = checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
     notes = Console(stderr=True, highlight=False)
     show_warnings(notes)
-    given_out = Path(values["out"]) if "out" in values else None
-    force = bool(values.get("force"))
+    with run_folder(config, values) as out:
+        result = fit_and_save(config, values, out, notes, every, None)
+    finish(result, out, values, notes)
+
+
+def resume_training(given: dict[str, Any]) -> None:
+    """Go on with the run that `--resume` names; ends the command as that run would have ended it."""
+    every = checkpoint_seconds(given.get("checkpoint_seconds", SECONDS))
+    notes = Console(stderr=True, highlight=False)
+    show_warnings(notes)
+    saved, values = open_interrupted(given)
+    config, out = FitConfig.from_dict(saved.meta["config"]), Path(given["resume"])
+    result = fit_and_save(config, values, out, notes, every, saved)
+    finish(result, out, values, notes)
+
+
+def fit_and_save(
+    config: FitConfig, values: dict[str, Any], out: Path, notes: Console, every: float, saved: Saved | None
+) -> FitResult:
+    """Load the data, fit with progress and checkpoints, write the run directory."""
+    from gpureg.fitting import Hooks, fit_config
+    from gpureg.run_directory import save_run
+
     data = load(config, values)
-    out = given_out or Path("runs") / f"{config.task}-{Path(data.name).name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    existed = out.exists()
-    out = prepare_run_directory(out, force)
+    options = data_options(values)
     total = len(config.l2) * len(config.rates) * config.seeds * (config.cv or 1)
     shown = observer(notes, total, folds=config.cv or 1, quiet=bool(values.get("quiet")))
-    try:
-        with shown, interruptible(shown.say) as interrupt:
-            hooks = Hooks(shown.see, lambda: interrupt.requested)
-            result = fit_config(data, config, hooks)
-            result = replace(result, config=result.config | data_options(config, values))
-            save_run(result, out, force=True)
-    except BaseException:
-        if not existed and not any(out.iterdir()):
-            out.rmdir()  # nothing is left of a run that never was
-        raise
+    with shown, interruptible(shown.say) as interrupt:
+        hooks = Hooks(shown.see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
+        result = fit_config(data, config, hooks, saved=saved)
+        result = replace(result, config=result.config | options)
+        save_run(result, out, force=True)
+    return result
+
+
+def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console) -> None:
+    """Show the result; raises the command's exit code where that is not 0."""
+    from gpureg.run_directory import to_json_dict
+
+    as_json = bool(values.get("json"))
     if as_json:
         json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=False, allow_nan=False)
         sys.stdout.write("\n")
     report(notes if as_json else Console(highlight=False), result, out)
     code = exit_code(result)
+    if code == 130:
+        notes.print(
+            f"interrupted; go on with: gpureg train --resume {out}", style="yellow", markup=False, soft_wrap=True
+        )
     if code:
         raise typer.Exit(code)
+
+
+@contextmanager
+def run_folder(config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
+    """The run directory, made before anything is loaded; what is still empty where the block fails is removed again."""
+    from gpureg.run_directory import prepare_run_directory
+
+    out = Path(values["out"]) if "out" in values else unused(config.task, str(values.get("dataset", "mnist")))
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield prepare_run_directory(out, bool(values.get("force")))
+    except BaseException:
+        for folder in made:
+            try:
+                folder.rmdir()
+            except OSError:  # not there, or something is in it
+                break
+        raise
+
+
+def unused(task: str, dataset: str) -> Path:
+    """`runs/<task>-<dataset>-<time>`, with a number behind it where another run began in the same second."""
+    name = Path(dataset).name if dataset_path(dataset) is None else Path(dataset).stem
+    path = Path("runs") / f"{task}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in itertools.count(1))
+    return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def load(config: FitConfig, values: dict[str, Any]) -> Dataset:
@@ -78,15 +132,24 @@ def load(config: FitConfig, values: dict[str, Any]) -> Dataset:
     )
 
 
-def data_options(config: FitConfig, values: dict[str, Any]) -> dict[str, Any]:
-    """The data's part of config.toml, so that it is enough to run again."""
+def data_options(values: dict[str, Any]) -> dict[str, Any]:
+    """The data's part of config.toml, so that it is enough to run again, from any folder."""
+    dataset = str(values.get("dataset", "mnist"))
+    path = dataset_path(dataset)
     named = {name: values[name] for name in DATA_OPTIONS if name in values}
-    return {"dataset": str(values.get("dataset", "mnist"))} | named
+    return {"dataset": dataset if path is None else str(path.absolute())} | named
+
+
+def dataset_path(dataset: str) -> Path | None:
+    """The path that `--dataset` names, None where it names a known data set."""
+    from gpureg.data.catalog import CATALOG
+
+    return None if dataset in CATALOG else Path(dataset)
 
 
 def report(console: Console, result: FitResult, out: Path) -> None:
     """Tables, and the course of the validation loss in a line."""
-    from .sparkline import sparkline
+    from .sparkline import blocks_for, sparkline
     from .summary import show
 
     show(console, result, out)
@@ -94,7 +157,8 @@ def report(console: Console, result: FitResult, out: Path) -> None:
     index = result.selected if result.selected is not None else 0
     losses = [float(value) for value in history.val_loss[:, index] if value == value]
     if len(losses) > 1:
-        console.print(f"val loss {losses[0]:.4f} {sparkline(losses)} {losses[-1]:.4f}", highlight=False)
+        curve = sparkline(losses, min(40, max(1, console.width - 30)), blocks_for(console.encoding))
+        console.print(f"val loss {losses[0]:.4f} {curve} {losses[-1]:.4f}", highlight=False, markup=False)
 
 
 def exit_code(result: FitResult) -> int:
@@ -103,25 +167,3 @@ def exit_code(result: FitResult) -> int:
     if "interrupted" in reasons:
         return 130
     return 4 if all(reason == "diverged" for reason in reasons) else 0
-
-
-def show_warnings(console: Console) -> None:
-    """gpureg's own warnings as one line each on stderr; others as Python shows them."""
-    usual = warnings.showwarning
-
-    def show_one(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, GpuregWarning):
-            console.print("warning: ", style="bold yellow", end="")
-            console.print(str(message), markup=False, soft_wrap=True)
-        else:
-            usual(message, category, filename, lineno, file, line)
-
-    warnings.showwarning = show_one
-    warnings.simplefilter("always", GpuregWarning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +16,27 @@ from gpureg.solvers.problem import Measured, Outcome
 from gpureg.types import Floats, ModelTable
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A batch of models that has been trained: what it was, what came out, how it went."""
+
+    table: ModelTable
+    outcome: Outcome
+    history: History
+
+
+def join(parts: Sequence[Trained]) -> Trained:
+    """Batches of disjoint models as one, one after the other."""
+    return Trained(
+        join_tables([part.table for part in parts]),
+        join_outcomes([part.outcome for part in parts]),
+        join_histories([part.history for part in parts]),
+    )
+
+
 def join_histories(parts: Sequence[History]) -> History:
-    """Histories of disjoint models side by side: shorter ones are filled with NaN. Their evaluation steps are of one rule,
-    so that the longest list holds every other as its beginning.
+    """Histories of disjoint models side by side: shorter ones are filled with NaN. Their evaluation steps are of one
+    rule, so that the longest list holds every other as its beginning.
     """
     if len(parts) == 1:
         return parts[0]
@@ -26,9 +45,7 @@ def join_histories(parts: Sequence[History]) -> History:
     def side_by_side(name: str) -> Floats:
         blocks = [getattr(part, name) for part in parts]
         rows = max(len(block) for block in blocks)
-        return np.concatenate(
-            [np.pad(b, ((0, rows - len(b)), (0, 0)), constant_values=np.nan) for b in blocks], axis=1
-        )
+        return np.concatenate([np.pad(b, ((0, rows - len(b)), (0, 0)), constant_values=np.nan) for b in blocks], axis=1)
 
     per_model = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("l2", "lr", "fold", "seed")}
     names = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")

@@ -1,4 +1,4 @@
-"""`FitConfig`: every choice that shapes a fit, validated once. Its defaults are the only place where a default is written.
+"""`FitConfig`: every choice that shapes a fit, validated once; the only place where a default is written.
 
 Nothing heavy is imported here: the command line reads the defaults from it while `gpureg --help` stays quick.
 """
@@ -15,6 +15,11 @@ from gpureg.errors import UsageError
 TASKS = ("softmax", "logistic")
 SOLVERS = ("sgd", "lbfgs")
 DTYPES = ("float32", "float64")
+KEEPS = ("last", "best")
+SELECTS = ("min", "1se")
+SCALES = ("none", "standard", "pixels")
+CLASS_WEIGHTS = ("none", "balanced")
+KERNELS = ("auto", "fused", "reference", "epoch")
 DEFAULT_LR = {"softmax": 0.01, "logistic": 0.05}
 REPORT_LAMBDAS = (2.0, 0.2, 0.02, 0.002)
 MEMORY = 2 * 2**30
@@ -61,11 +66,11 @@ class FitConfig:
             ("task", TASKS),
             ("solver", SOLVERS),
             ("dtype", DTYPES),
-            ("keep", ("last", "best")),
-            ("select", ("min", "1se")),
-            ("scale", (None, "none", "standard", "pixels")),
+            ("keep", KEEPS),
+            ("select", SELECTS),
+            ("scale", (None, *SCALES)),
             ("class_weight", (None, "balanced")),
-            ("kernels", ("auto", "fused", "reference", "epoch")),
+            ("kernels", KERNELS),
         ):
             _one_of(name, getattr(self, name), allowed)
         for name, least in (
@@ -80,7 +85,9 @@ class FitConfig:
         ):
             _whole(name, getattr(self, name), least)
         if self.seed + self.seeds > 2**32:
-            raise UsageError(f"seed is {self.seed}; wanted a whole number below 2**32, which is what the random stream takes.")
+            raise UsageError(
+                f"seed is {self.seed}; wanted a whole number below 2**32, which is what the random stream takes."
+            )
         if self.threads is not None:
             _whole("threads", self.threads, 1)
         if self.cv is not None:
@@ -119,7 +126,9 @@ class FitConfig:
         known = {field.name for field in fields(cls)}
         for name in values:
             if name not in known:
-                raise UsageError(f"The configuration names {name!r}, which is no option; wanted one of {', '.join(sorted(known))}.")
+                raise UsageError(
+                    f"The configuration names {name!r}, which is no option; wanted one of {', '.join(sorted(known))}."
+                )
         return replace(cls(), **values)
 
 

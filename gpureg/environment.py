@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, BLAS and threads. It is what `gpureg info` shows and environment.json holds."""
+"""What a run was made with: versions, devices, BLAS and threads; `gpureg info` shows it, environment.json holds it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def describe_environment() -> dict[str, Any]:
             if library.get("user_api") == "blas"
         ],
     }
+
+
+def blas_threads() -> int:
+    """How many threads the BLAS uses now: what `--threads` bounds, and what a product's bits depend on."""
+    counts = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
+    return max(counts, default=1)
 
 
 def _version(name: str) -> str | None:

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gpureg.assemble import join_histories, join_outcomes, join_tables, linear_model, model_results
+from gpureg.assemble import Trained, join, linear_model, model_results
 from gpureg.backend import Backend, choose_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
-from gpureg.environment import describe_environment
+from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, UsageError
-from gpureg.events import Event, Started
+from gpureg.events import Event
 from gpureg.grid import check_stability, chunks, cv_rows, model_table, select_row
-from gpureg.history import History
-from gpureg.kernels import Kernels, choose_kernels
+from gpureg.kernels import choose_kernels
+from gpureg.parts import Hooks, Parts
 from gpureg.prepare import bytes_per_model, check_memory, prepare
 from gpureg.results import CvRow, FitResult, ModelResult
-from gpureg.solvers.problem import Outcome, Problem
-from gpureg.solvers.sgd import SgdSolver
-from gpureg.trainer import train
-from gpureg.types import Floats, Ints, ModelTable
+from gpureg.resume import Saved, about, check_resumable
+from gpureg.solvers.problem import Problem
+from gpureg.types import Floats, Ints
 
-Observe = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A batch of models that has been trained: what it was, what came out, how it went."""
-
-    table: ModelTable
-    outcome: Outcome
-    history: History
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Whom a fit tells, and whom it asks whether to stop at the next epoch boundary."""
-
-    observe: Observe
-    should_stop: Callable[[], bool]
+__all__ = ["Hooks", "fit", "fit_config", "fit_on"]
 
 
 def fit(
@@ -78,7 +59,7 @@ def fit(
     kernels: str = FitConfig.kernels,
     tol: float = FitConfig.tol,
     max_iter: int = FitConfig.max_iter,
-    observe: Observe | None = None,
+    observe: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FitResult:
     """Train one model for every λ in `l2` (times learning rates, folds and seeds), all as one batch.
@@ -86,9 +67,10 @@ def fit(
     Minimises, per model, `J(w) = C(w) + λ Σ w²` with C the mean cross-entropy in nats, by minibatch gradient descent
     `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
 
-    `folds (N,)` or `(seeds, N)` gives the fold in which each training row is held out; without it `cv` draws stratified ones.
-    `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every epoch boundary. The other
-    parameters are the command line's options; their defaults are those of `gpureg.config.FitConfig`.
+    `folds (N,)` or `(seeds, N)` gives the fold in which each training row is held out; without it `cv` draws
+    stratified ones. `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every epoch
+    boundary. The other parameters are the command line's options; their defaults are those of
+    `gpureg.config.FitConfig`.
 
     Raises UsageError for options and data that don't fit one another, DeviceError with `strict_device` where the device
     can't be had, OutOfMemoryError before the start where the run can't fit. Warns with GpuregWarning.
@@ -125,72 +107,60 @@ def fit(
     return fit_config(data, config, hooks, folds=folds)
 
 
-def fit_config(data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None) -> FitResult:
-    """`fit` with the options as one value."""
+def fit_config(
+    data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None, saved: Saved | None = None
+) -> FitResult:
+    """`fit` with the options as one value, where there is one from the checkpoint `saved` on.
+
+    Raises RunError where that is of other data.
+    """
     with ExitStack() as stack:
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device)
-        return fit_on(backend, data, config, hooks, folds=folds)
+        return fit_on(backend, data, config, hooks, folds=folds, saved=saved)
 
 
 def fit_on(
-    backend: Backend, data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None
+    backend: Backend,
+    data: Dataset,
+    config: FitConfig,
+    hooks: Hooks,
+    *,
+    folds: Ints | None = None,
+    saved: Saved | None = None,
 ) -> FitResult:
     """`fit_config` on a backend of the caller's choice (any array-API namespace)."""
     _check_data(data, config)
     notices = check_stability(config)
     if config.batch_size > len(data.y_train) and config.solver == "sgd":
-        notices.append(f"The batch size {config.batch_size} was cut to the {len(data.y_train)} training rows there are.")
-    begun = time.perf_counter()
+        rows = len(data.y_train)
+        notices.append(f"The batch size {config.batch_size} was cut to the {rows} training rows there are.")
+    if saved is not None:
+        notices += check_resumable(saved, data, backend.device, blas_threads())
     table = model_table(config)
     kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
+    parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, blas_threads()), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
     per_model = bytes_per_model(config, D, kernels.n_columns, n)
     blocks = chunks(len(table), per_model, config.memory)
     check_memory(data, config, backend, per_model, len(table))
     prepared = prepare(data, config, kernels, table, folds)
-    parts = [_train(replace(prepared.problem, table=table.take(block)), kernels, config, hooks, block) for block in blocks]
-    trained = _joined(parts)
-    rows, chosen = _choose(trained, config)
-    if config.cv is not None and rows is not None and chosen is not None and not hooks.should_stop():
-        trained = _joined([trained, _refit(prepared.refit, kernels, config, hooks, rows[chosen])])
+    trained = join([parts.train(replace(prepared.problem, table=table.take(block)), block) for block in blocks])
+    cv, chosen = _choose(trained, config)
+    if cv is not None and chosen is not None:
+        trained = join([trained, parts.train(_refit(prepared.refit, config, cv[chosen]), np.array([-1]))])
         chosen = len(trained.table) - 1
     elif config.cv is not None:
         chosen = None
     backend.synchronize()
-    seconds = time.perf_counter() - begun
-    return _result(data, config, backend, trained, prepared.scaling, rows, chosen, seconds, notices)
+    return _result(data, config, backend, trained, prepared.scaling, cv, chosen, parts.seconds, notices)
 
 
-def _train(problem: Problem, kernels: Kernels, config: FitConfig, hooks: Hooks, ids: Ints) -> Trained:
-    """One chunk of the batch, `ids` its place in it, by the configured solver."""
-    if config.solver == "lbfgs":
-        from gpureg.solvers.lbfgs import run_lbfgs
-
-        outcome, history = run_lbfgs(problem, kernels, config, hooks.observe, hooks.should_stop)
-        return Trained(problem.table, outcome, history)
-    solver = SgdSolver(problem, kernels, config)
-    state = solver.start()
-    hooks.observe(Started(problem.table, ids, solver.steps_per_epoch, config.epochs))
-    for event in train(solver, state, should_stop=hooks.should_stop, at_boundary=lambda state: None):
-        hooks.observe(event)
-    outcome, history = solver.finish(state, "max_epochs" if solver.done(state) else "interrupted")
-    return Trained(problem.table, outcome, history)
-
-
-def _refit(problem: Problem, kernels: Kernels, config: FitConfig, hooks: Hooks, row: CvRow) -> Trained:
-    """The chosen λ on all training rows, stopping as `train` does."""
-    table = replace(problem.table, l2=np.array([row.l2]), lr=np.array([row.lr if row.lr else config.rates[0]]))
-    return _train(replace(problem, table=table), kernels, config, hooks, np.array([-1]))
-
-
-def _joined(parts: Sequence[Trained]) -> Trained:
-    return Trained(
-        join_tables([part.table for part in parts]),
-        join_outcomes([part.outcome for part in parts]),
-        join_histories([part.history for part in parts]),
-    )
+def _refit(problem: Problem, config: FitConfig, row: CvRow) -> Problem:
+    """The chosen λ on all training rows, to stop as `train` does."""
+    lr = row.lr if row.lr else config.rates[0]
+    return replace(problem, table=replace(problem.table, l2=np.array([row.l2]), lr=np.array([lr])))
 
 
 def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | None, int | None]:

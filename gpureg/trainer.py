@@ -16,12 +16,11 @@ def train(
     should_stop: Callable[[], bool],
     at_boundary: Callable[[SgdState], None],
 ) -> Iterator[Event]:
-    """Run epochs until the solver is done or `should_stop()` says so between two of them.
+    """Run epochs until the solver is done or `should_stop()`, asked before each of them, says so.
 
-    `state` is mutated; after every epoch it is a boundary's state, which `at_boundary` is shown (and may save).
+    `state` is mutated; after every epoch, and when this ends, it is a boundary's state. `at_boundary` is shown it after
+    every epoch (and may save it).
     """
-    while not solver.done(state):
+    while not solver.done(state) and not should_stop():
         yield from solver.run_epoch(state)
         at_boundary(state)
-        if should_stop():
-            return

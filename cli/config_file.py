@@ -1,0 +1,87 @@
+"""`--config FILE`: options from TOML, under those of the command line. A run's own config.toml runs it again."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from gpureg.config import FitConfig
+from gpureg.errors import UsageError
+
+from .options import Option
+
+NOT_IN_A_FILE = ("config", "resume")
+ALTERNATIVES = (("lambdas", "lambda_grid"), ("lr", "lrs"))  # on the command line, one of a pair replaces the other
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path in quotes"}
+
+
+def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]:
+    """The options given on the command line over those of `--config`. Raises UsageError on what is no option."""
+    path = given.get("config")
+    if path is None:
+        return given
+    known = {option.name: option for option in options if option.name not in NOT_IN_A_FILE}
+    checked = {}
+    for name, value in _as_options(_read(Path(path)), known, str(path)).items():
+        option = known.get(name)
+        if option is None:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "The options are those of --help."
+            raise UsageError(f"--config {path} names {name!r}, which is no option of this command. {hint}")
+        checked[name] = _typed(option, value, str(path))
+    for pair in ALTERNATIVES:
+        for one, other in (pair, pair[::-1]):
+            if one in given:
+                checked.pop(other, None)
+    return checked | given
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path} can't be read ({error.strerror}); give the path of a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is no TOML: {error}.") from None
+
+
+def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) -> dict[str, Any]:
+    """A file's names as this command's: `l2` and `lr` of a run's config.toml are lists, `--lambdas` and `--lrs` in a
+    sweep. What only the other command has is dropped where the file says what is so anyway.
+    """
+    usual = FitConfig().to_dict()
+    result = {}
+    for raw, value in values.items():
+        name = raw.replace("-", "_")
+        if name in ("l2", "lr") and isinstance(value, list):
+            if "lambdas" in known:
+                name = {"l2": "lambdas", "lr": "lrs"}[name]
+            elif len(value) == 1:
+                value = value[0]
+            else:
+                raise UsageError(f"{where}: {name} has {len(value)} values; train takes one. Use gpureg sweep-lambda.")
+        if name not in known and name in usual and value == usual[name]:
+            continue
+        result[name] = value
+    return result
+
+
+def _typed(option: Option, value: Any, where: str) -> Any:
+    """A TOML value as the option's type; lists become the comma-separated text of the command line."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if option.type is str and isinstance(value, list):
+        value = ",".join(str(item) for item in value)
+    elif option.type is str and number:
+        value = str(value)
+    elif option.type is float and number:
+        value = float(value)
+    elif option.type is Path and isinstance(value, str):
+        value = Path(value)
+    fits = isinstance(value, option.type) and (option.type is bool or not isinstance(value, bool))
+    if option.choices and value not in option.choices:
+        raise UsageError(f"{where}: {option.name} is {value!r}; wanted one of {', '.join(option.choices)}.")
+    if not fits:
+        raise UsageError(f"{where}: {option.name} is {value!r}; wanted {WORDS[option.type]}.")
+    return value

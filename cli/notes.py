@@ -1,0 +1,42 @@
+"""What is said on stderr beside the progress: errors, and gpureg's own warnings, each as one line."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TextIO
+
+from rich.console import Console
+
+from gpureg.errors import GpuregWarning
+
+
+def complain(message: str) -> None:
+    """One error on stderr; long lines are left to the terminal, so that paths can be copied."""
+    say(Console(stderr=True, highlight=False), "error: ", "bold red", message)
+
+
+def say(console: Console, mark: str, style: str, message: str) -> None:
+    """`mark` in its style, and the message as it is."""
+    console.print(mark, style=style, end="")
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def show_warnings(console: Console) -> None:
+    """From now on: gpureg's own warnings as one line each on `console`; others as Python shows them."""
+    usual = warnings.showwarning
+
+    def show_one(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, GpuregWarning):
+            say(console, "warning: ", "bold yellow", str(message))
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_one
+    warnings.simplefilter("always", GpuregWarning)
