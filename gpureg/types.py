@@ -59,6 +59,7 @@ class StepPlan:
     `order (steps, B)`: sample indices of each minibatch, on the host. `lr, l2 (A,)` on the host. `column (A,)` into the
     row-weight table, or None where every sample weighs 1. `snapshot_after`: the steps of this run (counted from 0) after
     whose update a copy of the weights is wanted. `penalize_bias`: whether the last row of W carries the penalty.
+    `beside_evaluation`: other threads are evaluating meanwhile, so that the steps have one thread.
     """
 
     order: Ints
@@ -67,3 +68,4 @@ class StepPlan:
     column: Ints | None
     snapshot_after: tuple[int, ...]
     penalize_bias: bool = True
+    beside_evaluation: bool = False

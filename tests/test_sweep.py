@@ -43,7 +43,7 @@ def test_the_grid_stops_at_different_times(whole: gpureg.FitResult) -> None:
     """Otherwise the laws below would not see the freeze and the compaction."""
     steps = {model.steps for model in whole.models if model.stop_reason == "patience"}
     assert len(steps) >= 4
-    assert any(model.stop_reason == "max_epochs" for model in whole.models)
+    assert max(steps) > 1.5 * min(steps)
 
 
 @pytest.mark.parametrize("index", range(len(LAMBDAS)))

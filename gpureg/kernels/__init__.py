@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
+from gpureg.kernels.evaluation import Evaluation
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -93,6 +94,18 @@ class Kernels(Protocol):
     def evaluate(self, W: Array, rows: Rows, *, with_loss: bool) -> tuple[Floats, Ints]:
         """Sums over the samples, unweighted: cross-entropy in nats `(L,)` (zeros without `with_loss`), and correctly
         classified samples `(L,)`. Host arrays.
+        """
+        ...
+
+    def start_evaluation(self, W: Array, rows: Rows, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that. W must
+        not be written to until then.
+        """
+        ...
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows between two
+        evaluations (forward and back) and over `evaluation_rows` rows in one.
         """
         ...
 

@@ -7,43 +7,19 @@ single-threaded BLAS each; logits are class-major, so max and sum run along the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from gpureg.backend import Backend
+from gpureg.kernels.evaluation import Evaluation
+from gpureg.kernels.numpy_evaluation import TILE, TiledEvaluation
+from gpureg.kernels.numpy_rows import NumpyRows, runs_of, tile_runs
 from gpureg.kernels.numpy_steps import BatchStep
 from gpureg.kernels.numpy_tiles import TileLoss, gradient_tile
 from gpureg.kernels.workers import Workers
 from gpureg.types import Array, Floats, Ints, StepPlan
 
-TILE = 512  # rows: 512 x 785 float32 are 1.6 MB, about a core's second-level cache
-SPLIT_COLUMNS = 80  # from this width on, a thread with half of the models each beats the BLAS's own threads
-
-
-@dataclass(frozen=True)
-class NumpyRows:
-    """Samples sorted by (fold, class): `X (N, D)`, `y (N,)`, weights `(N, F)` or None; `rank (N,)` takes a sample's own
-    index to its place here; `runs` are the stretches of one class, as (class, start, stop).
-    """
-
-    X: Array
-    y: Ints
-    weights: Array | None
-    rank: Ints | None
-    runs: tuple[tuple[int, int, int], ...]
-
-    @property
-    def n(self) -> int:
-        """The number of samples."""
-        return len(self.y)
-
-
-def runs_of(y: Ints) -> tuple[tuple[int, int, int], ...]:
-    """Stretches of equal values, as (value, start, stop)."""
-    edges = np.flatnonzero(np.diff(y)) + 1
-    bounds = [0, *edges.tolist(), len(y)]
-    return tuple((int(y[a]), a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a)
+SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
+WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating beside the steps
 
 
 class NumpyKernels:
@@ -99,12 +75,12 @@ class NumpyKernels:
         return np.concatenate(parts, axis=1)
 
     def steps(self, W: Array, rows: NumpyRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
-        """See the protocol. Models are independent, so wide batches are split among the threads for the whole run."""
+        """See the protocol. Models are independent, so a wide batch is split among the threads for the whole run."""
         order = plan.order if rows.rank is None else rows.rank[plan.order]
         models, K = len(plan.lr), self.n_columns
         losses = np.empty((len(order), models), self.dtype)
         copies = [np.empty_like(W) for _ in plan.snapshot_after]
-        split = self.workers.count > 1 and models > 1 and models * K >= SPLIT_COLUMNS
+        split = self.workers.count > 1 and models > 1 and models * K >= SPLIT_COLUMNS and not plan.beside_evaluation
         parts = np.array_split(np.arange(models), self.workers.count if split else 1)
 
         def work(worker: int) -> None:
@@ -113,39 +89,36 @@ class NumpyKernels:
                 return
             block = slice(mine[0] * K, (mine[-1] + 1) * K)
             own = np.ascontiguousarray(W[:, block]) if split else W
-            step = BatchStep(self.task, K, rows, plan, mine, own)
+            step = BatchStep(self.task, K, rows, plan, order, mine, own)
             taken = iter(copies)
             with np.errstate(all="ignore"):  # a diverging model overflows on its way out; it is reported as diverged
-                for number, batch in enumerate(order):
-                    step.run(batch, losses[number, mine[0] : mine[-1] + 1])
+                for number in range(len(order)):
+                    step.run(number)
                     if number in plan.snapshot_after:
                         next(taken)[:, block] = own
+                losses[:, mine[0] : mine[-1] + 1] = step.losses()
             if split:
                 W[:, block] = own
 
         if split:
             self.workers.run(work)
         else:
-            work(0)
+            with self.workers.single():
+                work(0)
         return W, losses, copies
 
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Where evaluating is more work than stepping, one thread steps while the others evaluate."""
+        return self.workers.count > 1 and columns < WIDE_COLUMNS and evaluation_rows >= step_rows
+
+    def start_evaluation(self, W: Array, rows: NumpyRows, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """See the protocol."""
+        evaluation = TiledEvaluation(self.workers, self.task, self.n_columns, W, rows, with_loss)
+        return evaluation.start() if now else evaluation
+
     def evaluate(self, W: Array, rows: NumpyRows, *, with_loss: bool) -> tuple[Floats, Ints]:
-        """See the protocol. Row tiles are dealt to the threads in turn and added up in their order: the same bits always."""
-        models = W.shape[1] // self.n_columns
-        tiles = tile_runs(rows, TILE)
-        loss_sums = np.zeros((len(tiles), models))
-        hit_counts = np.zeros((len(tiles), models), np.int64)
-        columns = np.ascontiguousarray(W.T)
-
-        def work(worker: int) -> None:
-            tile = TileLoss(self.task, models, self.n_columns, TILE, self.dtype)
-            with np.errstate(all="ignore"):
-                for number in range(worker, len(tiles), self.workers.count):
-                    start, stop, runs = tiles[number]
-                    tile.run(columns, rows.X[start:stop], runs, loss_sums[number] if with_loss else None, hit_counts[number])
-
-        self.workers.run(work)
-        return loss_sums.sum(axis=0), hit_counts.sum(axis=0)
+        """See the protocol."""
+        return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
     def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array]:
         """See the protocol. Each thread adds up its own tiles; the threads' sums are added in order."""
@@ -169,20 +142,3 @@ class NumpyKernels:
 
         self.workers.run(work)
         return costs.sum(axis=0), np.ascontiguousarray(slopes.sum(axis=0).T)
-
-
-def tile_runs(rows: NumpyRows, size: int) -> list[tuple[int, int, tuple[tuple[int, int, int], ...]]]:
-    """Tiles of at most `size` rows, as (start, stop, the class runs within, relative to start)."""
-    tiles = []
-    first = 0
-    for start in range(0, rows.n, size):
-        stop = min(start + size, rows.n)
-        while rows.runs[first][2] <= start:
-            first += 1
-        inside, number = [], first
-        while number < len(rows.runs) and rows.runs[number][1] < stop:
-            label, a, b = rows.runs[number]
-            inside.append((label, max(a, start) - start, min(b, stop) - start))
-            number += 1
-        tiles.append((start, stop, tuple(inside)))
-    return tiles

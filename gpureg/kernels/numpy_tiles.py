@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpureg.kernels.numpy_rows import Runs
 from gpureg.types import Array, Floats, Ints
-
-Runs = tuple[tuple[int, int, int], ...]
 
 
 class TileLoss:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpureg.backend import Backend
+from gpureg.kernels.evaluation import Ready
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 ROWS_PER_BLOCK = 4096
@@ -155,6 +156,14 @@ class ReferenceKernels:
             if with_loss:
                 loss_sum += self.to_host(xp.sum(xp.astype(loss, xp.float64), axis=0))  # rows are many
         return loss_sum, hits
+
+    def start_evaluation(self, W: Array, rows: ReferenceRows, *, with_loss: bool, now: bool = False) -> Ready:
+        """See the protocol; made at once."""
+        return Ready(*self.evaluate(W, rows, with_loss=with_loss))
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Never."""
+        return False
 
     def cost_and_gradient(self, W: Array, rows: ReferenceRows, column: Ints | None) -> tuple[Array, Array]:
         """See the protocol."""

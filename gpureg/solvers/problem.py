@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from gpureg.kernels import Kernels, Rows
+from gpureg.kernels.evaluation import Evaluation
 from gpureg.results import StopReason
 from gpureg.types import Array, Floats, Ints, ModelTable
 
@@ -57,34 +59,71 @@ class Outcome:
     warnings: tuple[str, ...] = field(default=())
 
 
-def measure(kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool) -> Measured:
+@dataclass(frozen=True)
+class _Part:
+    """Some of the models of a measurement: what is measured, of how many rows, and into which value it goes."""
+
+    models: Ints
+    rows: int
+    evaluation: Evaluation
+    kind: Literal["train", "val", "held_out"]
+
+
+class Measurement:
+    """Losses and accuracies that have been asked for; see `start_measure`."""
+
+    def __init__(self, count: int, parts: list[_Part], *, train_loss: bool, n: int) -> None:
+        self._count, self._parts, self._train_loss, self._n = count, parts, train_loss, n
+
+    def result(self) -> Measured:
+        """Wait, and turn sums into means."""
+        train_loss, train_accuracy, val_loss, val_accuracy = np.full((4, self._count), np.nan)
+        for part in self._parts:
+            loss, hits = part.evaluation.result()
+            mine = part.models
+            if part.kind == "train":
+                train_loss[mine] = loss / part.rows if self._train_loss else np.nan
+                train_accuracy[mine] = hits / part.rows
+            else:
+                val_loss[mine], val_accuracy[mine] = loss / part.rows, hits / part.rows
+        for part in self._parts:  # a fold's own training rows are all rows less the held-out ones
+            if part.kind == "held_out" and self._train_loss:
+                mine, held = part.models, part.rows
+                train_loss[mine] = (train_loss[mine] * self._n - val_loss[mine] * held) / (self._n - held)
+                train_accuracy[mine] = np.nan
+        return Measured(train_loss, train_accuracy, val_loss, val_accuracy)
+
+
+def start_measure(
+    kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool, now: bool = False
+) -> Measurement:
     """Losses and accuracies of `W (D, M*K)`, the weights of `models (M,)` (a model may come several times, as snapshots).
 
-    A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows: their sum is that of
-    all rows less that of the held-out ones.
+    A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows. `now`: beside
+    whatever is done until the result is asked for.
     """
-    M = len(models)
-    values = [np.full(M, np.nan) for _ in range(4)]
-    column = problem.table.column[models]
-    folds = problem.table.fold[models]
-    plain = np.flatnonzero(folds < 0)
+    column, folds = problem.table.column[models], problem.table.fold[models]
+    parts: list[_Part] = []
+
+    def ask(mine: Ints, rows: Rows, kind: Literal["train", "val", "held_out"], with_loss: bool) -> None:
+        own = W if len(mine) == len(models) else kernels.select(W, mine)
+        parts.append(_Part(mine, rows.n, kernels.start_evaluation(own, rows, with_loss=with_loss, now=now), kind))
+
+    plain, folded = np.flatnonzero(folds < 0), np.flatnonzero(folds >= 0)
     if len(plain):
-        part = W if len(plain) == M else kernels.select(W, plain)
-        loss, hits = kernels.evaluate(part, problem.train, with_loss=train_loss)
-        values[0][plain] = loss / problem.train.n if train_loss else np.nan
-        values[1][plain] = hits / problem.train.n
+        ask(plain, problem.train, "train", train_loss)
         if problem.val is not None:
-            loss, hits = kernels.evaluate(part, problem.val, with_loss=True)
-            values[2][plain], values[3][plain] = loss / problem.val.n, hits / problem.val.n
-    for key in np.unique(column[folds >= 0]):
-        mine = np.flatnonzero((folds >= 0) & (column == key))
-        part, rows = kernels.select(W, mine), problem.held_out[int(key)]
-        loss, hits = kernels.evaluate(part, rows, with_loss=True)
-        values[2][mine], values[3][mine] = loss / rows.n, hits / rows.n
-        if train_loss:
-            total, _ = kernels.evaluate(part, problem.train, with_loss=True)
-            values[0][mine] = (total - loss) / (problem.train.n - rows.n)
-    return Measured(*values)
+            ask(plain, problem.val, "val", True)
+    if len(folded) and train_loss:
+        ask(folded, problem.train, "train", True)
+    for key in np.unique(column[folded]):
+        ask(folded[column[folded] == key], problem.held_out[int(key)], "held_out", True)
+    return Measurement(len(models), parts, train_loss=train_loss, n=problem.train.n)
+
+
+def measure(kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool) -> Measured:
+    """`start_measure`, waited for."""
+    return start_measure(kernels, problem, W, models, train_loss=train_loss).result()
 
 
 def measure_final(kernels: Kernels, problem: Problem, weights: Floats) -> Measured:

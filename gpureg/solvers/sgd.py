@@ -18,7 +18,7 @@ from gpureg.events import EpochEnded, Evaluated, Event, ModelStopped
 from gpureg.history import History
 from gpureg.kernels import Kernels
 from gpureg.results import StopReason
-from gpureg.solvers.problem import Outcome, Problem, measure, measure_final
+from gpureg.solvers.problem import Measurement, Outcome, Problem, measure_final, start_measure
 from gpureg.solvers.sgd_state import NEVER, SgdState, Stream, build_history
 from gpureg.types import Array, Floats, Ints, StepPlan
 
@@ -38,6 +38,9 @@ class SgdSolver:
         ]
         self.steps_per_epoch = self.shufflers[0].batches
         self.interval = max(1, self.steps_per_epoch // config.evals_per_epoch)
+        # the evaluations of a state's `flying` while they go on: no part of the state, since they can be asked for again
+        self._measurement: Measurement | None = None
+        self._stacked: Array = None
 
     def start(self) -> SgdState:
         """Zero weights, nothing seen."""
@@ -71,15 +74,14 @@ class SgdSolver:
                 yield from self._settle(state)
             start = stop
         state.epoch += 1
-        if state.epoch >= self.config.epochs and state.pending:
-            yield from self._settle(state)
+        if state.epoch >= self.config.epochs:
+            yield from self._settle(state, last=True)
         yield self._epoch_event(state, read)
 
     def finish(self, state: SgdState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
         """Measure every model at its final weights. `reason` is that of the models still running."""
-        if state.pending:  # interrupted: what is due is evaluated all the same
-            for _ in self._settle(state):
-                pass
+        for _ in self._settle(state, last=True):  # interrupted: what is due is evaluated all the same
+            pass
         self._stop_running(state, reason)
         L, D, K = len(self.table), self.problem.D, self.kernels.n_columns
         weights = np.empty((L, D, K))
@@ -115,6 +117,7 @@ class SgdSolver:
                 table.column if self.problem.weighted else None,
                 tuple(i - start for i in taken),
                 self.config.penalize_bias,
+                beside_evaluation=self._overlaps(state),
             )
             stream.W, losses, snapshots = self.kernels.steps(stream.W, self.problem.train, plan)
             state.unread.append((first + start, stream.models, losses))
@@ -135,17 +138,50 @@ class SgdSolver:
             state.bad_step[models] = np.minimum(state.bad_step[models], step)
         state.unread = []
 
-    def _settle(self, state: SgdState) -> Iterator[Event]:
-        """Make the pending evaluations in one product, decide who has stopped, and take them out of the streams."""
+    def _settle(self, state: SgdState, *, last: bool = False) -> Iterator[Event]:
+        """Decide on the evaluations that were asked for, and ask for the pending ones, which are decided on at once unless they
+        go on beside the next steps.
+        """
         self._read_losses(state)
-        active, pending = state.active, state.pending
-        state.pending = []
-        stacked = self.kernels.concat([W for _, parts in pending for W in parts])
-        measured = measure(self.kernels, self.problem, stacked, np.tile(active, len(pending)), train_loss=False)
-        shape = (len(pending), len(active))
+        yield from self._land(state)
+        state.flying, state.pending = state.pending, []
+        if last or not self._overlaps(state):
+            yield from self._land(state)
+        elif state.flying:
+            self._take_off(state)
+
+    def _overlaps(self, state: SgdState) -> bool:
+        """By the number of active models alone, so that a resumed run goes the same way."""
+        columns = len(state.active) * self.kernels.n_columns
+        rows = self.problem.train.n + (self.problem.val.n if self.problem.val is not None else 0)
+        if self.problem.held_out:
+            rows = self.problem.n // len(self.problem.held_out)
+        step_rows = 2 * self.interval * self.shufflers[0].batch_size
+        return len(state.streams) == 1 and self.kernels.overlaps(columns, step_rows, rows)
+
+    def _take_off(self, state: SgdState) -> None:
+        """Begin the evaluations of `flying`, all in one product."""
+        self._stacked = self.kernels.concat([W for _, parts in state.flying for W in parts])
+        models = np.tile(state.active, len(state.flying))
+        self._measurement = start_measure(
+            self.kernels, self.problem, self._stacked, models, train_loss=False, now=self._overlaps(state)
+        )
+
+    def _land(self, state: SgdState) -> Iterator[Event]:
+        """Wait for the evaluations of `flying`, decide who has stopped, and take them out of the streams."""
+        if not state.flying:
+            return
+        if self._measurement is None:
+            self._take_off(state)
+        assert self._measurement is not None
+        measured, stacked = self._measurement.result(), self._stacked
+        self._measurement = self._stacked = None
+        active, flying = state.active, state.flying
+        state.flying = []
+        shape = (len(flying), len(active))
         values = np.stack([measured.val_loss, measured.val_accuracy, measured.train_accuracy]).reshape(3, *shape)
         running = np.ones(len(active), bool)
-        for row, (step, _) in enumerate(pending):
+        for row, (step, _) in enumerate(flying):
             unmeasurable = ~np.isfinite(values[0, row]) & self._has_validation(active)
             lost = running & ((state.bad_step[active] <= step) | unmeasurable)
             for place in np.flatnonzero(lost):
@@ -202,16 +238,22 @@ class SgdSolver:
         return ModelStopped(model, steps, max(steps - 1, 0) // self.steps_per_epoch, reason)
 
     def _compact(self, state: SgdState, running: Array) -> None:
-        """Take the stopped models' columns out of every stream's product."""
+        """Take the stopped models' columns out of every stream's product, and out of the snapshots that wait."""
         if running.all():
             return
-        start, kept = 0, []
-        for stream in state.streams:
+        start, kept, places = 0, [], []
+        for number, stream in enumerate(state.streams):
             keep = np.flatnonzero(running[start : start + len(stream.models)])
             start += len(stream.models)
             if len(keep):
                 kept.append(Stream(stream.models[keep], self.kernels.select(stream.W, keep)))
+                places.append((number, keep))
         state.streams = kept
+        state.pending = [
+            (step, [self.kernels.select(parts[number], keep) for number, keep in places])
+            for step, parts in state.pending
+            if kept
+        ]
 
     def _stop_running(self, state: SgdState, reason: StopReason) -> None:
         self._read_losses(state)

@@ -26,7 +26,8 @@ class Stream:
 @dataclass
 class SgdState:
     """The state between two epochs. Arrays `(L,)`: `steps` updates made by stopped models, `bad_step` the first step whose
-    loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the snapshots of evaluations that are not made yet, per stream, as (step, weights).
+    loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the snapshots of evaluations that are not made yet, per stream, as (step, weights);
+    `flying` those of evaluations that were asked for and not decided on.
     """
 
     epoch: int
@@ -36,6 +37,7 @@ class SgdState:
     bad_step: Ints
     reasons: list[StopReason | None]
     pending: list[tuple[int, list[Array]]] = field(default_factory=list)
+    flying: list[tuple[int, list[Array]]] = field(default_factory=list)
     finals: dict[int, Floats] = field(default_factory=dict)
     best: dict[int, Floats] = field(default_factory=dict)
     unread: list[tuple[int, Ints, Array]] = field(default_factory=list)

@@ -138,4 +138,4 @@ def _gemm() -> Callable[..., Any] | None:
         from cupy.cublas import gemm
     except ImportError:
         return None
-    return gemm  # type: ignore[no-any-return]
+    return gemm

@@ -19,11 +19,13 @@ from gpureg.types import Array, Floats, StepPlan
 
 @dataclass(frozen=True)
 class _Penalty:
-    """Device arrays of the penalised step: `lr, l2 (A, 1)`, and how many elements of W, from its first row, it
-    covers."""
+    """What the penalised step takes: `lr, l2 (A, 1)`, a buffer for the gradient `(D, A*K)`, and how many elements of W,
+    from its first row on, carry the penalty.
+    """
 
     lr: Array
     l2: Array
+    gradient: Array
     elements: int
 
 
@@ -79,7 +81,6 @@ class MinibatchSteps:
         ops, gradient_of = self.ops, self.pointwise.gradient
         D, C = W.shape
         Z = ops.empty((batches.shape[1], C), self.dtype)
-        gradient = None if penalty is None else ops.empty((D, C), self.dtype)
         cube = (D, -1, self.pointwise.n_columns)
         for step in range(len(batches)):
             X = batches[step]
@@ -88,8 +89,9 @@ class MinibatchSteps:
             if penalty is None:
                 ops.matmul_transposed(X, Z, W, alpha=-1.0, beta=1.0)
             else:
-                ops.matmul_transposed(X, Z, gradient)
-                update_kernel()(gradient.reshape(cube), penalty.lr, penalty.l2, penalty.elements, W.reshape(cube))
+                G = penalty.gradient
+                ops.matmul_transposed(X, Z, G)
+                update_kernel()(G.reshape(cube), penalty.lr, penalty.l2, penalty.elements, W.reshape(cube))
             if step in snapshot_after:
                 snapshots.append(W.copy())
 
@@ -147,7 +149,8 @@ class MinibatchSteps:
         if not np.any(plan.l2):
             return None
         rows = W.shape[0] if plan.penalize_bias else W.shape[0] - 1
-        return _Penalty(self._floats(plan.lr[:, None]), self._floats(plan.l2[:, None]), rows * W.shape[1])
+        lr, l2 = self._floats(plan.lr[:, None]), self._floats(plan.l2[:, None])
+        return _Penalty(lr, l2, self.ops.empty(W.shape, self.dtype), rows * W.shape[1])
 
     def _floats(self, host: Floats) -> Array:
         return self.from_host(np.ascontiguousarray(host, self.dtype))

@@ -11,10 +11,11 @@ import numpy as np
 from gpureg.backend import Backend
 from gpureg.errors import OutOfMemoryError
 from gpureg.kernels.cuda import epoch
-from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, out_of_memory_message, refuse_if_short
+from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, memory_needed, out_of_memory_message, refuse_if_short
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.steps import MinibatchSteps
+from gpureg.kernels.evaluation import Ready
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -69,9 +70,14 @@ class CudaKernels:
         return None
 
     def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> CudaRows:
-        """See the protocol. Raises OutOfMemoryError before the upload where the samples can't fit."""
+        """See the protocol. Raises OutOfMemoryError before the upload where the samples, and the batches that training
+        gathers from them, can't fit.
+        """
         table = None if weights is None else np.ascontiguousarray(weights, self._dtype)
-        needed = X.size * self._dtype.itemsize + 4 * len(y) + (0 if table is None else table.nbytes)
+        columns = 0 if table is None else table.shape[1]
+        needed = memory_needed(
+            len(y), X.shape[1], self.n_columns, 1, self._dtype.itemsize, weight_columns=columns, budget=self.budget
+        )
         refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
         with self._explained(f"Placing {len(y):,} samples", needed):
             to_device = self.backend.from_host
@@ -114,6 +120,14 @@ class CudaKernels:
             if self._epoch_kernel and epoch.fits(self._ops, *shape):
                 return run.in_one_launch(W, rows.X, rows.y, rows.weights, plan)
             return run.run(W, rows.X, rows.y, rows.weights, plan)
+
+    def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> Ready:
+        """See the protocol; made at once."""
+        return Ready(*self.evaluate(W, rows, with_loss=with_loss))
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Never: one stream."""
+        return False
 
     def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Ints]:
         """See the protocol: one product, one fused launch and one or two reductions per block of rows; one transfer."""
