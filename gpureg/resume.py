@@ -32,6 +32,7 @@ from gpureg.types import Array, Floats, ModelTable
 Arrays = dict[str, npt.NDArray[np.generic]]
 FORMAT = 1
 BLOCK = 1 << 26  # bytes that are hashed at once
+SNAPSHOT_LISTS = ("pending", "flying")  # of the state: weights at evaluations that are not decided on
 WEIGHT_ARRAYS = ("finals", "best")  # of the state: one model's weights each
 
 
@@ -187,8 +188,9 @@ def _pack_state(solver: SgdSolver, state: SgdState) -> tuple[Arrays, dict[str, A
     arrays |= {"steps": state.steps, "bad_step": state.bad_step, "keys": np.stack([key for key, _ in shuffles])}
     for number, stream in enumerate(state.streams):
         arrays |= {f"stream{number}.models": stream.models, f"stream{number}.W": host(stream.W)}
-    for row, (_, copies) in enumerate(state.pending):
-        arrays |= {f"pending{row}.{number}": host(copy) for number, copy in enumerate(copies)}
+    for name in SNAPSHOT_LISTS:
+        for row, (_, copies) in enumerate(getattr(state, name)):
+            arrays |= {f"{name}{row}.{number}": host(copy) for number, copy in enumerate(copies)}
     for name in WEIGHT_ARRAYS:
         kept: dict[int, Floats] = getattr(state, name)
         arrays[f"{name}.models"] = np.array(list(kept), np.int64)
@@ -201,7 +203,7 @@ def _pack_state(solver: SgdSolver, state: SgdState) -> tuple[Arrays, dict[str, A
         "epoch": state.epoch,
         "streams": len(state.streams),
         "reasons": state.reasons,
-        "pending": [step for step, _ in state.pending],
+        **{name: [step for step, _ in getattr(state, name)] for name in SNAPSHOT_LISTS},
         "positions": [position for _, position in shuffles],
     }
     return arrays, meta
@@ -217,8 +219,9 @@ def _unpack_state(arrays: Mapping[str, npt.NDArray[Any]], meta: dict[str, Any], 
         arrays["bad_step"].copy(),
         list(meta["reasons"]),
     )
-    for row, step in enumerate(meta["pending"]):
-        state.pending.append((step, [kernels.weights(arrays[f"pending{row}.{n}"]) for n in streams]))
+    for name in SNAPSHOT_LISTS:
+        for row, step in enumerate(meta[name]):
+            getattr(state, name).append((step, [kernels.weights(arrays[f"{name}{row}.{n}"]) for n in streams]))
     for name in WEIGHT_ARRAYS:
         models = arrays[f"{name}.models"].tolist()
         setattr(state, name, dict(zip(models, _unragged(name, arrays), strict=True)))
