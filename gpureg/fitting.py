@@ -136,11 +136,12 @@ def fit_on(
     if config.batch_size > len(data.y_train) and config.solver == "sgd":
         rows = len(data.y_train)
         notices.append(f"The batch size {config.batch_size} was cut to the {rows} training rows there are.")
+    threads = blas_threads()  # asked for now: while the fit runs they are held at one
     if saved is not None:
-        notices += check_resumable(saved, data, backend.device, blas_threads())
+        notices += check_resumable(saved, data, backend.device, threads)
     table = model_table(config)
     kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
-    parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, blas_threads()), saved)
+    parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
     per_model = bytes_per_model(config, D, kernels.n_columns, n)
     blocks = chunks(len(table), per_model, config.memory)

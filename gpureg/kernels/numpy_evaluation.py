@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import numpy as np
@@ -29,26 +31,28 @@ class TiledEvaluation:
         self.hit_counts = np.zeros((len(self.tiles), models), np.int64)
         self._next = itertools.count()
         self._others: list[Future[None]] = []
-        self._started = False
+        self._release: Callable[[], object] | None = None
 
     def start(self) -> TiledEvaluation:
         """Let the other threads begin now; without it they begin when the result is wanted."""
-        self._started = True
         self.workers.hold()
+        # given up on (an error elsewhere, a closed generator), it lets go of the BLAS all the same
+        self._release = weakref.finalize(self, self.workers.release)
         helpers = min(self.workers.count - 1, len(self.tiles) - 1)
         self._others = [self.workers.submit(self._take_tiles) for _ in range(helpers)]
         return self
 
     def result(self) -> tuple[Floats, Ints]:
         """Help until the last tile is taken, wait, and add up: `(M,)` loss sums in nats, `(M,)` hits."""
-        if not self._started:
+        if self._release is None:
             self.start()
         try:
             self._take_tiles()
             for other in self._others:
                 other.result()
         finally:
-            self.workers.release()
+            assert self._release is not None
+            self._release()
         return self.loss_sums.sum(axis=0), self.hit_counts.sum(axis=0)
 
     def _take_tiles(self) -> None:
