@@ -1,6 +1,7 @@
 """The compile gate: every CUDA kernel becomes machine code for five architectures, and none spills registers."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,9 +41,9 @@ def update_source(dtype: str) -> str:
 def sources() -> dict[str, str]:
     found = {}
     for dtype in ("float32", "float64"):
-        for K in (2, 4, 8, 10, 33, 100, 256, 1000):
+        for K in (2, 4, 10, 33, 100, 256, 1000):
             found[f"softmax gradient K={K} {dtype}"] = softmax_source(K, dtype, GRADIENT)
-        for K in (4, 10, 256, 1000):
+        for K in (4, 256, 1000):
             found[f"softmax evaluation K={K} {dtype}"] = softmax_source(K, dtype, EVALUATION)
         found[f"softmax hits K=256 {dtype}"] = softmax_source(256, dtype, HITS)
         found[f"softmax hits K=1000 {dtype}"] = softmax_source(1000, dtype, HITS)
@@ -51,7 +52,7 @@ def sources() -> dict[str, str]:
             found[f"logistic {name} {dtype}"] = logistic_source(dtype, outputs)
         found[f"penalised step {dtype}"] = update_source(dtype)
         widest = epoch.max_columns(np.dtype(dtype).itemsize)
-        for D, K, B in ((785, 10, 128), (785, 1, 128), (65, widest, 32)):
+        for D, K, B in ((785, 10, 128), (65, 1, 32), (65, widest, 32)):
             found[f"epoch D={D} K={K} B={B} {dtype}"] = epoch.source(D, K, B, dtype)
     return found
 
@@ -61,8 +62,9 @@ SOURCES = sources()
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_compiles_without_spills(name):
-    for architecture in ARCHITECTURES:
-        cubin, usage = compile_cubin(SOURCES[name], architecture)
+    with ThreadPoolExecutor(2) as pool:  # NVRTC compiles outside the interpreter's lock
+        compiled = list(pool.map(lambda architecture: compile_cubin(SOURCES[name], architecture), ARCHITECTURES))
+    for architecture, (cubin, usage) in zip(ARCHITECTURES, compiled, strict=True):
         assert cubin[:4] == b"\x7fELF"
         assert usage.spills == 0, f"{name} spills {usage.spills} bytes on sm_{architecture}"
         assert usage.stack == 0, f"{name} keeps {usage.stack} bytes a thread in memory on sm_{architecture}"

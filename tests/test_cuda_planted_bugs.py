@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
-from hostcuda import LaunchError
+from hostcuda import LaunchError, settings
+from hostcuda.ops import host_kernels
 from hostcuda.oracle import check, hard_cases
 
-from gpureg.kernels.cuda import logistic, softmax
+from gpureg.backend import numpy_backend
+from gpureg.kernels.cuda import epoch, logistic, softmax, update
+from gpureg.kernels.reference import ReferenceKernels
+from gpureg.types import StepPlan
 
 TILE, WARP = 10, 300  # a class count of each family; 10 fills its lanes evenly, 33 does not
 
@@ -43,6 +47,42 @@ BUGS = {
 }
 
 
+# (what is written, what is planted) in the whole-epoch kernel
+EPOCH_BUGS = {
+    "the residuals are read before they are written": (
+        "partial[warp] = sum;\n    __syncthreads();",
+        "partial[warp] = sum;",
+    ),
+    "the next step starts before this one ends": ("    }\n    __syncthreads();\n  }", "    }\n  }"),
+    "the weights are read before they are loaded": ("% K];\n  __syncthreads();", "% K];"),
+    "the lanes' products are not added": ("z[k] += __shfl_xor_sync(0xffffffffu, z[k], o)", "z[k] += T(0)"),
+    "the row maximum is not subtracted": ("z[k] = exp(z[k] - m)", "z[k] = exp(z[k])"),
+    "the first batch is used throughout": ("order + (ptrdiff_t)step * B", "order"),
+    "the weights of another fold are used": ("* F + column[model]", "* F"),
+    "the loss forgets the weights": ("sum += scale * (log(s)", "sum += (log(s)"),
+    "the residual forgets the weights": ("z[k] * (scale / s)", "z[k] / (s * B)"),
+    "the penalty is halved": ("l2[model] + l2[model]", "l2[model]"),
+    "the bias is penalised": ("d < penalized_rows ?", "true ?"),
+    "the learning rate is the first model's": ("lr[model]", "lr[0]"),
+    "a snapshot is taken before the update": (
+        "own -= rate * (d < penalized_rows ? a[k] + decay * own : a[k]);\n"
+        "        if (s >= 0) snapshots[((ptrdiff_t)s * D + d) * C + model * K + k] = own;",
+        "if (s >= 0) snapshots[((ptrdiff_t)s * D + d) * C + model * K + k] = own;\n"
+        "        own -= rate * (d < penalized_rows ? a[k] + decay * own : a[k]);",
+    ),
+    "every snapshot lands in the first": ("(ptrdiff_t)s * D + d", "(ptrdiff_t)0 * D + d"),
+    "models share their weights": ("C + model * K + j % K];\n  __syncthreads", "C + j % K];\n  __syncthreads"),
+    "the last features are left out": ("d < D; d += THREADS", "d < D - 1; d += THREADS"),
+    "a warp's loss is left out": ("j < WARPS; ++j) total", "j < WARPS - 1; ++j) total"),
+}
+UPDATE_BUGS = {
+    "the penalty is halved": ("(l2 + l2)", "l2"),
+    "the bias is penalised": ("i < penalized ?", "true ?"),
+    "the penalty misses the learning rate": ("lr * (i < penalized ? g + (l2 + l2) * w : g)", "lr * g + (l2 + l2) * w"),
+    "the step goes uphill": ("w -= lr", "w += lr"),
+}
+
+
 @pytest.fixture
 def forget_kernels():
     """Kernels are cached by their arguments; a changed source must not meet a cached kernel, nor leave one behind."""
@@ -50,6 +90,7 @@ def forget_kernels():
     def forget():
         softmax.softmax_kernel.cache_clear()
         logistic.logistic_kernel.cache_clear()
+        update.update_kernel.cache_clear()
 
     forget()
     yield
@@ -76,3 +117,49 @@ def test_a_planted_bug_is_caught(name, monkeypatch, forget_kernels):
 @pytest.mark.parametrize("K", [1, TILE, 33, WARP])
 def test_without_a_bug_the_same_check_passes(K, forget_kernels):
     parity(K)
+
+
+def steps_parity(*, epoch_kernel: bool) -> None:
+    """A few weighted, penalised steps with a free bias and snapshots, in both lane orders, against the reference."""
+    rng = np.random.default_rng(5)
+    X, y, weights = 3.0 * rng.standard_normal((60, 7)), rng.integers(0, 3, 60), rng.uniform(0.2, 2.0, (60, 2))
+    X[3] *= 300.0  # a row whose logits overflow exp
+    order = rng.integers(0, 60, (4, 11))
+    order[:, 0] = 3
+    lr, l2, column = np.array([0.02, 0.05]), np.array([0.3, 0.5]), np.array([0, 1])
+    plan = StepPlan(order, lr, l2, column, (0, 2), False)
+    W = rng.standard_normal((7, 6))
+    found = []
+    for reverse in (None, False, True):
+        reference = ReferenceKernels(numpy_backend("float64"), "softmax", 3)
+        kernels = reference if reverse is None else host_kernels("softmax", 3, "float64", epoch_kernel=epoch_kernel)
+        with settings(reverse=bool(reverse)):
+            rows = kernels.place(X, y, weights, None)
+            end, losses, snapshots = kernels.steps(kernels.weights(W.copy()), rows, plan)
+        found.append([kernels.to_host(a) for a in (end, losses, *snapshots)])
+    for wanted, forward, backward in zip(*found, strict=True):
+        np.testing.assert_allclose(forward, wanted, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(forward, backward)
+
+
+@pytest.mark.parametrize("name", EPOCH_BUGS)
+def test_a_bug_planted_in_the_epoch_kernel_is_caught(name, monkeypatch):
+    written, planted = EPOCH_BUGS[name]
+    assert written in epoch._SOURCE, f"the source no longer contains {written!r}: plant the bug anew"
+    monkeypatch.setattr(epoch, "_SOURCE", epoch._SOURCE.replace(written, planted))
+    with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
+        steps_parity(epoch_kernel=True)
+
+
+@pytest.mark.parametrize("name", UPDATE_BUGS)
+def test_a_bug_planted_in_the_penalised_step_is_caught(name, monkeypatch, forget_kernels):
+    written, planted = UPDATE_BUGS[name]
+    assert written in update.OPERATION
+    monkeypatch.setattr(update, "OPERATION", update.OPERATION.replace(written, planted))
+    with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
+        steps_parity(epoch_kernel=False)
+
+
+@pytest.mark.parametrize("epoch_kernel", [False, True])
+def test_without_a_bug_the_steps_pass(epoch_kernel, forget_kernels):
+    steps_parity(epoch_kernel=epoch_kernel)

@@ -48,7 +48,7 @@ def cases(draw, K: int, dtype: str) -> Case:
 @shapes
 @dtypes
 def test_drawn_logits(task, K, dtype):
-    @hypothesis_settings(max_examples=8 if K == 1000 else 25, deadline=None)
+    @hypothesis_settings(max_examples=6 if K == 1000 else 20, deadline=None)
     @given(case=cases(K, dtype))
     def agrees(case):
         check(task, case)

@@ -11,8 +11,7 @@ TESTS = Path(__file__).parent
 
 _HARD_CASES = """
 from hostcuda.oracle import check, hard_cases
-for task, K, dtype in (("softmax", 10, "float32"), ("softmax", 33, "float64"), ("softmax", 300, "float32"),
-                       ("logistic", 1, "float32")):
+for task, K, dtype in (("softmax", 33, "float64"), ("softmax", 300, "float32"), ("logistic", 1, "float32")):
     for case in list(hard_cases(K, dtype))[:3]:
         check(task, case)
 """

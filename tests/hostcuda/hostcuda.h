@@ -5,6 +5,7 @@
 // order of the lanes is an argument of the launch: a kernel without races gives the same bits in either order. A deadlock,
 // a warp collective that names a lane which has left, and a failed device assert end the launch with a message.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -43,22 +44,35 @@ template <class T> inline T __ldg(const T* p) { return *p; }
 namespace hc {
 enum Wait { RUNNING = 0, WARP = 1, BLOCK = 2 };
 constexpr size_t STACK = 64 * 1024;
+// A context is entered by ucontext the first time and by longjmp from then on: swapcontext asks the kernel to save the
+// signal mask, which costs more than the kernels under test. AddressSanitizer wants to see swapcontext, and gets it.
+struct Context { ucontext_t uc; jmp_buf jump; bool entered = false; };
 struct Fiber {
-  ucontext_t ctx; std::vector<char> stack; bool done = true; Wait wait = RUNNING; unsigned mask = 0; char slot[16];
+  Context ctx; std::vector<char> stack; bool done = true; Wait wait = RUNNING; unsigned mask = 0; char slot[16];
 };
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static Context scheduler;
+inline void change(Context& from, Context& to) {
+#ifdef __SANITIZE_ADDRESS__
+  swapcontext(&from.uc, &to.uc);
+#else
+  if (_setjmp(from.jump)) return;
+  if (to.entered) _longjmp(to.jump, 1);
+  to.entered = true;
+  setcontext(&to.uc);
+#endif
+}
 static unsigned current = 0;
 static bool fibers_on = false, reverse_lanes = false;
 static char failure[200] = "";
 static void* dynamic_shared = nullptr;
 
 inline void suspend(Wait why, unsigned mask) {
-  Fiber& f = fibers[current]; f.wait = why; f.mask = mask; swapcontext(&f.ctx, &scheduler);
+  Fiber& f = fibers[current]; f.wait = why; f.mask = mask; change(f.ctx, scheduler);
 }
 inline void fail(const char* text) {                  // ends the launch: the fiber is left where it stands
   if (!failure[0]) std::snprintf(failure, sizeof failure, "%s", text);
-  if (fibers_on) swapcontext(&fibers[current].ctx, &scheduler);
+  if (fibers_on) change(fibers[current].ctx, scheduler);
 }
 // A warp's lanes go on once every lane that the mask names is waiting with the same mask.
 inline bool release_warp(unsigned warp, unsigned n) {
@@ -93,25 +107,26 @@ inline bool release(unsigned n) {                     // false on a deadlock or 
 }
 template <class F> struct Body {
   static F* f;
-  static void run() { (*f)(); fibers[current].done = true; swapcontext(&fibers[current].ctx, &scheduler); }
+  static void run() { (*f)(); fibers[current].done = true; change(fibers[current].ctx, scheduler); }
 };
 template <class F> F* Body<F>::f = nullptr;
 
 template <class F> void run_block(unsigned n, F& f) {
   if (fibers.size() < n) fibers.resize(n);
-  Body<F>::f = &f; fibers_on = true;
+  Body<F>::f = &f; fibers_on = true; scheduler.entered = true;
   for (unsigned t = 0; t < n; ++t) {
     Fiber& b = fibers[t];
     if (b.stack.empty()) b.stack.resize(STACK);
-    getcontext(&b.ctx); b.ctx.uc_stack.ss_sp = b.stack.data(); b.ctx.uc_stack.ss_size = STACK; b.ctx.uc_link = &scheduler;
-    b.done = false; b.wait = RUNNING; makecontext(&b.ctx, (void (*)()) & Body<F>::run, 0);
+    ucontext_t& uc = b.ctx.uc;
+    getcontext(&uc); uc.uc_stack.ss_sp = b.stack.data(); uc.uc_stack.ss_size = STACK; uc.uc_link = nullptr;
+    b.done = false; b.wait = RUNNING; b.ctx.entered = false; makecontext(&uc, (void (*)()) & Body<F>::run, 0);
   }
   unsigned left = n;
   while (left && !failure[0]) {
     for (unsigned q = 0; q < n && !failure[0]; ++q) {
       const unsigned t = reverse_lanes ? n - 1 - q : q;
       if (fibers[t].done || fibers[t].wait) continue;
-      current = t; threadIdx.x = t; swapcontext(&scheduler, &fibers[t].ctx); left -= fibers[t].done;
+      current = t; threadIdx.x = t; change(scheduler, fibers[t].ctx); left -= fibers[t].done;
     }
     if (!failure[0] && !release(n)) break;
   }
