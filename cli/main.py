@@ -17,6 +17,7 @@ from gpureg.errors import GpuregError
 
 from . import data, info, plot, reproduce, sweep, train
 from .notes import complain
+from .streams import forgive
 
 app = typer.Typer(
     name="gpureg",
@@ -98,6 +99,7 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """The entry point of the script `gpureg`."""
+    """The command line of this process."""
     signal.signal(signal.SIGTERM, terminated)
+    forgive()
     app()

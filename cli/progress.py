@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from .states import ModelStates
+from .states import INDENT, ModelStates
 
 if TYPE_CHECKING:
     from gpureg.events import Event
 
 PLAIN_SECONDS = 5.0  # between two plain lines
+NARROW = 70  # characters: below, the bar has no room for the elapsed time
 
 
 class Observer(Protocol):
@@ -54,11 +64,11 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """A line at the start, every few seconds, and for every chunk's end."""
+    """A line every few seconds: a short run prints none."""
 
-    def __init__(self, console: Console, total: int, folds: int) -> None:
+    def __init__(self, console: Console, total: int, members: int) -> None:
         super().__init__(console)
-        self.states = ModelStates(total, folds)
+        self.states = ModelStates(total, members)
         self.last = time.monotonic()
 
     def see(self, event: Event) -> None:
@@ -68,29 +78,31 @@ class Plain(Quiet):
         self.states.see(event)
         if isinstance(event, (EpochEnded, Iterated)) and time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
-            self.console.print(f"{self.states.where()}  {self.states.losses()}  {self.states.counts()}", soft_wrap=True)
+            counts = [self.states.counts()] if self.states.total > 1 else []
+            phrases = [self.states.title(), self.states.where(), *self.states.losses(), *counts]
+            self.console.print("  ".join(phrases), soft_wrap=True)
 
 
 class Bars:
-    """A bar of epochs with losses, rate and time left; in a sweep the state of every λ below it."""
+    """A bar of epochs with time left; below it losses and rate; in a sweep the state of every λ."""
 
-    def __init__(self, console: Console, total: int, folds: int) -> None:
+    def __init__(self, console: Console, total: int, members: int) -> None:
         self.console, self.total = console, total
-        self.states = ModelStates(total, folds)
+        self.states = ModelStates(total, members)
+        elapsed: list[ProgressColumn] = [TimeElapsedColumn()] if console.width >= NARROW else []
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[where]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            *elapsed,
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=console,
             expand=True,
         )
         self.task: TaskID | None = None
+        self.begun, self.rate = time.monotonic(), ""
         self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
-        self.begun = time.monotonic()
 
     def __enter__(self) -> Bars:
         self.live.__enter__()
@@ -107,29 +119,48 @@ class Bars:
         if isinstance(event, Started):
             if self.task is not None:
                 self.bar.remove_task(self.task)
-            self.begun = time.monotonic()
-            self.task = self.bar.add_task(self.states.title(), total=event.epochs, where="", rate="")
+            self.begun, self.rate = time.monotonic(), ""
+            where = self.states.where()
+            self.task = self.bar.add_task(
+                self.states.title(), total=event.epochs, completed=event.resumed_epoch, where=where
+            )
         elif isinstance(event, (EpochEnded, Iterated)) and self.task is not None:
             done = event.epoch + 1 if isinstance(event, EpochEnded) else event.iteration + 1
             rate = self.states.steps / max(time.monotonic() - self.begun, 1e-9)
             unit = "steps/s" if isinstance(event, EpochEnded) else "iterations/s"
-            self.bar.update(self.task, completed=done, where=self.states.where(), rate=f"{rate:,.0f} {unit}")
+            self.rate = f"{rate:,.0f} {unit}"
+            self.bar.update(self.task, completed=done, where=self.states.where())
 
     def say(self, line: str) -> None:
         """Above the bars."""
         self.live.console.print(line, style="yellow")
 
     def _picture(self) -> Group:
-        rows: list[Any] = [self.bar, f"  {self.states.losses()}"]
+        width = self.console.width
+        if self.task is None:
+            return Group(Text(INDENT + "preparing the data"))
+        phrases = [phrase for phrase in (*self.states.losses(), self.rate) if phrase]
+        rows: list[Any] = [self.bar, *(Text(line) for line in _lines(phrases, width))]
         if self.total > 1:
-            rows += [self.states.table(self.console.width), f"  {self.states.counts()}"]
+            rows += [self.states.picture(width), Text(INDENT + self.states.counts())]
         return Group(*rows)
 
 
-def observer(console: Console, total: int, *, folds: int = 1, quiet: bool = False) -> Observer:
+def _lines(phrases: list[str], width: int) -> list[str]:
+    """Phrases beside one another, on as many lines as they need."""
+    lines: list[str] = []
+    for phrase in phrases:
+        if lines and len(lines[-1]) + len(INDENT) + len(phrase) <= width:
+            lines[-1] += INDENT + phrase
+        else:
+            lines.append(INDENT + phrase)
+    return lines
+
+
+def observer(console: Console, total: int, *, members: int = 1, quiet: bool = False) -> Observer:
     """The one that fits where stderr goes: bars in a terminal, plain lines elsewhere, nothing with `--quiet`."""
     if quiet:
         return Quiet(console)
     if console.is_terminal and not console.is_dumb_terminal:
-        return Bars(console, total, folds)
-    return Plain(console, total, folds)
+        return Bars(console, total, members)
+    return Plain(console, total, members)

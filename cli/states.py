@@ -1,4 +1,4 @@
-"""The state of every model while a batch runs: running, stopped, diverged, and the best so far."""
+"""The state of every λ while a batch runs: running, stopped, diverged, and the best so far."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from gpureg.events import Event
+    from gpureg.events import Event, Started
 
-GLYPHS = {"running": "·", "patience": "■", "converged": "■", "diverged": "✗", "best": "★"}
-ROWS = 12  # λ that get a line of their own; a longer grid is one strip of glyphs
+GLYPHS = {"running": "·", "partly": "▪", "stopped": "■", "diverged": "✗", "waiting": " ", "best": "★"}
+STYLES = {"best": "bold green", "diverged": "red", "running": "cyan", "partly": "cyan"}
+ROWS = 12  # λ that get a line of their own; a longer grid is a strip of glyphs
+INDENT = "  "
 
 
 class ModelStates:
-    """Folds the events of a fit into what a person wants to see. `folds` models share a λ."""
+    """Folds the events of a fit into what a person wants to see.
 
-    def __init__(self, total: int, folds: int) -> None:
-        self.total, self.folds = total, folds
-        self.l2: list[float] = [math.nan] * total
-        self.lr: list[float] = [math.nan] * total
-        self.state = ["waiting"] * total
-        self.epoch_of: list[int | None] = [None] * total
-        self.val_loss = [math.nan] * total
-        self.val_accuracy = [math.nan] * total
-        self.train_loss = [math.nan] * total
+    `total` models, of which `members` beside one another (folds, seeds) share a λ and a learning rate: a group. A refit
+    is one model more, behind them.
+    """
+
+    def __init__(self, total: int, members: int) -> None:
+        self.total, self.members = total, members
+        self.groups = total // members
+        self.l2, self.lr = [math.nan] * (total + 1), [math.nan] * (total + 1)
+        self.state = ["waiting"] * (total + 1)
+        self.epoch_of: list[int | None] = [None] * (total + 1)
+        self.val_loss, self.val_accuracy = [math.nan] * (total + 1), [math.nan] * (total + 1)
+        self.train_loss = [math.nan] * (total + 1)
         self.models: list[int] = []
         self.epoch, self.epochs, self.steps, self.per_epoch = 0, 0, 0, 0
-        self.refit = False
+
+    @property
+    def refit(self) -> bool:
+        """Whether it is the refit of the chosen λ that runs."""
+        return self.models == [self.total]
 
     def see(self, event: Event) -> None:
         """One event."""
@@ -41,8 +50,8 @@ class ModelStates:
                 self.val_loss[self.models[place]] = float(loss)
                 self.val_accuracy[self.models[place]] = float(accuracy)
         elif isinstance(event, ModelStopped):
-            self.state[self.models[event.model]] = event.reason
-            self.epoch_of[self.models[event.model]] = event.epoch
+            self.state[self.models[event.model]] = "diverged" if event.reason == "diverged" else "stopped"
+            self.epoch_of[self.models[event.model]] = event.epoch if event.reason == "patience" else None
         elif isinstance(event, EpochEnded):
             self.epoch, self.steps = event.epoch + 1, self.steps + self.per_epoch
             for place, loss in zip(event.models, event.train_loss, strict=True):
@@ -52,21 +61,8 @@ class ModelStates:
             for place, loss in zip(event.models, event.objective, strict=True):
                 self.train_loss[self.models[place]] = float(loss)
 
-    def _start(self, event: Event) -> None:
-        from gpureg.events import Started
-
-        assert isinstance(event, Started)
-        self.refit = bool((event.models < 0).any())
-        if self.refit:  # its line is that of its λ; a model of its own comes after the folds'
-            for values, new in ((self.l2, math.nan), (self.lr, math.nan)):
-                values.append(new)
-            self.state.append("running")
-            self.epoch_of.append(None)
-            for values in (self.val_loss, self.val_accuracy, self.train_loss):
-                values.append(math.nan)
-            self.models = [self.total]
-        else:
-            self.models = event.models.tolist()
+    def _start(self, event: Started) -> None:
+        self.models = [self.total if model < 0 else model for model in event.models.tolist()]
         for place, model in enumerate(self.models):
             self.l2[model], self.lr[model] = float(event.table.l2[place]), float(event.table.lr[place])
             self.state[model] = "running"
@@ -76,62 +72,87 @@ class ModelStates:
     def title(self) -> str:
         """What runs, in a word or two."""
         if self.refit:
-            return f"refit, λ = {self.l2[-1]:g}"
-        return "training" if self.total == 1 else f"training {len(self.models)} of {self.total} models"
+            return f"refit, λ = {self.l2[self.total]:.4g}"
+        if self.total == 1:
+            return "training"
+        if len(self.models) < self.total:
+            return f"models {self.models[0] + 1}-{self.models[-1] + 1} of {self.total}"
+        return f"{self.total} models"
 
     def where(self) -> str:
         """The place in the run."""
         word = "epoch" if self.per_epoch else "iteration"
         return f"{word} {self.epoch}/{self.epochs}"
 
-    def losses(self) -> str:
-        """Losses of the one model, or of the best."""
-        best = self.best()
-        model = best if best is not None else self.models[0] if self.models else 0
-        name = "" if self.total == 1 else f"best λ = {self.l2[model]:g}: "
-        return (
-            f"{name}train loss {_number(self.train_loss[model])}  val loss {_number(self.val_loss[model])}  "
-            f"val accuracy {_number(self.val_accuracy[model])}"
-        )
+    def losses(self) -> list[str]:
+        """Losses of the one model, or of the best group, each a phrase."""
+        index, name = self.models, ""
+        if not self.refit and self.total > 1:
+            best = self.best()
+            index, name = ([], "") if best is None else (self._group(best), f"best {self._name(best)}: ")
+        named = (("train loss", self.train_loss), ("val loss", self.val_loss), ("accuracy", self.val_accuracy))
+        means = [(what, _mean([values[model] for model in index])) for what, values in named]
+        phrases = [f"{what} {_number(mean)}" for what, mean in means if mean == mean]
+        return [name + phrases[0], *phrases[1:]] if phrases else []
 
     def counts(self) -> str:
         """How many run, have stopped, have diverged."""
-        found = {name: self.state[: self.total].count(name) for name in ("running", "diverged", "waiting")}
-        stopped = self.total - sum(found.values())
-        parts = [f"{found['running']} running", f"{stopped} stopped"]
-        parts += [f"{found[name]} {name}" for name in ("diverged", "waiting") if found[name]]
-        return ", ".join(parts) if self.total > 1 else ""
+        found = {name: self.state[: self.total].count(name) for name in ("running", "stopped", "diverged", "waiting")}
+        return ", ".join(f"{found[name]} {name}" for name in found if found[name] or name in ("running", "stopped"))
 
     def best(self) -> int | None:
-        """The model with the lowest validation loss so far."""
-        finite = [model for model in range(len(self.val_loss)) if self.val_loss[model] == self.val_loss[model]]
-        return min(finite, key=lambda model: self.val_loss[model], default=None)
+        """The group with the lowest mean validation loss so far."""
+        means = {group: _mean([self.val_loss[model] for model in self._group(group)]) for group in range(self.groups)}
+        finite = [group for group, mean in means.items() if math.isfinite(mean)]
+        return min(finite, key=means.__getitem__, default=None)
 
-    def table(self, width: int) -> Text:
-        """A line per λ where they are few, else a strip of one glyph per model, a row of folds together."""
+    def picture(self, width: int) -> Text:
+        """A line per λ where they are few, else a strip of one glyph per λ."""
         best = self.best()
-        if self.total <= ROWS:
-            return Text("\n").join(Text(self._line(model, model == best)) for model in range(self.total))
-        strip = Text("  λ ")
-        group = max(1, self.folds)
-        for model in range(self.total):
-            name = "best" if model == best else self.state[model]
-            style = {"best": "bold green", "diverged": "red", "running": "cyan"}.get(name, "dim")
-            strip.append(GLYPHS.get(name, " "), style)
-            if group > 1 and (model + 1) % group == 0:
-                strip.append(" ")
-        strip.append(f"\n    {self.l2[0]:g} ... {self.l2[self.total - 1]:g}", "dim")
+        if self.groups <= ROWS:
+            return Text("\n").join(Text(self._line(group, group == best)) for group in range(self.groups))
+        strip = Text(f"{INDENT}λ = {self.l2[0]:.4g} ... {self.l2[self.total - 1]:.4g}", "dim")
+        room = max(1, width - 2 * len(INDENT))
+        for group in range(self.groups):
+            if group % room == 0:
+                strip.append("\n" + 2 * INDENT)
+            name = "best" if group == best else self._state(group)
+            strip.append(GLYPHS[name], STYLES.get(name, "dim"))
         return strip
 
-    def _line(self, model: int, best: bool) -> str:
-        at = f" in epoch {self.epoch_of[model]}" if self.epoch_of[model] is not None else ""
-        state = {"patience": "stopped"}.get(self.state[model], self.state[model])
+    def _group(self, group: int) -> list[int]:
+        return list(range(group * self.members, (group + 1) * self.members))
+
+    def _state(self, group: int) -> str:
+        found = {self.state[model] for model in self._group(group)}
+        if "diverged" in found:
+            return "diverged"
+        return found.pop() if len(found) == 1 else "partly"
+
+    def _name(self, group: int) -> str:
+        first = group * self.members
+        several = len({rate for rate in self.lr[: self.total] if rate == rate}) > 1
+        return f"λ = {self.l2[first]:.4g}" + (f", lr = {self.lr[first]:.4g}" if several else "")
+
+    def _line(self, group: int, best: bool) -> str:
+        models = self._group(group)
+        loss, accuracy = (_mean([v[m] for m in models]) for v in (self.val_loss, self.val_accuracy))
+        state = self._state(group)
+        if self.members > 1:
+            state = f"{sum(self.state[m] == 'running' for m in models)} of {self.members} running"
+        elif self.epoch_of[models[0]] is not None:
+            state = f"stopped in epoch {self.epoch_of[models[0]]}"
         mark = GLYPHS["best"] if best else " "
-        return (
-            f"  {mark} λ = {self.l2[model]:<9.3g} val loss {_number(self.val_loss[model])}  "
-            f"val accuracy {_number(self.val_accuracy[model])}  {state}{at}"
-        )
+        names = [self._name(g) for g in range(self.groups)]
+        name = self._name(group).ljust(max(map(len, names)))
+        return f"{INDENT}{mark} {name}  val loss {_number(loss)}  accuracy {_number(accuracy)}  {state}"
+
+
+def _mean(values: list[float]) -> float:
+    """Of those that there are."""
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _number(value: float) -> str:
-    return "   -  " if value != value else f"{value:.4f}"
+    return "   -  " if value != value else f"{value:.4f}" if abs(value) < 1000 else f"{value:.3g}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from rich import box
+from pathlib import Path
+
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from gpureg.results import CvRow, FitResult, ModelResult
+
+from .tables import Column, distinct, table
 
 STOPS = {
     "patience": "epoch {}",
@@ -15,76 +18,72 @@ STOPS = {
     "diverged": "diverged",
     "interrupted": "interrupted",
 }
+MARK = "★"
 
 
-def show(console: Console, result: FitResult, path: object) -> None:
-    """The result as tables and a last line on where it lies."""
-    if result.cv is not None:
-        console.print(_folds(result))
-    models = [m for m in result.models if result.cv is None or m.fold is None]
-    if models:
-        console.print(_models(result, models))
-    rate = f"{result.seconds:.2f} s on {result.device} in {result.dtype}"
+def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> None:
+    """The result as tables, and where it lies; `mark` stands beside the chosen model."""
+    models = [m for m in result.models if m.fold is None]
     chosen = result.models[result.selected] if result.selected is not None and len(result.models) > 1 else None
+    console.print()
+    if result.cv is not None:
+        console.print(_folds(result.cv, chosen, console.width, mark))
+        console.print()
+    if models:
+        console.print(_models(result, models, chosen, console.width, mark))
+    else:
+        done = sum(m.stop_reason != "interrupted" for m in result.models)
+        console.print(f"The cross-validation is not done: {done} of {len(result.models)} models have stopped.")
+    console.print()
     if chosen is not None:
         by = "held-out" if result.cv is not None else "validation"
-        console.print(f"★ chosen by {by} loss: λ = {chosen.l2:.6g}", highlight=False)
-    console.print(f"{rate}, {result.n_train:,} training and {result.n_val:,} validation rows", highlight=False)
+        rate = f", lr = {chosen.lr:g}" if len({m.lr for m in result.models}) > 1 and chosen.lr is not None else ""
+        console.print(f"{mark} chosen by {by} loss: λ = {chosen.l2:.6g}{rate}", highlight=False)
+    console.print(
+        f"{result.seconds:.2f} s on {result.device} in {result.dtype}, "
+        f"{result.n_train:,} training and {result.n_val:,} validation rows",
+        highlight=False,
+    )
     console.print(f"run directory: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _models(result: FitResult, models: list[ModelResult]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    rates = len({m.lr for m in models}) > 1
-    seeds = any(m.seed is not None for m in models)
-    names = [
-        "λ",
-        *(["lr"] if rates else []),
-        *(["seed"] if seeds else []),
-        "steps",
-        "train loss",
-        "val loss",
-        "train acc",
-        "val acc",
-        "Σ w²",
+def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | None, width: int, mark: str) -> Text:
+    lbfgs = result.config.get("solver") == "lbfgs"
+    stops = STOPS | ({"max_epochs": "at the limit"} if lbfgs else {})
+    columns = [Column("", [mark if m is chosen else "" for m in models])] if chosen is not None else []
+    columns.append(Column("λ", distinct([m.l2 for m in models])))
+    if len({m.lr for m in models}) > 1:
+        columns.append(Column("lr", distinct([m.lr or 0.0 for m in models])))
+    if any(m.seed is not None for m in models):
+        columns.append(Column("seed", ["" if m.seed is None else str(m.seed) for m in models]))
+    columns += [
+        Column("iterations" if lbfgs else "steps", [f"{m.steps:,}" for m in models], drop=1),
+        Column("train\nloss", [number(m.train_loss) for m in models], drop=3),
+        Column("val\nloss", [number(m.val_loss) for m in models]),
+        Column("train\naccuracy", [number(m.train_accuracy) for m in models], drop=4),
+        Column("val\naccuracy", [number(m.val_accuracy) for m in models]),
+        Column("Σ w²", [number(m.weight_norm_sq) for m in models], drop=5),
+        Column("stopped", [stops[m.stop_reason].format(m.stopped_epoch) for m in models], drop=2, left=True),
     ]
-    for name in ["", *names]:
-        table.add_column(name, justify="right")
-    table.add_column("stopped", no_wrap=True)
-    for index, model in enumerate(result.models):
-        if model not in models:
-            continue
-        chosen = result.selected == index and len(result.models) > 1
-        cells = ["★" if chosen else ""]
-        cells += [
-            f"{model.l2:.6g}",
-            *([f"{model.lr:g}"] if rates else []),
-            *([str(model.seed)] if seeds else []),
-            f"{model.steps:,}",
-        ]
-        values = (model.train_loss, model.val_loss, model.train_accuracy, model.val_accuracy, model.weight_norm_sq)
-        cells += [_cell(value) for value in values]
-        table.add_row(*cells, STOPS[model.stop_reason].format(model.stopped_epoch), style="bold" if chosen else None)
-    return table
+    return table(columns, width, bold=[index for index, m in enumerate(models) if m is chosen])
 
 
-def _folds(result: FitResult) -> Table:
-    assert result.cv is not None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{result.cv[0].folds} folds", title_justify="left")
-    rates = len({row.lr for row in result.cv}) > 1
-    for name in ["", "λ", *(["lr"] if rates else []), "held-out loss", "standard error"]:
-        table.add_column(name, justify="right")
-    chosen = result.models[result.selected] if result.selected is not None else None
-    for row in result.cv:
-        mine = chosen is not None and _same(row, chosen)
-        cells = [f"{row.l2:.6g}", *([f"{row.lr:g}"] if rates else []), _cell(row.mean), _cell(row.se)]
-        table.add_row("★" if mine else "", *cells, style="bold" if mine else None)
-    return table
+def _folds(rows: tuple[CvRow, ...], chosen: ModelResult | None, width: int, mark: str) -> Text:
+    mine = [chosen is not None and (row.l2, row.lr) == (chosen.l2, chosen.lr) for row in rows]
+    columns = [Column("", [mark if one else "" for one in mine])] if chosen is not None else []
+    columns.append(Column("λ", distinct([row.l2 for row in rows])))
+    if len({row.lr for row in rows}) > 1:
+        columns.append(Column("lr", distinct([row.lr or 0.0 for row in rows])))
+    columns += [
+        Column("held-out\nloss", [number(row.mean) for row in rows]),
+        Column("standard\nerror", [number(row.se) for row in rows]),
+    ]
+    title = Text(f"cross-validation, {rows[0].folds} models per λ\n\n" if rows else "", "bold")
+    return title + table(columns, width, bold=[index for index, one in enumerate(mine) if one])
 
 
-def _same(row: CvRow, model: ModelResult) -> bool:
-    return row.l2 == model.l2 and row.lr == model.lr
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def number(value: float | None) -> str:
+    """Four decimals, or four digits where that would be long; a dash for what does not exist."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"

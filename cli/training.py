@@ -21,6 +21,7 @@ from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
 from .interrupts import interruptible
 from .notes import show_warnings
 from .progress import observer
+from .streams import shows_unicode
 from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def fit_and_save(
 
     data = load(config, values)
     options = data_options(values)
-    total = len(config.l2) * len(config.rates) * config.seeds * (config.cv or 1)
-    shown = observer(notes, total, folds=config.cv or 1, quiet=bool(values.get("quiet")))
+    members = config.seeds * (config.cv or 1)
+    total = len(config.l2) * len(config.rates) * members
+    shown = observer(notes, total, members=members, quiet=bool(values.get("quiet")))
     with shown, interruptible(shown.say) as interrupt:
         hooks = Hooks(shown.see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
         result = fit_config(data, config, hooks, saved=saved)
@@ -77,7 +79,8 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
 
     as_json = bool(values.get("json"))
     if as_json:
-        json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=False, allow_nan=False)
+        ascii_only = not shows_unicode(sys.stdout.encoding)
+        json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
         sys.stdout.write("\n")
     report(notes if as_json else Console(highlight=False), result, out)
     code = exit_code(result)
@@ -155,6 +158,8 @@ def report(console: Console, result: FitResult, out: Path) -> None:
     show(console, result, out)
     history = result.history
     index = result.selected if result.selected is not None else 0
+    if result.models[index].fold is not None:  # interrupted before there was a refit
+        return
     losses = [float(value) for value in history.val_loss[:, index] if value == value]
     if len(losses) > 1:
         curve = sparkline(losses, min(40, max(1, console.width - 30)), blocks_for(console.encoding))

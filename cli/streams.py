@@ -1,0 +1,34 @@
+"""Output in an encoding that lacks λ: what it can't show is spelled out, never an error."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from io import TextIOWrapper
+
+SPELLED = {
+    "λ": "lambda", "Σ": "sum", "²": "^2", "×": "x", "★": "*", "·": ".", "■": "#", "✗": "x", "∇": "grad", "−": "-",
+    "…": "...", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "│": "|", "─": "-", "━": "-", "╸": "-", "╺": "-", "—": "-",
+}  # fmt: skip
+HANDLER = "gpureg.spelled"
+
+
+def spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A codec's error handler: characters that the encoding lacks, in others."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(SPELLED.get(character, "?") for character in missing), error.end
+
+
+def forgive() -> None:
+    """Make stdout and stderr spell out what their encoding lacks."""
+    codecs.register_error(HANDLER, spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)
+
+
+def shows_unicode(encoding: str | None) -> bool:
+    """Whether every character can be written."""
+    return (encoding or "").lower().replace("-", "").startswith("utf")
