@@ -1,5 +1,6 @@
 """`CudaKernels` whole, executed on the CPU, against the reference in the plain array API."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hostcuda.ops import HostMemoryError, HostOps, host_backend, host_kernels
 from gpureg.backend import numpy_backend
 from gpureg.errors import OutOfMemoryError
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.kernels.cuda import ops as ops_module
 from gpureg.kernels.cuda.memory import Budget, memory_needed
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.types import StepPlan
@@ -202,3 +204,43 @@ def test_the_budget_cuts_by_itself_not_by_what_is_free():
     assert Budget(4_000_000).block_rows(100, 10, 4) == 1_000_000 // 450
     assert Budget(1).block_rows(100, 10, 4) == 1
     assert Budget(1).gather_steps(128, 785, 1, 4) == 1
+
+
+def gemm(transa, transb, a, b, out, alpha, beta):
+    """What `cupy.cublas.gemm` says it computes."""
+    assert (transa, transb) == ("T", "N")
+    out[...] = alpha * a.T @ b + beta * out
+    return out
+
+
+@pytest.mark.parametrize("documented_only", [False, True])
+def test_cupys_operations_with_numpy_in_its_place(documented_only, monkeypatch):
+    """The calls that go to CuPy's libraries, which need a device, at least have NumPy's meaning."""
+    monkeypatch.setattr(ops_module, "_gemm", lambda: gemm)
+    ops = ops_module.CupyOps(host_backend("float64"), documented_only=documented_only)
+    monkeypatch.setattr(ops, "_cp", np)
+    rng = np.random.default_rng(0)
+    x, r, W = rng.standard_normal((5, 3)), rng.standard_normal((5, 4)), rng.standard_normal((3, 4))
+    for alpha, beta in ((1.0, 0.0), (-1.0, 1.0), (1.0, 1.0)):
+        out = W.copy()
+        ops.matmul_transposed(x, r, out, alpha=alpha, beta=beta)
+        np.testing.assert_allclose(out, alpha * x.T @ r + beta * W, rtol=1e-12)
+    product = np.empty((5, 4))
+    ops.matmul(x, W, product)
+    np.testing.assert_array_equal(product, x @ W)
+    rows = ops.empty((2, 3), np.float64)
+    ops.take(x, np.array([4, 0]), 0, rows)
+    np.testing.assert_array_equal(rows, x[[4, 0]])
+    assert ops.zeros((2, 2), np.float64).sum() == 0
+    assert ops.concat([x, x]).shape == (5, 6)
+    assert ops.contiguous(x.T).flags.c_contiguous
+    assert ops.broadcast_to(x[:, None], (5, 2, 3)).strides[1] == 0
+
+
+def test_without_the_undocumented_module_the_product_still_adds(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy.cublas", None)  # as where it does not load
+    ops = ops_module.CupyOps(host_backend("float64"))
+    monkeypatch.setattr(ops, "_cp", np)
+    out = np.ones((2, 2))
+    ops.matmul_transposed(np.eye(2), np.eye(2), out, alpha=-1.0, beta=1.0)
+    np.testing.assert_array_equal(out, 1.0 - np.eye(2))

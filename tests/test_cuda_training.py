@@ -69,6 +69,17 @@ def test_history_is_numpys_in_float32(name, kernels):
     assert_same_course(wanted, got, 1e-4)
 
 
+@pytest.mark.parametrize(("task", "classes"), [("softmax", 3), ("logistic", 2)])
+def test_the_full_batch_solver_reaches_numpys_optimum(task, classes):
+    data = blobs(120, 40, classes=classes)
+    config = FitConfig(task=task, l2=(0.01, 0.3), solver="lbfgs", dtype="float64")
+    wanted, got = (fit_on(backend("float64"), data, config, SILENT) for backend in (numpy_backend, host_backend))
+    for mine, theirs in zip(got.models, wanted.models, strict=True):
+        assert mine.stop_reason == theirs.stop_reason
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-7)
+    np.testing.assert_allclose(got.model.coef, wanted.model.coef, rtol=1e-4, atol=1e-5)
+
+
 def test_launches_of_a_whole_run():
     """Three launches a step where no model has a penalty, and one gather a run of steps, not one a batch."""
     with settings() as launched:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,6 @@ from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, memory_needed, ou
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.steps import MinibatchSteps
-from gpureg.kernels.evaluation import Ready
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -31,6 +30,19 @@ class CudaRows:
     def n(self) -> int:
         """The number of samples."""
         return int(self.X.shape[0])
+
+
+@dataclass(frozen=True)
+class PendingSums:
+    """An evaluation on the device's queue: `sums (2, L)`, losses and hits, and the way to the host, which waits."""
+
+    sums: Array
+    to_host: Callable[[Array], Floats]
+
+    def result(self) -> tuple[Floats, Ints]:
+        """The sums."""
+        loss_sum, hits = self.to_host(self.sums)  # sync
+        return loss_sum, hits.astype(np.int64)
 
 
 class CudaKernels:
@@ -121,16 +133,11 @@ class CudaKernels:
                 return run.in_one_launch(W, rows.X, rows.y, rows.weights, plan)
             return run.run(W, rows.X, rows.y, rows.weights, plan)
 
-    def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> Ready:
-        """See the protocol; made at once."""
-        return Ready(*self.evaluate(W, rows, with_loss=with_loss))
+    def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
+        """See the protocol: put on the device's queue at once, brought back when the result is asked for.
 
-    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """Never: one stream."""
-        return False
-
-    def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Ints]:
-        """See the protocol: one product, one fused launch and one or two reductions per block of rows; one transfer."""
+        One product, one fused launch and one or two reductions per block of rows.
+        """
         models = W.shape[1] // self.n_columns
         with self._explained(f"Evaluating {models} models", None):
             sums = self._ops.zeros((2, models), np.float64)  # counts are exact in float64
@@ -142,8 +149,15 @@ class CudaKernels:
                 hits += hit.sum(axis=0, dtype=np.float64)
                 if loss is not None:
                     loss_sum += loss.sum(axis=0, dtype=np.float64)
-            host = self.to_host(sums)  # sync
-        return host[0], host[1].astype(np.int64)
+        return PendingSums(sums, self.to_host)
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Never: there is one stream, so an evaluation beside the steps would only be known later."""
+        return False
+
+    def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """See the protocol; one transfer."""
+        return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
     def cost_and_gradient(self, W: Array, rows: CudaRows, column: Ints | None) -> tuple[Array, Array]:
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
