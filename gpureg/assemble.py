@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def join_histories(parts: Sequence[History]) -> History:
 
     per_model = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("l2", "lr", "fold", "seed")}
     names = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
-    return History(eval_step=steps, **{name: side_by_side(name) for name in names}, **per_model)
+    values: dict[str, Any] = {name: side_by_side(name) for name in names} | per_model
+    return History(eval_step=steps, **values)
 
 
 def join_outcomes(parts: Sequence[Outcome]) -> Outcome:

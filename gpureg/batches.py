@@ -13,9 +13,11 @@ from gpureg.types import Ints
 
 
 class Shuffler:
-    """One permutation of `range(n)` per epoch, cut into `n // batch_size` minibatches; the incomplete last one is dropped.
+    """One permutation of `range(n)` per epoch, cut into `n // batch_size` minibatches; the incomplete last one is
+    dropped.
 
-    Without `shuffle` the order is `0 ... n-1` in every epoch. `state` and `restore` carry the generator over an interruption.
+    Without `shuffle` the order is `0 ... n-1` in every epoch. `state` and `restore` carry the generator over an
+    interruption.
     """
 
     def __init__(self, n: int, batch_size: int, *, shuffle: bool, seed: int) -> None:

@@ -42,7 +42,8 @@ class ModelStopped:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch is over (counted from 0); `train_loss (A,)` is the mean of its steps' losses of the models still running."""
+    """An epoch is over (counted from 0); `train_loss (A,)` is the mean of its steps' losses of the models still
+    running."""
 
     epoch: int
     models: Ints

@@ -17,7 +17,7 @@ def stratified_folds(y: Ints, folds: int, seed: int) -> Ints:
     """
     if folds > len(y):
         raise UsageError(f"--cv {folds} wants at least {folds} training rows; there are {len(y)}. Ask for fewer folds.")
-    random = np.random.RandomState(seed)  # noqa: NPY002  a stream that NumPy promises never to change (NEP 19)
+    random = np.random.RandomState(seed)
     fold = np.empty(len(y), np.int64)
     dealt = 0
     for label in np.unique(y):
@@ -31,7 +31,8 @@ def stratified_folds(y: Ints, folds: int, seed: int) -> Ints:
 def row_weight_table(base: Floats | None, assignments: list[Ints], folds: int) -> Floats:
     """Row weights `(N, F)`, `F = len(assignments) * folds`, column `a * folds + f` for fold f of assignment a.
 
-    `base (N,)` are sample x class weights, or None for ones. A column is base with the held-out rows at 0, normalised to mean 1 over
+    `base (N,)` are sample x class weights, or None for ones. A column is base with the held-out rows at 0, normalised
+    to mean 1 over
     all N rows, so that a minibatch's mean is unbiased and an empty one is a pure penalty step.
     """
     n = len(assignments[0])

@@ -22,8 +22,8 @@ def lambda_grid(text: str) -> tuple[float, ...]:
         low, high, count = 0.0, 0.0, 0
     if not (0 < low < math.inf and 0 < high < math.inf and count >= 1 and (count == 1 or low != high)):
         raise UsageError(
-            f"--lambda-grid is {text!r}; wanted LOW:HIGH:COUNT with two different finite numbers above 0 and a count, for example "
-            "1e-6:10:96."
+            f"--lambda-grid is {text!r}; wanted LOW:HIGH:COUNT with two different finite numbers above 0 and a count, "
+            "for example 1e-6:10:96."
         )
     low, high = min(low, high), max(low, high)
     if count == 1:
@@ -68,7 +68,9 @@ def check_stability(config: FitConfig) -> list[str]:
     if lr * l2 >= 1:
         raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or --solver lbfgs.")
     if lr * l2 >= 0.5:
-        return [f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or --solver lbfgs helps."]
+        return [
+            f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or --solver lbfgs helps."
+        ]
     return []
 
 
@@ -77,14 +79,15 @@ def chunks(models: int, bytes_per_model: int, memory: int) -> list[Ints]:
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:
         raise UsageError(
-            f"--memory {memory / 2**20:.0f} MiB does not hold the work arrays of one model, {bytes_per_model / 2**20:.1f} MiB; "
-            "give a larger --memory or a smaller --batch-size."
+            f"--memory {memory / 2**20:.0f} MiB does not hold the work arrays of one model, "
+            f"{bytes_per_model / 2**20:.1f} MiB; give a larger --memory or a smaller --batch-size."
         )
     return np.array_split(np.arange(models), -(-models // int(at_once)))
 
 
 def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
-    """Mean and standard error (sd with ddof 1 over √K) of the held-out loss `(L,)`, per learning rate and λ, over all folds
+    """Mean and standard error (sd with ddof 1 over √K) of the held-out loss `(L,)`, per learning rate and λ, over all
+    folds
     and fold assignments; None where a fold's model diverged.
     """
     rows = []
@@ -98,7 +101,8 @@ def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
 
 
 def select_row(rows: tuple[CvRow, ...], rule: str) -> int | None:
-    """The chosen row: `min` the lowest mean, `1se` the largest λ within one standard error of it (at its own learning rate).
+    """The chosen row: `min` the lowest mean, `1se` the largest λ within one standard error of it (at its own learning
+    rate).
     Ties go to the larger λ, then to the first. None where every row diverged.
     """
     finite = [i for i, row in enumerate(rows) if row.mean is not None]

@@ -17,7 +17,8 @@ class LinearModel:
     """L linear classifiers that share their classes and the scaling of their inputs.
 
     Shapes: `coef (L, K, D)`, `intercept (L, K)`, `offset (D,)`, `scale (D,)`, `l2 (L,)`; D counts features, without the
-    bias; K is the number of classes, 1 for the logistic task. Logits are `((x - offset) / scale) @ coef[l].T + intercept[l]`.
+    bias; K is the number of classes, 1 for the logistic task. Logits are `((x - offset) / scale) @ coef[l].T +
+    intercept[l]`.
     `classes` is `(positive, negative)` for the logistic task. `selected` is the index of the chosen model, which the
     methods use where no other is named.
     """
@@ -39,14 +40,15 @@ class LinearModel:
         rows = np.asarray(X)
         if rows.ndim != 2 or rows.shape[1] != self.coef.shape[2]:
             raise UsageError(
-                f"X has the shape {rows.shape}; wanted (rows, {self.coef.shape[2]}), the features this model was trained on."
+                f"X has the shape {rows.shape}; wanted (rows, {self.coef.shape[2]}), the features that this model was "
+                "trained on."
             )
         index = self.selected if model is None else model
         coef, intercept = self.coef[index], self.intercept[index]
         if not np.isfinite(coef).all():
             raise UsageError(
-                f"Model {index} (λ = {float(self.l2[index]):g}) diverged and has no weights; name another model or train it "
-                "with a smaller learning rate."
+                f"Model {index} (λ = {float(self.l2[index]):g}) diverged and has no weights; name another model or "
+                "train it with a smaller learning rate."
             )
         scaled = (rows.astype(coef.dtype) - self.offset) / self.scale
         return scaled.astype(coef.dtype, copy=False) @ coef.T + intercept
@@ -54,7 +56,8 @@ class LinearModel:
     def predict_proba(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
         """Probabilities `(N, number of classes)`, columns in the order of `classes`.
 
-        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement beside it.
+        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement
+        beside it.
         """
         logits = self.decision_function(X, model)
         if self.task == "logistic":
@@ -63,7 +66,8 @@ class LinearModel:
         return shifted / shifted.sum(axis=1, keepdims=True)
 
     def predict(self, X: npt.ArrayLike, model: int | None = None) -> npt.NDArray[np.generic]:
-        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive where its probability exceeds ½."""
+        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive where its probability
+        exceeds ½."""
         logits = self.decision_function(X, model)
         index = np.where(logits[:, 0] > 0, 0, 1) if self.task == "logistic" else logits.argmax(axis=1)
         return np.asarray(self.classes)[index]

@@ -27,8 +27,11 @@ class Prepared:
     scaling: Scaling
 
 
-def prepare(data: Dataset, config: FitConfig, kernels: Kernels, table: ModelTable, folds: Ints | None = None) -> Prepared:
-    """Place the data. `folds (N,)` or `(seeds, N)` names the fold in which each row is held out; by default they are drawn."""
+def prepare(
+    data: Dataset, config: FitConfig, kernels: Kernels, table: ModelTable, folds: Ints | None = None
+) -> Prepared:
+    """Place the data. `folds (N,)` or `(seeds, N)` names the fold in which each row is held out; by default they are
+    drawn."""
     scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
     base = _base_weights(data, config)
     assignments = _assignments(data, config, folds)
@@ -71,9 +74,9 @@ def check_memory(data: Dataset, config: FitConfig, backend: Backend, bytes_per_m
     work = min(models * bytes_per_model, config.memory)
     if free is not None and samples + work > free:
         raise OutOfMemoryError(
-            f"This run needs about {(samples + work) / 2**30:.2f} GiB on {backend.device} ({samples / 2**30:.2f} for {rows} rows, "
-            f"{work / 2**30:.2f} for the work arrays), and {free / 2**30:.2f} GiB are free. Use --dtype float32, a smaller "
-            "--train-size, or a smaller --memory."
+            f"This run needs about {(samples + work) / 2**30:.2f} GiB on {backend.device} ({samples / 2**30:.2f} for "
+            f"{rows} rows, {work / 2**30:.2f} for the work arrays), and {free / 2**30:.2f} GiB are free. Use "
+            "--dtype float32, a smaller --train-size, or a smaller --memory."
         )
 
 
@@ -90,7 +93,9 @@ def _base_weights(data: Dataset, config: FitConfig) -> Floats | None:
     if data.sample_weight is None and config.class_weight is None:
         return None
     weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
-    weights = weights * class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)[data.y_train]
+    weights = (
+        weights * class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)[data.y_train]
+    )
     return normalised(weights, "the training rows")
 
 
@@ -102,8 +107,8 @@ def _assignments(data: Dataset, config: FitConfig, folds: Ints | None) -> list[I
     given = np.atleast_2d(np.asarray(folds))
     if given.shape != (config.seeds, len(data.y_train)) or set(np.unique(given).tolist()) != set(range(config.cv)):
         raise UsageError(
-            f"folds has the shape {np.shape(folds)}; wanted ({config.seeds}, {len(data.y_train)}) (seeds, training rows) of the "
-            f"numbers 0 to {config.cv - 1}, each at least once."
+            f"folds has the shape {np.shape(folds)}; wanted ({config.seeds}, {len(data.y_train)}) (seeds, training "
+            f"rows) of the numbers 0 to {config.cv - 1}, each at least once."
         )
     return list(given)
 

@@ -39,7 +39,8 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class CvRow:
-    """The cross-validation of one λ (and learning rate): mean and standard error of the held-out loss over the folds."""
+    """The cross-validation of one λ (and learning rate): mean and standard error of the held-out loss over the
+    folds."""
 
     l2: float
     mean: float | None

@@ -52,7 +52,8 @@ def torch_backend(dtype: str) -> Backend:
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendFactory]:
-    """array-api-strict's second device, data-dependent shapes off, and `float(x)`, `bool(x)`, `int(x)` turned into errors."""
+    """array-api-strict's second device, data-dependent shapes off, and `float(x)`, `bool(x)`, `int(x)` turned into
+    errors."""
     import array_api_strict as xp
 
     def refuse(self: Any) -> Any:

@@ -8,7 +8,13 @@ from gpureg.data import Dataset
 
 
 def blobs(
-    n: int = 200, m: int = 80, features: int = 6, classes: int = 3, seed: int = 0, spread: float = 1.5, ties: bool = False
+    n: int = 200,
+    m: int = 80,
+    features: int = 6,
+    classes: int = 3,
+    seed: int = 0,
+    spread: float = 1.5,
+    ties: bool = False,
 ) -> Dataset:
     """Gaussian blobs that overlap; `ties` puts equal rows into different classes."""
     random = np.random.default_rng(seed)

@@ -61,7 +61,7 @@ def test_twins_step_alike(
     if wide:  # both ways of making class-major logits, and the split among threads
         monkeypatch.setattr(steps_module, "WIDE", 1)
         monkeypatch.setattr("gpureg.kernels.numpy_fused.SPLIT_COLUMNS", 1)
-    X, y, W, K = problem(task, classes, n=300)
+    X, y, W, _ = problem(task, classes, n=300)
     random = np.random.default_rng(1)
     table = random.uniform(0, 2, (300, 2)) * (random.random((300, 2)) > 0.3) if weighted else None
     column = np.array([0, 1, 1]) if weighted else None
@@ -81,7 +81,7 @@ def test_twins_step_alike(
 @pytest.mark.parametrize(("task", "classes"), TASKS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_twins_cost_and_gradient_alike(task: str, classes: int, weighted: bool) -> None:
-    X, y, W, K = problem(task, classes, n=1300)
+    X, y, W, _ = problem(task, classes, n=1300)
     random = np.random.default_rng(1)
     table = random.uniform(0, 2, (1300, 2)) if weighted else None
     column = np.array([0, 1, 1]) if weighted else None
@@ -110,7 +110,9 @@ def test_gradient_agrees_with_central_differences(
         loss, _ = kernels.evaluate(kernels.weights(weights), rows, with_loss=True)
         return loss / 40 + np.array([l2, 0.0]) * (weights.reshape(4, 2, K) ** 2).sum(axis=(0, 2))
 
-    np.testing.assert_allclose(kernels.to_host(losses)[0], objective(W) - np.array([l2, 0.0]) * (W.reshape(4, 2, K) ** 2).sum(axis=(0, 2)))
+    np.testing.assert_allclose(
+        kernels.to_host(losses)[0], objective(W) - np.array([l2, 0.0]) * (W.reshape(4, 2, K) ** 2).sum(axis=(0, 2))
+    )
     step = 1e-3
     for d in range(4):
         for k in range(min(K, 3)):

@@ -77,7 +77,8 @@ def test_history_is_that_of_the_plain_loop(shuffle: bool, l2: float, patience: i
 
 
 def test_stops_are_cut_back_to_the_evaluation() -> None:
-    """At least one case above must stop early in the middle of a stack, or it would show nothing of the cutting back."""
+    """At least one case above must stop early in the middle of a stack, or it would show nothing of the cutting
+    back."""
     data = blobs(230, 90)
     result = gpureg.fit(data, l2=0.2, lr=0.5, epochs=12, batch_size=16, dtype="float64", patience=3, seed=5)
     model = result.models[0]
@@ -93,7 +94,14 @@ def test_stops_are_cut_back_to_the_evaluation() -> None:
 def test_training_agrees_across_backends(any_backend: BackendFactory, task: str) -> None:
     data = blobs(150, 60, classes=2 if task == "logistic" else 3)
     config = FitConfig(
-        task=task, l2=(0.0, 0.1, 0.5), lr=(0.3,), epochs=6, batch_size=20, dtype="float64", patience=4, class_weight="balanced"
+        task=task,
+        l2=(0.0, 0.1, 0.5),
+        lr=(0.3,),
+        epochs=6,
+        batch_size=20,
+        dtype="float64",
+        patience=4,
+        class_weight="balanced",
     )
     ours = fit_on(numpy_backend("float64"), data, config, SILENT)
     theirs = fit_on(any_backend("float64"), data, config, SILENT)
@@ -149,7 +157,7 @@ def test_early_stopping_counts_as_the_report_does() -> None:
     assert stopped == [False] * 7 + [True]  # an equal loss is no new lowest
     state = Stopping.start(1)
     for loss in (1.0, 0.95, 0.91):
-        state, improved, stops = state.observe(model, np.array([loss]), 2, 0.1)
+        state, _, stops = state.observe(model, np.array([loss]), 2, 0.1)
     assert bool(stops[0])
     assert state.lowest[0] == 1.0
 

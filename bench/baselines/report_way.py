@@ -1,6 +1,6 @@
 """The report's softmax job written the report's way: plain NumPy, float64, one λ after the other. It prints the losses.
 
-    python bench/baselines/report_way.py [--l2 0,2] [--max-steps N]
+python bench/baselines/report_way.py [--l2 0,2] [--max-steps N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import gpureg
 def load() -> tuple[np.ndarray, ...]:
     """Images as the report has them: (x - 127.5) / 127.5 and a column of ones; labels one-hot."""
     data = gpureg.load_dataset("mnist")
-    X, V = (np.hstack([(np.asarray(x, np.float64) - 127.5) / 127.5, np.ones((len(x), 1))]) for x in (data.X_train, data.X_val))
+    X, V = (
+        np.hstack([(np.asarray(x, np.float64) - 127.5) / 127.5, np.ones((len(x), 1))])
+        for x in (data.X_train, data.X_val)
+    )
     return X, np.eye(10)[data.y_train], V, np.eye(10)[data.y_val]
 
 

@@ -38,7 +38,9 @@ def train(X: torch.Tensor, y: torch.Tensor, V: torch.Tensor, t: torch.Tensor, la
     for parameter in heads.parameters():
         torch.nn.init.zeros_(parameter)
     # weight_decay adds wd * w to the gradient: the penalty λ Σ w² has 2 λ w
-    optimisers = [torch.optim.SGD(h.parameters(), lr=0.01, weight_decay=2 * l2) for h, l2 in zip(heads, lambdas, strict=True)]
+    optimisers = [
+        torch.optim.SGD(h.parameters(), lr=0.01, weight_decay=2 * l2) for h, l2 in zip(heads, lambdas, strict=True)
+    ]
     cross_entropy, random = torch.nn.CrossEntropyLoss(), np.random.RandomState(0)
     b, step = len(X) // 128, 0
     lowest, waited, stopped = [np.inf] * len(lambdas), [0] * len(lambdas), [0] * len(lambdas)
@@ -72,7 +74,9 @@ def train(X: torch.Tensor, y: torch.Tensor, V: torch.Tensor, t: torch.Tensor, la
     return result(heads, V, t, lambdas, stopped, step)
 
 
-def result(heads: torch.nn.ModuleList, V: torch.Tensor, t: torch.Tensor, lambdas: list, stopped: list, step: int) -> list:
+def result(
+    heads: torch.nn.ModuleList, V: torch.Tensor, t: torch.Tensor, lambdas: list, stopped: list, step: int
+) -> list:
     """Steps and validation loss of every head."""
     with torch.no_grad():
         losses = [float(torch.nn.functional.cross_entropy(head(V), t)) for head in heads]

@@ -7,7 +7,7 @@ the backend; the trainer above it decides when, never how. Its twins (`reference
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
@@ -54,13 +54,14 @@ class Kernels(Protocol):
         ...
 
     def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Rows:
-        """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the row-weight
+        """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the
+        row-weight
         table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that order, so
         that a plan may name samples by their own index.
         """
         ...
 
-    def subset(self, rows: Rows, index: Ints) -> Rows:
+    def subset(self, rows: Any, index: Ints) -> Rows:
         """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
         ...
 
@@ -80,43 +81,49 @@ class Kernels(Protocol):
         """Weights side by side: `(D, sum of C)`."""
         ...
 
-    def steps(self, W: Array, rows: Rows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+    def steps(self, W: Array, rows: Any, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """Minibatch gradient descent; may overwrite W.
 
         Per step, with the batch's rows X (B, D), weights s and one-hot labels t:
         `Z = X W; R = s/B * (softmax(Z) - t); W -= lr * (X' R + 2 λ W)`.
 
-        Returns the weights, the step losses `(steps, A)` on the device (`Σ s_i loss_i / B`, before the update, nats), and
+        Returns the weights, the step losses `(steps, A)` on the device (`Σ s_i loss_i / B`, before the update, nats),
+        and
         the snapshots that the plan asks for.
         """
         ...
 
-    def evaluate(self, W: Array, rows: Rows, *, with_loss: bool) -> tuple[Floats, Ints]:
+    def evaluate(self, W: Array, rows: Any, *, with_loss: bool) -> tuple[Floats, Ints]:
         """Sums over the samples, unweighted: cross-entropy in nats `(L,)` (zeros without `with_loss`), and correctly
         classified samples `(L,)`. Host arrays.
         """
         ...
 
-    def start_evaluation(self, W: Array, rows: Rows, *, with_loss: bool, now: bool = False) -> Evaluation:
-        """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that. W must
+    def start_evaluation(self, W: Array, rows: Any, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that.
+        W must
         not be written to until then.
         """
         ...
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows between two
+        """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows
+        between two
         evaluations (forward and back) and over `evaluation_rows` rows in one.
         """
         ...
 
-    def cost_and_gradient(self, W: Array, rows: Rows, column: Ints | None) -> tuple[Array, Array]:
-        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a penalty
+    def cost_and_gradient(self, W: Array, rows: Any, column: Ints | None) -> tuple[Array, Array]:
+        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a
+        penalty
         and not divided by anything. `column` as in `StepPlan`.
         """
         ...
 
 
-def choose_kernels(backend: Backend, task: str, n_classes: int, which: str = "auto", memory: int | None = None) -> Kernels:
+def choose_kernels(
+    backend: Backend, task: str, n_classes: int, which: str = "auto", memory: int | None = None
+) -> Kernels:
     """The twin for a backend: `fused` where there is one (NumPy, CUDA), else `reference`; `which` names one.
 
     Raises UsageError where the named one does not run on the backend.

@@ -2,7 +2,8 @@
 
 What it does differently from the reference, most gain first: samples are stored sorted by class, so that a sample's own
 logit and the first-on-a-tie rule are slices and not gathers; row tiles that fit the cache go to threads with a
-single-threaded BLAS each; logits are class-major, so max and sum run along the long axis; nothing is allocated in the loop.
+single-threaded BLAS each; logits are class-major, so max and sum run along the long axis; nothing is allocated in the
+loop.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class NumpyKernels:
         return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)))
 
     def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
-        """See the protocol; a view where the samples lie together (a fold of the first fold assignment), else a copy."""
+        """See the protocol; a view where the samples lie together (a fold of the first fold assignment), else a
+        copy."""
         place = np.sort(index if rows.rank is None else rows.rank[index])
         if len(place) and place[-1] - place[0] + 1 == len(place):
             X, y = rows.X[place[0] : place[-1] + 1], rows.y[place[0] : place[-1] + 1]

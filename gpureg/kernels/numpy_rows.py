@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ def runs_of(y: Ints) -> Runs:
     """Stretches of equal values, as (value, start, stop)."""
     edges = np.flatnonzero(np.diff(y)) + 1
     bounds = [0, *edges.tolist(), len(y)]
-    return tuple((int(y[a]), a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a)
+    return tuple((int(y[a]), a, b) for a, b in itertools.pairwise(bounds) if b > a)
 
 
 def tile_runs(rows: NumpyRows, size: int) -> list[tuple[int, int, Runs]]:

@@ -16,7 +16,8 @@ WIDE = 160  # columns from which class-major logits straight out of the product 
 
 
 class BatchStep:
-    """The steps `W -= lr * (X' R + 2 λ W)` on `weights (D, A*K)`, in place, of one run `order (steps, B)` (in storage order).
+    """The steps `W -= lr * (X' R + 2 λ W)` on `weights (D, A*K)`, in place, of one run `order (steps, B)` (in storage
+    order).
 
     `models` are the A of the plan's models that `weights` has. After the last step `losses` gives `(steps, A)`.
     """

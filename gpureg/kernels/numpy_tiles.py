@@ -52,7 +52,8 @@ class TileLoss:
 def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) -> None:
     """Maximum `peak` and own logit `own`, both `(M, rows)`, of softmax logits `z (M, K, rows)`; adds the hits.
 
-    First on a tie: class c is predicted where z_c is above every earlier class and not below any later one. A NaN compares
+    First on a tie: class c is predicted where z_c is above every earlier class and not below any later one. A NaN
+    compares
     false: no hit.
     """
     K = z.shape[1]
@@ -94,7 +95,14 @@ def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:
 
 
 def gradient_tile(
-    tile: TileLoss, columns: Array, X: Array, runs: Runs, weight: Array | None, cost: Floats, slope: Array, scratch: Array
+    tile: TileLoss,
+    columns: Array,
+    X: Array,
+    runs: Runs,
+    weight: Array | None,
+    cost: Floats,
+    slope: Array,
+    scratch: Array,
 ) -> None:
     """Add one tile to `cost (L,)` and `slope (C, D)`; `weight (L, rows)` or None for ones."""
     z = tile.logits(columns, X)

@@ -1,6 +1,7 @@
 """The specification: residuals, losses and the minibatch step in the plain array API.
 
-Written for reading and for every namespace (NumPy, CuPy, PyTorch, array-api-strict): no `out=`, no integer-array indexing,
+Written for reading and for every namespace (NumPy, CuPy, PyTorch, array-api-strict): no `out=`, no integer-array
+indexing,
 no in-place arithmetic. The fused twins must give what this gives.
 """
 
@@ -183,7 +184,9 @@ class ReferenceKernels:
         xp = self.xp
         shape = (X.shape[0], W.shape[1] // self.n_columns, self.n_columns)
         scaled, loss, _ = residual(xp, self.task, xp.reshape(xp.matmul(X, W), shape), y, weight)
-        return xp.sum(weight * loss, axis=0), xp.matmul(xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1])))
+        return xp.sum(weight * loss, axis=0), xp.matmul(
+            xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1]))
+        )
 
     def _batch_weights(self, rows: ReferenceRows, index: Array, column: Array | None, models: int) -> Array:
         """Row weights `(len(index), L)` of a block, `(1, L)` of ones where there are none."""
@@ -196,7 +199,8 @@ class ReferenceKernels:
 
 
 def penalty_rows(D: int, plan: StepPlan, K: int) -> Floats:
-    """`2 λ` for every weight, `(D, C)` (or `(1, C)` where all rows carry it); the bias row is 0 unless it is penalised."""
+    """`2 λ` for every weight, `(D, C)` (or `(1, C)` where all rows carry it); the bias row is 0 unless it is
+    penalised."""
     decay = np.repeat(2.0 * plan.l2, K)[None, :]
     if plan.penalize_bias:
         return decay

@@ -1,4 +1,5 @@
-"""`Problem`: what a solver is given. `Outcome`: what it returns. Measuring models on their rows, shared by the solvers."""
+"""`Problem`: what a solver is given. `Outcome`: what it returns. Measuring models on their rows, shared by the
+solvers."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Problem:
     """L models and their samples on the device.
 
     `train` and `val` are placed by the same kernels, `val` is None where there is no validation set; `held_out` has the
-    rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells whether `train` has a row-weight table.
+    rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
+    whether `train` has a row-weight table.
     """
 
     train: Rows
@@ -46,8 +48,10 @@ class Measured:
 class Outcome:
     """L models at their final weights.
 
-    `weights (L, D, K)` host, bias row last, NaN where a model diverged; `steps (L,)` updates; `reasons`; `epochs` the epoch of
-    a stop by patience or divergence, else None; `measured`; per-model optimality certificates where the solver gives them.
+    `weights (L, D, K)` host, bias row last, NaN where a model diverged; `steps (L,)` updates; `reasons`; `epochs` the
+    epoch of
+    a stop by patience or divergence, else None; `measured`; per-model optimality certificates where the solver gives
+    them.
     """
 
     weights: Floats
@@ -97,7 +101,8 @@ class Measurement:
 def start_measure(
     kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool, now: bool = False
 ) -> Measurement:
-    """Losses and accuracies of `W (D, M*K)`, the weights of `models (M,)` (a model may come several times, as snapshots).
+    """Losses and accuracies of `W (D, M*K)`, the weights of `models (M,)` (a model may come several times, as
+    snapshots).
 
     A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows. `now`: beside
     whatever is done until the result is asked for.

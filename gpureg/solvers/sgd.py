@@ -1,6 +1,7 @@
 """Minibatch gradient descent with the report's evaluation rule and early stopping, for a batch of models.
 
-After the update of global step s an evaluation is due if `s % max(1, b // evals_per_epoch) == 0`. Its weights are copied and
+After the update of global step s an evaluation is due if `s % max(1, b // evals_per_epoch) == 0`. Its weights are
+copied and
 several evaluations are made in one product later (the biggest single gain on a CPU); whoever should have stopped
 meanwhile is cut back to the copy. So results are exactly those of the rule.
 """
@@ -38,7 +39,8 @@ class SgdSolver:
         ]
         self.steps_per_epoch = self.shufflers[0].batches
         self.interval = max(1, self.steps_per_epoch // config.evals_per_epoch)
-        # the evaluations of a state's `flying` while they go on: no part of the state, since they can be asked for again
+        # the evaluations of a state's `flying` while they go on: no part of the state, since they can be asked for
+        # again
         self._measurement: Measurement | None = None
         self._stacked: Array = None
 
@@ -139,7 +141,8 @@ class SgdSolver:
         state.unread = []
 
     def _settle(self, state: SgdState, *, last: bool = False) -> Iterator[Event]:
-        """Decide on the evaluations that were asked for, and ask for the pending ones, which are decided on at once unless they
+        """Decide on the evaluations that were asked for, and ask for the pending ones, which are decided on at once
+        unless they
         go on beside the next steps.
         """
         self._read_losses(state)
@@ -229,9 +232,7 @@ class SgdSolver:
         """One model's weights `(D, K)` out of a product's columns, on the host."""
         return self.kernels.to_host(self.kernels.select(stacked, np.array([place])))  # sync
 
-    def _stop(
-        self, state: SgdState, model: int, steps: int, reason: StopReason, final: Floats | None
-    ) -> ModelStopped:
+    def _stop(self, state: SgdState, model: int, steps: int, reason: StopReason, final: Floats | None) -> ModelStopped:
         state.steps[model], state.reasons[model] = steps, reason
         shape = (self.problem.D, self.kernels.n_columns)
         state.finals[model] = np.full(shape, np.nan) if final is None else final
