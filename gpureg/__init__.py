@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gpureg.data import Dataset, load_dataset
+    from gpureg.data import Dataset, load_dataset, make_dataset
     from gpureg.errors import DataError, DeviceError, GpuregError, GpuregWarning, RunError, UsageError
     from gpureg.fitting import fit
     from gpureg.grid import lambda_grid
@@ -44,12 +44,13 @@ __all__ = [
     "lambda_grid",
     "load_dataset",
     "load_run",
+    "make_dataset",
 ]
 
 
 def _home(name: str) -> str:
     """The module that defines a public name."""
-    if name in ("load_dataset", "Dataset"):
+    if name in ("load_dataset", "make_dataset", "Dataset"):
         return "gpureg.data"
     if name in ("load_run", "Run"):
         return "gpureg.run_directory"

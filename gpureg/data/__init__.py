@@ -7,7 +7,7 @@ from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
 from gpureg.data.features import Labelled, load_features, load_labelled
-from gpureg.data.load import load_dataset
+from gpureg.data.load import load_dataset, make_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
 from gpureg.data.weighting import class_weights
@@ -29,4 +29,5 @@ __all__ = [
     "load_dataset",
     "load_features",
     "load_labelled",
+    "make_dataset",
 ]

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset
 from gpureg.data.files import read_path
-from gpureg.data.labels import Codes, Label, listed, match_classes
+from gpureg.data.labels import Codes, Label, encode_labels, listed, match_classes
 from gpureg.data.named import read_named
-from gpureg.data.raw import RawData
+from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
 from gpureg.data.split import VAL_FRACTION, stratified_split
 from gpureg.errors import DataError, UsageError
 
@@ -60,6 +60,48 @@ def load_dataset(
         raw = read_path(name_or_path, target=target, weights=weights)
     dataset = _take_rows(raw, train_size, val_size, seed)
     return _choose_classes(dataset, task, classes)
+
+
+def make_dataset(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    X_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
+    *,
+    task: str = "softmax",
+    classes: Sequence[object] | None = None,
+    val_size: int | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    seed: int = 0,
+    name: str = "arrays",
+) -> Dataset:
+    """A `Dataset` of arrays in memory: `X (N, F)` or images `(N, H, W)`, labels `y (N,)` (numbers or words).
+
+    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other parameters
+    are
+    that function's. Raises UsageError and DataError as it does.
+    """
+    _check_options(task, None, val_size)
+    features, image_shape, pixel_max = as_features(np.asarray(X), "X")
+    labels = np.asarray(y)
+    check_lengths(len(features), len(labels), "X and y")
+    features_val = codes_val = None
+    if (X_val is None) != (y_val is None):
+        raise UsageError("One of X_val and y_val was given; wanted both or neither.")
+    if X_val is not None and y_val is not None:
+        features_val = as_features(np.asarray(X_val), "X_val")[0]
+        check_lengths(len(features_val), len(np.asarray(y_val)), "X_val and y_val")
+        if features_val.shape[1] != features.shape[1]:
+            raise DataError(f"X has {features.shape[1]} features, X_val {features_val.shape[1]}; wanted the same.")
+        labels = np.concatenate([labels, np.asarray(y_val)])
+    codes, names = encode_labels(labels, "y")
+    if features_val is not None:
+        codes, codes_val = codes[: len(features)], codes[len(features) :]
+    weights = (
+        None if sample_weight is None else check_weights(np.asarray(sample_weight), len(features), "sample_weight")
+    )
+    raw = RawData(name, features, codes, names, features_val, codes_val, weights, image_shape, pixel_max)
+    return _choose_classes(_take_rows(raw, None, val_size, seed), task, classes)
 
 
 def _check_options(task: str, train_size: int | None, val_size: int | None) -> None:
