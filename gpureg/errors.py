@@ -32,8 +32,12 @@ class DeviceError(GpuregError, RuntimeError):
 
 
 class OutOfMemoryError(GpuregError, MemoryError):
-    """A run that does not fit the memory; says how much is needed, how much there is and what to change."""
+    """A run that does not fit the memory; says how much is needed, how much there is and what to change.
 
+    `saved` tells that what was trained is kept in a checkpoint.
+    """
+
+    saved = False
     exit_code = 2
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gpureg.assemble import Trained, join, linear_model, model_results
-from gpureg.backend import Backend, choose_backend
+from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads, describe_environment
-from gpureg.errors import GpuregWarning, UsageError
+from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError
 from gpureg.events import Event
 from gpureg.grid import check_stability, chunks, cv_rows, model_table, select_row
 from gpureg.kernels import choose_kernels
@@ -118,7 +118,15 @@ def fit_config(
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device)
-        return fit_on(backend, data, config, hooks, folds=folds, saved=saved)
+        try:
+            return fit_on(backend, data, config, hooks, folds=folds, saved=saved)
+        except OutOfMemoryError as error:
+            if backend.device == "cpu" or config.strict_device or error.saved:
+                raise
+            reason = f"{backend.device} has too little memory ({error})"
+            warnings.warn(f"{reason} Running on the CPU.", GpuregWarning, stacklevel=2)
+            host = numpy_backend(config.dtype, why=reason, requested=config.device)
+            return fit_on(host, data, config, hooks, folds=folds, saved=saved)
 
 
 def fit_on(

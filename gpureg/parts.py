@@ -15,11 +15,12 @@ import numpy as np
 
 from gpureg.assemble import Trained
 from gpureg.config import FitConfig
+from gpureg.errors import OutOfMemoryError
 from gpureg.events import Evaluated, Event, ModelStopped, Started
 from gpureg.history import History
 from gpureg.kernels import Kernels
 from gpureg.results import StopReason
-from gpureg.resume import Keeper, Saved, not_of_this_fit, pack, restore, same_tables
+from gpureg.resume import Arrays, Keeper, Saved, not_of_this_fit, pack, restore, same_tables
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.sgd import SgdSolver
 from gpureg.solvers.sgd_state import SgdState
@@ -56,6 +57,7 @@ class Parts:
         self._make_about = about
         self._about: dict[str, Any] | None = None
         self._interrupted = False
+        self._boundary: tuple[Arrays, dict[str, Any]] | None = None
 
     @property
     def seconds(self) -> float:
@@ -86,10 +88,13 @@ class Parts:
         observe(Started(problem.table, ids, solver.steps_per_epoch, self.config.epochs, state.epoch))
         for event in _so_far(solver, state):
             observe(event)
-        for event in train(
-            solver, state, should_stop=self.hooks.should_stop, at_boundary=lambda state: self._keep(solver, state)
-        ):
-            observe(event)
+        try:
+            for event in train(
+                solver, state, should_stop=self.hooks.should_stop, at_boundary=lambda state: self._keep(solver, state)
+            ):
+                observe(event)
+        except OutOfMemoryError as error:
+            raise self._saved_at_the_boundary(error) from error
         over = solver.done(state)
         if not over:  # before `finish`, which ends the running models and makes what is pending in a product of its own
             self._keep(solver, state, now=True)
@@ -114,11 +119,31 @@ class Parts:
     def _keep(self, solver: SgdSolver | None, state: SgdState | None, *, now: bool = False) -> None:
         """Hand over a checkpoint where it is time. After an interruption none: parts from then on are not the fit's."""
         keeper = self.hooks.keeper
-        if keeper is None or self._interrupted or not (now or keeper.due()):
+        if keeper is None or self._interrupted:
             return
+        if now or keeper.due():
+            self._write(keeper, *pack(self.done, solver, state))
+        elif self.kernels.backend.device != "cpu":
+            # a device's memory can end in the middle of an epoch, when the state is no boundary's any more
+            self._boundary = pack(self.done, solver, state)
+
+    def _write(self, keeper: Keeper, arrays: Arrays, meta: dict[str, Any]) -> None:
         self._about = self._about or self._make_about()
-        arrays, meta = pack(self.done, solver, state)
         keeper.write(arrays, self._about | meta | {"seconds": self.seconds})
+        self._boundary = None
+
+    def _saved_at_the_boundary(self, error: OutOfMemoryError) -> OutOfMemoryError:
+        """The error, with where the run goes on from; writes the last epoch boundary's state where it is not written yet."""
+        keeper = self.hooks.keeper
+        if keeper is None:
+            return error
+        if self._boundary is not None:
+            self._write(keeper, *self._boundary)
+        if self._about is None:  # not even one epoch was over
+            return error
+        kept = OutOfMemoryError(f"{error} What was trained is kept: go on with --resume when there is more memory.")
+        kept.saved = True
+        return kept
 
     def _replay(self, problem: Problem, ids: Ints, outcome: Outcome, history: History) -> None:
         """Tell the observers of a part that was done before the interruption."""
