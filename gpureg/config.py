@@ -134,7 +134,7 @@ class FitConfig:
 
 def _one_of(name: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
-        names = ", ".join("none" if option is None else str(option) for option in allowed)
+        names = ", ".join(dict.fromkeys("none" if option is None else str(option) for option in allowed))
         raise UsageError(f"{name} is {value!r}; wanted one of {names}.")
 
 
