@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
-from gpureg.results import CvRow, FitResult, ModelResult
-
 from .tables import Column, distinct, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from gpureg.results import CvRow, FitResult, ModelResult
 
 STOPS = {
     "patience": "epoch {}",

@@ -1,0 +1,173 @@
+"""The rooms of the program as import rules, read from the sources: who may import whom, and what stays where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# From the top down. A room imports from rows above its own: never sideways, never up. A package is one room.
+ROOMS = (
+    ("errors",),
+    ("types", "config", "history", "model", "environment", "run_files"),
+    ("backend", "data", "batches", "early_stopping", "folds", "results", "run_checkpoint"),
+    ("events", "grid", "kernels"),
+    ("objective",),
+    ("solvers",),
+    ("prepare", "assemble", "trainer"),
+    ("resume",),
+    ("parts",),
+    ("fitting",),
+    ("run_directory",),
+    ("figures", "estimators", "export"),
+    ("reproduce",),
+)
+RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
+# `result.save(...)` writes the run directory, which is below; the import is made when it is called.
+EXCEPTIONS = {("results", "run_directory")}
+MOST_LINES, MOST_IN_A_FUNCTION = 300, 60
+# in pieces, so that this file passes its own test
+REGISTRIES = tuple(
+    f"{name}.{end}"
+    for name, end in (
+        ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("deb.debian", "org"),
+        ("crates", "io"), ("proxy.golang", "org"), ("rubygems", "org"), ("anaconda", "org"), ("conda", "io"),
+    )
+)  # fmt: skip
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def room(path: Path) -> str:
+    """The room that a file of gpureg is in; its front door has none."""
+    first = path.relative_to(ROOT / "gpureg").parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """The full names of all modules that are imported anywhere below `node`; `from a import b` gives `a.b`."""
+    for found in ast.walk(node):
+        if isinstance(found, ast.Import):
+            yield from (name.name for name in found.names)
+        elif isinstance(found, ast.ImportFrom) and not found.level and found.module:
+            yield from (f"{found.module}.{name.name}" for name in found.names)
+
+
+def at_module_level(module: ast.Module) -> Iterator[str]:
+    """What importing the module imports: not what its functions do, nor what only a type checker reads."""
+    for statement in module.body:
+        guarded = isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test)
+        if not guarded and not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            yield from imports(statement)
+
+
+def starts(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_every_module_has_a_room() -> None:
+    found = {room(path) for path in sources("gpureg")} - {"__init__"}
+    assert found <= set(RANK), "write the new module into ROOMS, in the row where it belongs"
+    assert not [
+        relative(path) for path in sources("gpureg") + sources("cli") if path.name in ("utils.py", "helpers.py")
+    ]
+
+
+@pytest.mark.parametrize("path", [p for p in sources("gpureg") if room(p) != "__init__"], ids=relative)
+def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
+    mine = room(path)
+    for name in imports(tree(path)):
+        parts = name.split(".")
+        if parts[0] != "gpureg" or parts[1] in (mine, "__version__") or (mine, parts[1]) in EXCEPTIONS:
+            continue
+        assert RANK[parts[1]] < RANK[mine], f"{relative(path)} is in the room {mine} and imports {name}"
+
+
+def test_the_exceptions_are_made_where_they_are_used() -> None:
+    for mine, other in EXCEPTIONS:
+        module = tree(ROOT / "gpureg" / f"{mine}.py")
+        assert any(starts(name, f"gpureg.{other}") for name in imports(module))
+        assert not any(starts(name, f"gpureg.{other}") for name in at_module_level(module))
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_what_stays_where(path: Path) -> None:
+    module, where = tree(path), relative(path)
+    every, at_once = list(imports(module)), list(at_module_level(module))
+    in_cli = where.startswith("cli/")
+    in_figures = where.startswith("gpureg/figures/")
+    cupy = ("cupy", "cupyx", "cupy_backends", "array_api_compat.cupy")
+    if where == "gpureg/backend.py":
+        assert not any(starts(name, *cupy) for name in at_once), "cupy is imported inside a function of backend"
+    elif not where.startswith("gpureg/kernels/cuda/"):
+        assert not any(starts(name, *cupy) for name in every), "cupy is for backend and kernels/cuda"
+    assert in_figures or not any(starts(name, "matplotlib") for name in every), "matplotlib is for figures"
+    assert in_cli or not any(starts(name, "typer", "click", "rich") for name in every), "typer and rich are for cli"
+    assert in_cli or not any(starts(name, "cli", "gpureg_cli") for name in every), "gpureg knows no command line"
+    assert not in_cli or not any(starts(name, "cli", "gpureg_cli") for name in every), "relative imports inside cli"
+    if not where.startswith("gpureg/estimators/"):
+        heavy = ("sklearn", "torch", "pandas", "pyarrow", "scipy", "dask")
+        assert not any(starts(name, *heavy) for name in at_once), "heavy imports happen where they are used"
+
+
+def test_the_command_line_imports_nothing_heavy_at_once() -> None:
+    light = {"gpureg.config", "gpureg.errors"}
+    for path in sources("cli"):
+        for name in at_module_level(tree(path)):
+            parts = name.split(".")
+            module = ".".join(parts[:2])
+            assert parts[0] not in ("numpy", "threadpoolctl", "tomli_w"), f"{relative(path)} imports {name}"
+            assert parts[0] != "gpureg" or module in light | {"gpureg.__version__"}, f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", sources("gpureg"), ids=relative)
+def test_the_library_never_prints(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input", "breakpoint"), f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
+            assert node.attr not in ("stdout", "stderr", "exit"), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_files_and_functions_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            assert (node.end_lineno or 0) - first.lineno + 1 < MOST_IN_A_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(tree(path)), "a module begins with a docstring"
+
+
+def tracked() -> list[Path]:
+    """The files of the project: those that git tracks, or where there is no git all that are no build products."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    hidden = (".venv", ".git", "build", "dist", "__pycache__")
+    return [p for p in ROOT.rglob("*") if p.is_file() and not set(p.relative_to(ROOT).parts) & set(hidden)]
+
+
+def test_no_file_names_a_package_registry_s_host() -> None:
+    for path in tracked():
+        content = path.read_bytes()
+        for host in REGISTRIES:
+            assert host.encode() not in content, f"{relative(path)} names {host}"
