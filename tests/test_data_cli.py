@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from gpureg_cli.data import app
+from gpureg_cli.main import app
 from typer.testing import CliRunner
 
 from gpureg.data import CATALOG
-from gpureg.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +16,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def run(*arguments: str):
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    return CliRunner().invoke(app, ["data", *arguments], catch_exceptions=False)
 
 
 def test_list_names_every_data_set():
@@ -36,14 +35,16 @@ def test_where(cache):
     digits = run("where", "digits")
     assert digits.stdout == ""
     assert "built in" in digits.stderr
-    with pytest.raises(UsageError, match="Did you mean 'mnist'"):
-        run("where", "mnits")
+    wrong = run("where", "mnits")
+    assert wrong.exit_code == 2
+    assert "Did you mean 'mnist'" in wrong.stderr
 
 
 def test_fetch_of_what_is_built_in_and_of_what_is_not_known():
     assert "built in" in run("fetch", "digits").stderr
-    with pytest.raises(UsageError, match="no data set is named 'x'"):
-        run("fetch", "x")
+    wrong = run("fetch", "x")
+    assert wrong.exit_code == 2
+    assert "no data set is named 'x'" in wrong.stderr
 
 
 @pytest.mark.mnist
