@@ -7,6 +7,7 @@ the backend; the trainer above it decides when, never how. Its twins (`reference
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from gpureg.backend import Backend
@@ -119,6 +120,17 @@ class Kernels(Protocol):
         and not divided by anything. `column` as in `StepPlan`.
         """
         ...
+
+
+def steady(kernels: Kernels) -> AbstractContextManager[None]:
+    """A context for a loop that makes products of its own between those of the kernels.
+
+    Where the kernels have threads of their own (NumPy) the BLAS's stay at rest meanwhile: after a product they spin for
+    another, and take the cores from the kernels (measured on 2 cores: 5.4 s with them, 3.3 s without).
+    """
+    workers = getattr(kernels, "workers", None)
+    held: AbstractContextManager[None] = nullcontext() if workers is None else workers.single()
+    return held
 
 
 def choose_kernels(

@@ -18,7 +18,7 @@ import numpy as np
 from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
-from gpureg.kernels import Kernels
+from gpureg.kernels import Kernels, steady
 from gpureg.objective import Objective, gap_bound
 from gpureg.results import StopReason
 from gpureg.solvers.conditioning import centred, conditioned
@@ -109,8 +109,9 @@ class LbfgsSolver:
         """Passes until every model has stopped, or until `should_stop()` says so between two of them."""
         running = np.ones(len(state.active), bool)
         yield from self._settle(state, running, np.zeros(len(running), bool), np.full(len(running), np.inf))
-        while len(state.active) and not should_stop():
-            yield from self._pass(state)
+        with steady(self.kernels):
+            while len(state.active) and not should_stop():
+                yield from self._pass(state)
 
     def finish(self, state: LbfgsState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
         """Make the certificates and measure every model. `reason` is that of the models still running."""
@@ -198,14 +199,14 @@ class LbfgsSolver:
         broken = ~np.isfinite(state.objective + state.slope + state.bias)
         stuck = self._retry(state, lost) | (state.idle >= MOST_IDLE)
         spent = state.iterations[state.active] >= self.config.max_iter
-        reasons: list[tuple[StopReason, np.ndarray]] = [("diverged", broken), ("converged", fresh & near)]
+        reasons: tuple[tuple[StopReason, np.ndarray], ...] = (("diverged", broken), ("converged", fresh & near))
         over = broken | (fresh & (near | spent)) | stuck
         if not over.any():
             return
         places = np.flatnonzero(over)
         for place, weights in zip(places, self._weights_of(state, places), strict=True):
             model = int(state.active[place])
-            reason = next((name for name, who in reasons if who[place]), "max_epochs")
+            reason: StopReason = next((name for name, who in reasons if who[place]), "max_epochs")
             state.reasons[model] = reason
             state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
