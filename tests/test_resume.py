@@ -14,6 +14,7 @@ from small_problems import blobs
 
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
+from gpureg.environment import blas_threads
 from gpureg.errors import GpuregWarning, RunError
 from gpureg.events import EpochEnded, Event, Started
 from gpureg.fitting import Hooks, fit_config
@@ -21,6 +22,7 @@ from gpureg.history import History
 from gpureg.results import FitResult
 from gpureg.resume import Arrays, Saved, data_sha256, unpack
 from gpureg.run_checkpoint import read_checkpoint, write_checkpoint
+from gpureg.solvers.sgd_state import SgdState
 
 SWEEP = {"l2": (0.0, 1e-6, 1e-3, 0.03, 0.2, 0.5, 1.2), "lr": (0.1,), "epochs": 12, "batch_size": 16, "patience": 6}
 CASES: dict[str, dict[str, Any]] = {
@@ -169,7 +171,15 @@ def test_the_cases_cover_what_a_checkpoint_holds(whole: dict[str, tuple[FitResul
         found |= {name for name in ("pending", "flying") if running[name]}
         found |= {"several streams"} if running["streams"] > 1 else set()
         found |= {"diverged"} if "diverged" in running["reasons"] else set()
+    if blas_threads() == 1:  # evaluations go on beside the steps only where there is a thread for them
+        found.add("flying")
     assert found == {"parts", "finals", "best", "pending", "flying", "several streams", "diverged"}
+
+
+def test_every_field_of_the_state_is_known_here() -> None:
+    """A new one belongs into `gpureg.resume` and into the cases above."""
+    kept = {"epoch", "streams", "stopping", "steps", "bad_step", "reasons", "losses", "evaluations", "unread"}
+    assert {field.name for field in fields(SgdState)} == kept | {"pending", "flying", "finals", "best"}
 
 
 def test_lbfgs_begins_its_part_again(whole: dict[str, tuple[FitResult, int]]) -> None:
