@@ -51,16 +51,13 @@ def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = Fa
     return total / mass
 
 
-def curvature(
-    kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None, *, last: int = 0
-) -> Array:
-    """The Hessian of `Σ_i s_il loss_il` in a model's weights, `(L, K*P, K*P)` float64 on the device; row `k*P + p`
-    is class k.
+def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None) -> Array:
+    """The Hessian of `Σ_i s_il loss_il` in a model's weights, `(L, K*D, K*D)` float64 on the device; row `k*D + d` is
+    class k, feature d.
 
     `H_l = Σ_i s_il (diag(p_i) - p_i p_i') ⊗ x_i x_i'`, p the softmax's probabilities; for the logistic task
     `Σ_i s_il p_i (1 - p_i) x_i x_i'`. `W (D, L*K)` in the samples' own coordinates; the x in the outer product have
-    `centre (D,)` subtracted (None: nothing), and with `last` only their last so many features count (P = last, else
-    D); the logits are then made in the samples' type. Memory: about L K (K + 1) / 2 blocks `(P, P)`, twice.
+    `centre (D,)` subtracted (None: nothing). Memory: about L K (K + 1) / 2 blocks `(D, D)`, twice.
     """
     backend, K = kernels.backend, kernels.n_columns
     xp, models = backend.xp, W.shape[1] // K
@@ -69,24 +66,39 @@ def curvature(
     same = backend.from_host((first == second).astype(np.float64))
     picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
     shift = None if centre is None else backend.from_host(np.asarray(centre, np.float64))
-    W = W if last else xp.astype(W, xp.float64)
-    P = last or W.shape[0]
+    W = xp.astype(W, xp.float64)
     total: Array = 0.0
-    for X, y_weight in _blocks(kernels, rows, per_row=models * len(first) * P, table=True, as_stored=last > 0):
-        logits = xp.astype(xp.matmul(X, W), xp.float64)
-        p = _probabilities(xp, kernels.task, xp.reshape(logits, (X.shape[0], models, K)))
+    for X, table in _blocks(kernels, rows, per_row=models * len(first) * W.shape[0], table=True):
+        p = _probabilities(xp, kernels.task, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)))
         if kernels.task == "logistic":
             pair = p * (1.0 - p)
         else:
             pair = xp.take(p, one, axis=2) * (same - xp.take(p, two, axis=2))
-        if y_weight is not None and picked is not None:
-            pair = pair * xp.take(y_weight, picked, axis=1)[:, :, None]
-        X = xp.astype(X[:, W.shape[0] - P :], xp.float64)
-        X = X if shift is None else X - shift[W.shape[0] - P :]
+        if table is not None and picked is not None:
+            pair = pair * xp.take(table, picked, axis=1)[:, :, None]
+        X = X if shift is None else X - shift
         pairs = xp.matrix_transpose(xp.reshape(pair, (X.shape[0], -1)))
         left = xp.reshape(pairs[:, None, :] * xp.matrix_transpose(X)[None, :, :], (-1, X.shape[0]))
         total = total + xp.matmul(left, X)
-    return _assembled(kernels, xp.reshape(total, (models, len(first), P, P)))
+    return _assembled(kernels, xp.reshape(total, (models, len(first), W.shape[0], W.shape[0])))
+
+
+def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) -> Array:
+    """The block of `curvature` that belongs to the biases, `(L, K, K)` float64: `Σ_i s_il (diag(p_i) - p_i p_i')`."""
+    backend, K = kernels.backend, kernels.n_columns
+    xp, models = backend.xp, W.shape[1] // K
+    picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
+    eye = backend.from_host(np.eye(K))
+    total: Array = 0.0
+    for X, table in _blocks(kernels, rows, per_row=2 * models * K, table=True, as_stored=True):
+        logits = xp.astype(xp.matmul(X, W), xp.float64)
+        p = _probabilities(xp, kernels.task, xp.reshape(logits, (X.shape[0], models, K)))
+        p = xp.permute_dims(p, (1, 2, 0))
+        weighted = p
+        if table is not None and picked is not None:
+            weighted = p * xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
+        total = total + xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
+    return total
 
 
 def _assembled(kernels: Kernels, pairs: Array) -> Array:

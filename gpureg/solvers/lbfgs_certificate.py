@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.kernels import Kernels
-from gpureg.kernels.moments import curvature, mean_row
+from gpureg.kernels import Kernels, steady
+from gpureg.kernels.moments import bias_curvature, mean_row
 from gpureg.objective import Objective, gap_bound
 from gpureg.results import StopReason
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
@@ -30,9 +30,12 @@ def certify(
     numbers = np.full((3, len(weights)), np.nan)
     at_once = max(1, COLUMNS_AT_ONCE // kernels.n_columns)
     finite = np.flatnonzero(np.isfinite(weights).all(axis=(1, 2)))
-    for start in range(0, len(finite), at_once):
-        models = finite[start : start + at_once]
-        weights[models], numbers[:, models] = _measured(problem, kernels, config, weights[models], models)
+    centre = np.zeros(problem.D) if config.penalize_bias else mean_row(kernels, problem.train)
+    centre[-1] = 0.0
+    with steady(kernels):
+        for start in range(0, len(finite), at_once):
+            models = finite[start : start + at_once]
+            weights[models], numbers[:, models] = _measured(problem, kernels, config, weights[models], models, centre)
     objective, slope, rest = numbers
     bound = gap_bound(slope, problem.table.l2) + rest
     certificates: list[Certificate] = []
@@ -61,7 +64,7 @@ def _reason(reason: StopReason, met: bool) -> StopReason:
 
 
 def _measured(
-    problem: Problem, kernels: Kernels, config: FitConfig, weights: Floats, models: Ints
+    problem: Problem, kernels: Kernels, config: FitConfig, weights: Floats, models: Ints, centre: Floats
 ) -> tuple[Floats, Floats]:
     """Weights with their bias profiled out, and objective, squared gradient norm and the bias's rest, `(3, A)`."""
     backend = kernels.backend
@@ -76,15 +79,13 @@ def _measured(
         host = kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(value.gradient**2, axis=(1, 2))], axis=0))
         return weights, np.concatenate([host, np.zeros((1, len(models)))])
     column = table.column if problem.weighted else None
-    H = kernels.to_host(curvature(kernels, whole.columns(W), problem.train, column, None, last=1)) / problem.n
+    H = kernels.to_host(bias_curvature(kernels, whole.columns(W), problem.train, column)) / problem.n
     inverse = np.linalg.pinv(H, rcond=1e-10, hermitian=True)  # equal shifts of all biases change nothing
     bias = kernels.to_host(value.gradient[:, :, -1])
     moved = weights.copy()
     moved[:, :, -1] -= np.einsum("lij,lj->li", inverse, bias)
     there = whole.value(backend.from_host(moved))
     better = kernels.to_host(xp.sum(there.gradient[:, :, -1] ** 2, axis=1)) <= (bias**2).sum(axis=1)
-    centre = mean_row(kernels, problem.train)
-    centre[-1] = 0.0
     numbers = []
     for point in (value, there):
         tail = point.gradient[:, :, -1:]
