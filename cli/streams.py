@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 
 SPELLED = {
@@ -27,6 +30,18 @@ def forgive() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=HANDLER)
+
+
+@contextmanager
+def unread_is_fine() -> Iterator[None]:
+    """Output that a pipe's reader no longer wants, as `| head` does, is dropped; the exit code stays the run's own."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end would fail again
+    except SystemExit:  # what rich makes of it, after the same
+        pass
 
 
 def shows_unicode(encoding: str | None) -> bool:

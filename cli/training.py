@@ -21,7 +21,7 @@ from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
 from .interrupts import interruptible
 from .notes import show_warnings
 from .progress import observer
-from .streams import shows_unicode
+from .streams import shows_unicode, unread_is_fine
 from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
     from gpureg.run_directory import to_json_dict
 
     as_json = bool(values.get("json"))
-    if as_json:
-        ascii_only = not shows_unicode(sys.stdout.encoding)
-        json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
-        sys.stdout.write("\n")
-    report(notes if as_json else Console(highlight=False), result, out)
+    with unread_is_fine():
+        if as_json:
+            ascii_only = not shows_unicode(sys.stdout.encoding)
+            json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
+            sys.stdout.write("\n")
+        report(notes if as_json else Console(highlight=False), result, out)
     code = exit_code(result)
     if code == 130:
         notes.print(

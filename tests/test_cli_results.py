@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -197,10 +198,9 @@ def test_output_in_ascii_spells_out_what_it_lacks(here: Path) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
-    import subprocess
-
-    done = subprocess.run(
-        f"{SCRIPT} data list | head -n 1", shell=True, cwd=here, env=environment(), capture_output=True, text=True
-    )
-    assert done.stderr == ""
-    assert done.stdout.startswith("NAME")
+    train = "train --dataset digits --epochs 2 --quiet"
+    for command, first in (("data list", "NAME"), (train, "\n"), (f"{train} --json 2>/dev/null", "{")):
+        line = f"set -o pipefail; {SCRIPT} {command} | head -c 1 && echo fine"
+        done = subprocess.run(["bash", "-c", line], cwd=here, env=environment(), capture_output=True, text=True)
+        assert done.stderr == ""
+        assert done.stdout == first[0] + "fine\n"
