@@ -68,11 +68,11 @@ def write_flowers(path: Path, rows: int = 120) -> Path:
     return path
 
 
-def write_npz(path: Path, rows: int = 150) -> Path:
-    """Two Gaussian blobs."""
+def write_npz(path: Path, rows: int = 150, features: int = 5, classes: int = 2) -> Path:
+    """Gaussian blobs; nothing heavy is imported to read them."""
     random = np.random.default_rng(1)
-    y = np.arange(rows) % 2
-    np.savez(path, X=random.normal(size=(rows, 5)) + 1.5 * y[:, None], y=y)
+    y = np.arange(rows) % classes
+    np.savez(path, X=random.normal(size=(rows, features)) + random.normal(size=(classes, features))[y], y=y)
     return path
 
 
