@@ -133,7 +133,7 @@ class Parts:
         self._boundary = None
 
     def _saved_at_the_boundary(self, error: OutOfMemoryError) -> OutOfMemoryError:
-        """The error, with where the run goes on from; writes the last epoch boundary's state where it is not written yet."""
+        """The error, with where the run goes on from; writes the last boundary's state where that is not done yet."""
         keeper = self.hooks.keeper
         if keeper is None:
             return error
