@@ -57,6 +57,16 @@ class Objective:
         K = size // self.D
         return 2.0 * xp.reshape(xp.concat([self._factor] * K, axis=1), (self._factor.shape[0], size))
 
+    def unmoved(self, d: Array) -> Array:
+        """Directions `(L, K, D)` without the shift of all classes in unpenalised weights, which changes no
+        probability.
+        """
+        xp = self.kernels.backend.xp
+        if d.shape[1] == 1:
+            return d
+        shift = xp.mean(d, axis=1, keepdims=True)
+        return d - xp.where(self._factor == 0.0, shift, xp.zeros_like(shift))
+
     def columns(self, W: Array) -> Array:
         """Weights `(L, K, D)` as the kernels want them, `(D, L*K)` in the samples' type (a transposed view)."""
         xp = self.kernels.backend.xp
@@ -70,6 +80,8 @@ class Objective:
         cost, slope = self.kernels.cost_and_gradient(self.columns(W), self.rows, column)
         loss = xp.astype(cost, xp.float64) / self.rows.n
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
+        if W.shape[1] > 1:
+            slope = slope - xp.mean(slope, axis=1, keepdims=True)  # a softmax's is 0; what is not is rounding
         decay = self._factor * W
         return Value(loss, xp.sum(decay * W, axis=(1, 2)), slope / self.rows.n + 2.0 * decay)
 
@@ -84,3 +96,20 @@ def gap_bound(slope_sq: Floats, l2: Floats) -> Floats:
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(l2 > 0, slope_sq / (4.0 * l2), np.nan)
+
+
+def l2_of(C: Floats | float, total_weight: Floats | float) -> Floats:
+    """λ of scikit-learn's C: `λ = 1 / (2 C Σ s_i)`, s the product of sample and class weights (Σ s_i = n where there
+    are none).
+
+    scikit-learn's objective is `C Σ s_i loss_i + ½ Σ w²`, a sum; gpureg's is its mean form. C = inf is λ = 0. A
+    softmax of two classes is not binary logistic regression at the same C: its columns are u/2 and -u/2 where the
+    logistic model has u, its penalty is half of that, and so at C it is what the logistic model is at 2 C.
+    """
+    return np.asarray(1.0 / (2.0 * np.asarray(C, np.float64) * total_weight))
+
+
+def c_of(l2: Floats | float, total_weight: Floats | float) -> Floats:
+    """scikit-learn's C of a λ, `C = 1 / (2 λ Σ s_i)`: the inverse of `l2_of`; inf where λ is 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.0 / (2.0 * np.asarray(l2, np.float64) * total_weight))

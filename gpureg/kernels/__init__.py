@@ -7,6 +7,7 @@ the backend; the trainer above it decides when, never how. Its twins (`reference
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -131,6 +132,23 @@ def steady(kernels: Kernels) -> AbstractContextManager[None]:
     workers = getattr(kernels, "workers", None)
     held: AbstractContextManager[None] = nullcontext() if workers is None else workers.single()
     return held
+
+
+def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None:
+    """Run `task(0) ... task(count - 1)`, which touch nothing in common, on the kernels' threads where they have
+    some.
+    """
+    workers = getattr(kernels, "workers", None)
+    if workers is None or count < 2:
+        for number in range(count):
+            task(number)
+        return
+
+    def work(worker: int) -> None:
+        for number in range(worker, count, workers.count):
+            task(number)
+
+    workers.run(work)
 
 
 def choose_kernels(

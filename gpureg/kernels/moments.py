@@ -57,30 +57,36 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
 
     `H_l = Σ_i s_il (diag(p_i) - p_i p_i') ⊗ x_i x_i'`, p the softmax's probabilities; for the logistic task
     `Σ_i s_il p_i (1 - p_i) x_i x_i'`. `W (D, L*K)` in the samples' own coordinates; the x in the outer product have
-    `centre (D,)` subtracted (None: nothing). Memory: about L K (K + 1) / 2 blocks `(D, D)`, twice.
+    `centre (D,)` subtracted (None: nothing). The second term is one symmetric product, `Z'Z` with `z_i = p_i ⊗ x_i`.
     """
     backend, K = kernels.backend, kernels.n_columns
-    xp, models = backend.xp, W.shape[1] // K
-    first, second = np.triu_indices(K)
-    one, two = (backend.from_host(index.astype(np.int64)) for index in (first, second))
-    same = backend.from_host((first == second).astype(np.float64))
+    xp, D = backend.xp, W.shape[0]
+    models = W.shape[1] // K
     picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
     shift = None if centre is None else backend.from_host(np.asarray(centre, np.float64))
     W = xp.astype(W, xp.float64)
-    total: Array = 0.0
-    for X, table in _blocks(kernels, rows, per_row=models * len(first) * W.shape[0], table=True):
+    own: Array = 0.0
+    outer: Array = 0.0
+    for X, table in _blocks(kernels, rows, per_row=2 * models * K * D, table=True):
         p = _probabilities(xp, kernels.task, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)))
-        if kernels.task == "logistic":
-            pair = p * (1.0 - p)
-        else:
-            pair = xp.take(p, one, axis=2) * (same - xp.take(p, two, axis=2))
-        if table is not None and picked is not None:
-            pair = pair * xp.take(table, picked, axis=1)[:, :, None]
+        p = xp.permute_dims(p, (1, 2, 0))
         X = X if shift is None else X - shift
-        pairs = xp.matrix_transpose(xp.reshape(pair, (X.shape[0], -1)))
-        left = xp.reshape(pairs[:, None, :] * xp.matrix_transpose(X)[None, :, :], (-1, X.shape[0]))
-        total = total + xp.matmul(left, X)
-    return _assembled(kernels, xp.reshape(total, (models, len(first), W.shape[0], W.shape[0])))
+        weight = None
+        if table is not None and picked is not None:
+            weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
+        first = p * (1.0 - p) if kernels.task == "logistic" else p
+        first = first if weight is None else first * weight
+        left = xp.reshape(first[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0]))
+        own = own + xp.matmul(left, X)
+        if kernels.task != "logistic":
+            p = xp.matrix_transpose(p if weight is None else p * xp.sqrt(weight))
+            Z = xp.reshape(p[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
+            outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
+    own = xp.reshape(own, (models, K, D, D))
+    if kernels.task == "logistic":
+        return own[:, 0, :, :]
+    eye = backend.from_host(np.eye(K)[None, :, None, :, None])
+    return xp.reshape(own[:, :, :, None, :] * eye, (models, K * D, K * D)) - outer
 
 
 def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) -> Array:
@@ -99,18 +105,6 @@ def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) 
             weighted = p * xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
         total = total + xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
     return total
-
-
-def _assembled(kernels: Kernels, pairs: Array) -> Array:
-    """Blocks of the pairs of classes k <= k' `(L, pairs, P, P)` as the whole symmetric matrices `(L, K*P, K*P)`."""
-    K = kernels.n_columns
-    xp = kernels.backend.xp
-    place = np.zeros((K, K), np.int64)
-    place[np.triu_indices(K)] = np.arange(pairs.shape[1])
-    both = np.maximum(place, place.T).reshape(-1)
-    L, P = pairs.shape[0], pairs.shape[2]
-    full = xp.reshape(xp.take(pairs, kernels.backend.from_host(both), axis=1), (L, K, K, P, P))
-    return xp.reshape(xp.permute_dims(full, (0, 1, 3, 2, 4)), (L, K * P, K * P))
 
 
 def _probabilities(xp: Array, task: str, logits: Array) -> Array:

@@ -5,8 +5,8 @@ enough goes on to a new direction, who does not tries another step: nobody waits
 product. Vectors stay on the device; a few dozen numbers a model come to the host in one transfer per pass, and the
 decisions are made there.
 
-Variables are conditioned first (`solvers.conditioning`). Where a model has few weights the direction is Newton's
-(`solvers.lbfgs_directions`); the rest is the same.
+Variables are conditioned first (`solvers.conditioning`). Where a Hessian is affordable, Newton's direction begins or
+ends a fit (`solvers.lbfgs_directions`); the rest is the same.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from gpureg.history import History
 from gpureg.kernels import Kernels, steady
 from gpureg.objective import Objective, gap_bound
 from gpureg.results import StopReason
-from gpureg.solvers.conditioning import centred, conditioned
-from gpureg.solvers.lbfgs_certificate import certify
-from gpureg.solvers.lbfgs_directions import MEMORY, Directions, Newton, QuasiNewton, newton_pays
-from gpureg.solvers.lbfgs_search import LineSearch
-from gpureg.solvers.lbfgs_state import LbfgsState, build_history
+from gpureg.solvers.lbfgs_certificate import attainable, certify
+from gpureg.solvers.lbfgs_directions import HANDOVER, MEMORY, newton_first, newton_last
+from gpureg.solvers.lbfgs_state import Batch, LbfgsState, build_history
 from gpureg.solvers.problem import Outcome, Problem, measure_final
-from gpureg.types import Array, Floats
+from gpureg.types import Array, Floats, Ints
 
 SLACK = 0.25  # of the tolerance: the certificate is made anew at the end, by a pass with other rounding errors
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
@@ -52,72 +50,31 @@ class LbfgsSolver:
 
     def start(self, weights: Floats | None = None) -> LbfgsState:
         """The state at `weights (L, D, K)` (default 0); one pass."""
-        problem, kernels = self.problem, self.kernels
-        L, D, xp = len(problem.table), problem.D, kernels.backend.xp
-        objective = Objective(
-            kernels,
-            problem.train,
-            problem.table,
-            D,
-            weighted=problem.weighted,
-            penalize_bias=self.config.penalize_bias,
-        )
-        directions: Directions
-        newton = newton_pays(problem.n, D * self.K)
-        if newton:
-            conditioning, centre = centred(kernels, problem.train, free=self.free)
-            directions = Newton(objective, centre)
-        else:
-            conditioning = conditioned(kernels, problem.train, problem.table.l2, free=self.free)
-            directions = QuasiNewton(objective, L, self.K * D)
-        W = (
-            np.zeros((L, self.K, D))
-            if weights is None
-            else np.ascontiguousarray(np.swapaxes(weights, 1, 2), np.float64)
-        )
-        v = kernels.backend.from_host(W)
-        v = v if weights is None else conditioning.variables(v)
-        value = objective.value(conditioning.weights(v))
-        g, slope, bias = conditioning.slope(value.gradient)
-        host = kernels.to_host(xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
-        flat, gradient = xp.reshape(v, (L, -1)), xp.reshape(g, (L, -1))
-        state = LbfgsState(
-            active=np.arange(L),
-            objective_of=objective,
-            conditioning=conditioning,
-            directions=directions,
-            search=LineSearch(L, self.noise),
-            v=flat,
-            g=gradient,
-            d=-gradient,
-            objective=host[0] + host[1],
-            loss=host[0],
-            slope=host[2],
-            bias=host[3],
-            least=host[2] + host[3],
-            idle=np.zeros(L, np.int64),
-            iterations=np.zeros(L, np.int64),
-            reasons=[None] * L,
-        )
-        if newton:
-            state.d = directions.direction(
-                np.ones(L, bool), (flat, flat), gradient, conditioning.weights(v), host, host
-            )
-        return state
+        L, D = len(self.problem.table), self.problem.D
+        W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
+        batch = self._batch(np.arange(L), W, newton=newton_first(self.problem.n, D * self.K))
+        return LbfgsState(batch, np.zeros(L, np.int64), [None] * L)
 
     def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Passes until every model has stopped, or until `should_stop()` says so between two of them."""
-        running = np.ones(len(state.active), bool)
-        yield from self._settle(state, running, np.zeros(len(running), bool), np.full(len(running), np.inf))
         with steady(self.kernels):
-            while len(state.active) and not should_stop():
-                yield from self._pass(state)
+            while True:
+                A = len(state.batch.active)
+                yield from self._settle(state, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
+                while len(state.batch.active) and not should_stop():
+                    yield from self._pass(state)
+                if not state.waiting or len(state.batch.active):
+                    return
+                models = np.array(sorted(state.waiting))
+                W = np.stack([state.waiting[model] for model in models.tolist()])
+                state.batch, state.waiting = self._batch(models, W, newton=True), {}
 
     def finish(self, state: LbfgsState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
         """Make the certificates and measure every model. `reason` is that of the models still running."""
-        for place, model in enumerate(state.active):
-            state.finals[int(model)] = self._weights_of(state, np.array([place]))[0]
-            state.reasons[model] = reason
+        running = state.batch.active
+        state.waiting |= dict(zip(running.tolist(), state.batch.weights(np.arange(len(running))), strict=True))
+        for model, W in state.waiting.items():
+            state.finals[model], state.reasons[model] = W, reason
         L = len(self.problem.table)
         weights = np.stack([state.finals[model] for model in range(L)])
         done = tuple(found if found is not None else reason for found in state.reasons)
@@ -130,106 +87,123 @@ class LbfgsSolver:
         outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
         return outcome, history
 
+    def _batch(self, models: Ints, W: Floats, *, newton: bool) -> Batch:
+        """A batch of some models at `W (A, K, D)`."""
+        objective = Objective(
+            self.kernels,
+            self.problem.train,
+            self.problem.table.take(models),
+            self.problem.D,
+            weighted=self.problem.weighted,
+            penalize_bias=self.config.penalize_bias,
+        )
+        return Batch.begin(objective, models, W, newton=newton, noise=self.noise)
+
     def _pass(self, state: LbfgsState) -> Iterator[Event]:
         """One pass over the data: a trial of every running model, and what follows from it."""
-        backend = self.kernels.backend
-        xp, search, shape = backend.xp, state.search, (len(state.active), self.K, self.problem.D)
-        s = backend.from_host(search.alpha[:, None]) * state.d
-        v = state.v + s
-        W = state.conditioning.weights(xp.reshape(v, shape))
-        value = state.objective_of.value(W)
-        g, slope, bias = state.conditioning.slope(value.gradient)
+        backend, batch = self.kernels.backend, state.batch
+        xp, search, shape = backend.xp, batch.search, (len(batch.active), self.K, self.problem.D)
+        s = backend.from_host(search.alpha[:, None]) * batch.d
+        v = batch.v + s
+        W = batch.conditioning.weights(xp.reshape(v, shape))
+        value = batch.objective_of.value(W)
+        g, slope, bias = batch.conditioning.slope(value.gradient)
         g = xp.reshape(g, (shape[0], -1))
-        y = g - state.g
-        host, own, products = self._scalars(state, [value.loss, value.penalty, slope, bias], s, y, g)
+        y = g - batch.g
+        host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias], s, y, g)
         state.passes += 1
         there = host[:, 0] + host[:, 1]
         slope_start = (own[:, 0, 2] - own[:, 0, 1]) / search.alpha
-        taken, lost = search.judge(state.objective, slope_start, there, own[:, 0, 2] / search.alpha)
+        taken, lost = search.judge(batch.objective, slope_start, there, own[:, 0, 2] / search.alpha)
         if taken.any():
-            state.note_losses(taken, state.loss)
-            state.iterations[state.active[taken]] += 1
-            self._accept(state, taken, v, g, there, host)
-            d = state.directions.direction(taken, (s, y), state.g, W, products, own)
-            state.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, state.d)
+            state.note_losses(taken)
+            state.iterations[batch.active[taken]] += 1
+            self._accept(batch, taken, v, g, there, host)
+            d = batch.directions.direction(taken, (s, y), batch.g, W, products, own)
+            batch.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, batch.d)
             search.restart(taken)
         yield from self._settle(state, taken, lost, -slope_start)
 
-    def _scalars(
-        self, state: LbfgsState, sums: list[Array], s: Array, y: Array, g: Array
-    ) -> tuple[Floats, Floats, Floats]:
-        """All that the host decides by, in one transfer: `sums`, the products of s, y, g `(A, 3, 3)`, the
-        directions' own."""
+    def _scalars(self, batch: Batch, sums: list[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
+        """All that the host decides by, in one transfer: `sums`, the products of s, y, g `(A, 3, 3)`, the directions'
+        own.
+        """
         xp = self.kernels.backend.xp
         own = xp.stack([xp.sum(a * b, axis=1) for a, b in ((s, s), (s, y), (s, g), (y, y), (y, g), (g, g))], axis=1)
-        wanted = state.directions.products(s, y, g)
+        wanted = batch.directions.products(s, y, g)
         parts = [xp.stack(sums, axis=1), own] + ([] if wanted is None else [wanted])
         host = self.kernels.to_host(xp.concat(parts, axis=1))  # sync
         count = len(sums)
         triangle = host[:, count : count + 6][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
         return host[:, :count], triangle, host[:, count + 6 :]
 
-    def _accept(self, state: LbfgsState, taken: np.ndarray, v: Array, g: Array, there: Floats, host: Floats) -> None:
+    def _accept(self, batch: Batch, taken: np.ndarray, v: Array, g: Array, there: Floats, host: Floats) -> None:
         """Move the models `taken (A,)` to their trial points."""
         xp = self.kernels.backend.xp
         if taken.all():
-            state.v, state.g = v, g
+            batch.v, batch.g = v, g
         else:
             mask = self.kernels.backend.from_host(taken[:, None])
-            state.v, state.g = xp.where(mask, v, state.v), xp.where(mask, g, state.g)
+            batch.v, batch.g = xp.where(mask, v, batch.v), xp.where(mask, g, batch.g)
         norm = host[:, 2] + host[:, 3]
         with np.errstate(invalid="ignore"):
-            better = (norm < 0.99 * state.least) | (state.objective - there > self.noise * np.abs(there))
-        state.idle = np.where(taken, np.where(better, 0, state.idle + 1), state.idle)
-        state.least = np.where(taken, np.minimum(state.least, norm), state.least)
-        state.objective = np.where(taken, there, state.objective)
-        state.loss = np.where(taken, host[:, 0], state.loss)
-        state.slope = np.where(taken, host[:, 2], state.slope)
-        state.bias = np.where(taken, host[:, 3], state.bias)
+            better = (norm < 0.99 * batch.least) | (batch.objective - there > self.noise * np.abs(there))
+        batch.age = batch.age + taken
+        batch.idle = np.where(taken, np.where(better, 0, batch.idle + 1), batch.idle)
+        batch.least = np.where(taken, np.minimum(batch.least, norm), batch.least)
+        batch.objective = np.where(taken, there, batch.objective)
+        batch.loss = np.where(taken, host[:, 0], batch.loss)
+        batch.slope = np.where(taken, host[:, 2], batch.slope)
+        batch.bias = np.where(taken, host[:, 3], batch.bias)
 
     def _settle(self, state: LbfgsState, fresh: np.ndarray, lost: np.ndarray, decrement: Floats) -> Iterator[Event]:
         """Report the pass, and take out who has converged, reached a limit, or can go no further."""
-        yield Iterated(state.passes, state.active, state.objective.copy(), np.sqrt(state.slope + state.bias))
-        l2 = self.problem.table.l2[state.active]
-        bound = gap_bound(state.slope + state.bias, l2) + state.bias / self.bias_curvature
-        near = np.where(l2 > 0, bound <= SLACK * self.config.tol, decrement <= self.config.tol)
-        near |= state.slope + state.bias == 0.0
-        if self.target is not None:
-            near |= state.objective <= self.target[state.active]
-        broken = ~np.isfinite(state.objective + state.slope + state.bias)
-        stuck = self._retry(state, lost) | (state.idle >= MOST_IDLE)
-        spent = state.iterations[state.active] >= self.config.max_iter
-        reasons: tuple[tuple[StopReason, np.ndarray], ...] = (("diverged", broken), ("converged", fresh & near))
-        over = broken | (fresh & (near | spent)) | stuck
+        batch, config = state.batch, self.config
+        yield Iterated(state.passes, batch.active, batch.objective.copy(), np.sqrt(batch.slope + batch.bias))
+        broken = ~np.isfinite(batch.objective + batch.slope + batch.bias)
+        near = fresh & self._near(batch, decrement)
+        spent = fresh & (state.iterations[batch.active] >= config.max_iter)
+        stuck = self._retry(batch, lost) | (batch.idle >= MOST_IDLE)
+        handed = np.zeros(len(near), bool)
+        if not batch.newton and newton_last(self.problem.n, self.problem.D * self.K):
+            handed = (stuck | (batch.age >= HANDOVER)) & ~(broken | near | spent)
+        over = broken | near | spent | stuck | handed
         if not over.any():
             return
         places = np.flatnonzero(over)
-        for place, weights in zip(places, self._weights_of(state, places), strict=True):
-            model = int(state.active[place])
-            reason: StopReason = next((name for name, who in reasons if who[place]), "max_epochs")
+        for place, weights in zip(places, batch.weights(places), strict=True):
+            model = int(batch.active[place])
+            if handed[place]:
+                state.waiting[model] = weights
+                continue
+            reason: StopReason = "diverged" if broken[place] else "converged" if near[place] else "max_epochs"
             state.reasons[model] = reason
             state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        state.take(np.flatnonzero(~over))
+        batch.take(np.flatnonzero(~over))
 
-    def _retry(self, state: LbfgsState, lost: np.ndarray) -> np.ndarray:
+    def _near(self, batch: Batch, decrement: Floats) -> np.ndarray:
+        """Who is as near the optimum as was asked for, `(A,)`."""
+        l2 = batch.objective_of.table.l2
+        total = batch.slope + batch.bias
+        bound = gap_bound(total, l2) + batch.bias / self.bias_curvature
+        tolerance = attainable(self.config, batch.objective)
+        near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
+        if self.target is not None:
+            near |= batch.objective <= self.target[batch.active]
+        return near
+
+    def _retry(self, batch: Batch, lost: np.ndarray) -> np.ndarray:
         """Send those whose line search found no step down the gradient once; returns who is stuck even so."""
         stuck = np.zeros(len(lost), bool)
         for place in np.flatnonzero(lost):
-            stuck[place] = not state.directions.forget(np.array([place]))
+            stuck[place] = not batch.directions.forget(np.array([place]))
         retried = lost & ~stuck
         if retried.any():
             mask = self.kernels.backend.from_host(retried[:, None])
-            state.d = self.kernels.backend.xp.where(mask, -state.g, state.d)
-            state.search.restart(retried)
+            batch.d = self.kernels.backend.xp.where(mask, -batch.g, batch.d)
+            batch.search.restart(retried)
         return stuck
-
-    def _weights_of(self, state: LbfgsState, places: np.ndarray) -> Floats:
-        """Weights `(B, K, D)` of the models at `places`, on the host."""
-        backend = self.kernels.backend
-        index = backend.from_host(np.asarray(places, np.int64))
-        v = backend.xp.reshape(backend.xp.take(state.v, index, axis=0), (len(places), self.K, self.problem.D))
-        return self.kernels.to_host(state.conditioning.take(index).weights(v))  # sync
 
 
 def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, ...]:

@@ -15,6 +15,15 @@ from gpureg.types import Floats, Ints
 Certificate = dict[str, float | bool | None]
 
 
+def attainable(config: FitConfig, objective: Floats) -> Floats:
+    """The tolerance `(A,)`: `config.tol`, or the rounding error of the objective where that is larger.
+
+    Objectives that differ by less are the same number to the float type: eps J, 1.2e-7 J in float32, 2.2e-16 J in
+    float64.
+    """
+    return np.maximum(config.tol, np.finfo(config.dtype).eps * np.abs(objective))
+
+
 def certify(
     problem: Problem, kernels: Kernels, config: FitConfig, weights: Floats, reasons: tuple[StopReason, ...]
 ) -> tuple[Floats, tuple[Certificate, ...], tuple[StopReason, ...], tuple[str, ...]]:
@@ -38,11 +47,12 @@ def certify(
             weights[models], numbers[:, models] = _measured(problem, kernels, config, weights[models], models, centre)
     objective, slope, rest = numbers
     bound = gap_bound(slope, problem.table.l2) + rest
+    tolerance = attainable(config, objective)
     certificates: list[Certificate] = []
     final: list[StopReason] = []
     for model, reason in enumerate(reasons):
         known = bool(np.isfinite(bound[model]))
-        met = bool(bound[model] <= config.tol) if known else reason == "converged"
+        met = bool(bound[model] <= tolerance[model]) if known else reason == "converged"
         norm = float(np.sqrt(slope[model])) if np.isfinite(slope[model]) else None
         certificates.append(
             {
@@ -84,6 +94,8 @@ def _measured(
     bias = kernels.to_host(value.gradient[:, :, -1])
     moved = weights.copy()
     moved[:, :, -1] -= np.einsum("lij,lj->li", inverse, bias)
+    if kernels.n_columns > 1:  # a common shift of free biases changes nothing: their sum is 0 by convention
+        moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
     there = whole.value(backend.from_host(moved))
     better = kernels.to_host(xp.sum(there.gradient[:, :, -1] ** 2, axis=1)) <= (bias**2).sum(axis=1)
     numbers = []

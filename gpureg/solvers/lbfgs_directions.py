@@ -1,9 +1,11 @@
-"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is small.
+"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is affordable.
 
-Newton's step costs about D K / 4 passes over the data, and a fit takes some ten of them where L-BFGS takes a hundred
-passes: so it is the quicker way for a few dozen weights, where a pass is mostly overhead, and the exact one. What
-decides is the shape of the problem alone, never the number of models, so that a model of a batch is trained as it
-would be alone.
+A Hessian costs as much as D K / 4 passes over the data, and Newton's method takes some ten of them, whatever the
+problem's condition. L-BFGS takes some fifty to two hundred passes, and thousands where hardly any penalty meets data
+that are nearly separable. So tiny models are Newton's from the start; middling ones are begun by L-BFGS, and those
+that have not converged after `HANDOVER` iterations are finished by Newton; large ones are L-BFGS's alone. What
+decides is the shape of a model and its own course, never the number of models beside it: a model of a batch is
+trained as it would be alone.
 """
 
 from __future__ import annotations
@@ -12,22 +14,32 @@ from typing import Protocol
 
 import numpy as np
 
+from gpureg.kernels import share_out
 from gpureg.kernels.moments import curvature
 from gpureg.objective import Objective
 from gpureg.solvers.lbfgs_pairs import PairHistory
 from gpureg.types import Array, Floats, Ints
 
 MEMORY = 10  # pairs; more gained no passes that their products did not cost again
-NEWTON_WEIGHTS = 1024
-NEWTON_PRODUCT = 1e9  # n (D K)²: some tens of milliseconds for a Hessian
+HANDOVER = 150  # iterations
+TINY_PRODUCT = 3e7  # n (D K)², about the multiplications of a Hessian: a millisecond
+TINY_WEIGHTS = 128
+MIDDLING_PRODUCT = 4e9
+MIDDLING_WEIGHTS = 1024
 HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
+SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
 DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
 RIDGE = 1e-12  # of the Hessian's diagonal: keeps what no sample moves (a constant feature, equal biases) solvable
 
 
-def newton_pays(n: int, weights: int) -> bool:
-    """Whether a model of `weights` = D K weights on n samples is small enough for Newton's method."""
-    return weights <= NEWTON_WEIGHTS and n * weights**2 <= NEWTON_PRODUCT
+def newton_first(n: int, weights: int) -> bool:
+    """Whether a model of `weights` = D K weights on n samples is Newton's from the start."""
+    return weights <= TINY_WEIGHTS and n * weights**2 <= TINY_PRODUCT
+
+
+def newton_last(n: int, weights: int) -> bool:
+    """Whether Newton's method finishes what L-BFGS has not in `HANDOVER` iterations."""
+    return weights <= MIDDLING_WEIGHTS and n * weights**2 <= MIDDLING_PRODUCT
 
 
 class Directions(Protocol):
@@ -108,14 +120,22 @@ class Newton:
         self, accepted: np.ndarray, step: tuple[Array, Array], g: Array, W: Array, host: Floats, own: Floats
     ) -> Array:
         """See the protocol."""
-        objective, xp = self.objective, self.objective.kernels.backend.xp
-        P = g.shape[1]
-        columns, at_once = objective.columns(W), max(1, HESSIAN_BYTES // (8 * P * P))
-        parts = []
-        for start in range(0, len(accepted), at_once):
-            models = slice(start, start + at_once)
-            parts.append(self._solve(objective.take(np.arange(len(accepted))[models]), columns, models, g[models, :]))
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        objective, A = self.objective, len(accepted)
+        kernels = objective.kernels
+        P, columns = g.shape[1], objective.columns(W)
+        at_once = max(1, HESSIAN_BYTES // (8 * P * P))
+        if 8 * P * P > SHARED_BYTES:
+            at_once = 1  # each is a task of its own for a thread
+        starts = range(0, A, at_once)
+        parts: list[Array] = [None] * len(starts)
+
+        def task(number: int) -> None:
+            models = slice(starts[number], min(starts[number] + at_once, A))
+            mine = objective.take(np.arange(A)[models])
+            parts[number] = self._solve(mine, columns, models, g[models, :])
+
+        share_out(kernels, len(starts), task)
+        return parts[0] if len(parts) == 1 else kernels.backend.xp.concat(parts, axis=0)
 
     def _solve(self, objective: Objective, columns: Array, models: slice, g: Array) -> Array:
         """`-H^-1 g` of some models `(B, P)`; `columns (D, A*K)` are the weights of all."""
@@ -132,7 +152,8 @@ class Newton:
         eye = kernels.backend.from_host(np.eye(g.shape[1]))
         H = (H + decay[:, :, None] * eye) * root[:, :, None] * root[:, None, :]
         H = H + (RIDGE * one + xp.where(moved, zero, one))[:, :, None] * eye  # 1 on the diagonal where nothing moves
-        return -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
+        d = -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
+        return xp.reshape(objective.unmoved(xp.reshape(d, (-1, K, objective.D))), d.shape)
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""

@@ -1,4 +1,6 @@
-"""`LbfgsState`: where a batch of full-batch fits stands, and its history when it is over."""
+"""`Batch`: the models that run side by side. `LbfgsState`: where a whole fit stands, and its history when it is
+over.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +12,28 @@ import numpy.typing as npt
 from gpureg.history import History
 from gpureg.objective import Objective
 from gpureg.results import StopReason
-from gpureg.solvers.conditioning import Conditioning
-from gpureg.solvers.lbfgs_directions import Directions
+from gpureg.solvers.conditioning import Conditioning, centred, conditioned
+from gpureg.solvers.lbfgs_directions import Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs_search import LineSearch
 from gpureg.solvers.problem import Measured
 from gpureg.types import Array, Floats, Ints, ModelTable
 
 
 @dataclass
-class LbfgsState:
-    """The models still running, `active (A,)`, at the points they have accepted.
+class Batch:
+    """The running models, `active (A,)`, at the points they have accepted.
 
-    On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `loss`
-    (the data's part), `slope` (squared norm of the gradient in the penalised weights), `bias` (in a free bias),
-    `least` the smallest of their sum so far and `idle` the iterations since. `(L,)`: `iterations`, `reasons`,
-    `finals` the weights `(K, D)` of those that have stopped.
+    On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `loss` (the
+    data's part), `slope` (squared norm of the gradient in the penalised weights), `bias` (in a free bias), `least` the
+    smallest of their sum so far and `idle` the iterations since; `age` the iterations in this batch. `newton`: whose
+    directions they are.
     """
 
     active: Ints
     objective_of: Objective
     conditioning: Conditioning
     directions: Directions
+    newton: bool
     search: LineSearch
     v: Array
     g: Array
@@ -41,16 +44,32 @@ class LbfgsState:
     bias: Floats
     least: Floats
     idle: Ints
-    iterations: Ints
-    reasons: list[StopReason | None]
-    passes: int = 0
-    finals: dict[int, Floats] = field(default_factory=dict)
-    losses: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
+    age: Ints
 
-    def note_losses(self, places: npt.NDArray[np.bool_], loss: Floats) -> None:
-        """Record the losses `(A,)` that the iterations now beginning start from."""
-        models = self.active[places]
-        self.losses.append((models, self.iterations[models], loss[places]))
+    @classmethod
+    def begin(cls, objective: Objective, active: Ints, W: Floats, *, newton: bool, noise: float) -> Batch:
+        """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass."""
+        kernels, free = objective.kernels, not objective.penalize_bias
+        xp, A = kernels.backend.xp, len(active)
+        directions: Directions
+        if newton:
+            conditioning, centre = centred(kernels, objective.rows, free=free)
+            directions = Newton(objective, centre)
+        else:
+            conditioning = conditioned(kernels, objective.rows, objective.table.l2, free=free)
+            directions = QuasiNewton(objective, A, W.shape[1] * W.shape[2])
+        v = kernels.backend.from_host(np.ascontiguousarray(W, np.float64))
+        v = conditioning.variables(v) if W.any() else v
+        there = conditioning.weights(v)
+        value = objective.value(there)
+        g, slope, bias = conditioning.slope(value.gradient)
+        host = kernels.to_host(xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
+        v, g = xp.reshape(v, (A, -1)), xp.reshape(g, (A, -1))
+        d = directions.direction(np.ones(A, bool), (v, v), g, there, host, host) if newton else -g
+        zero, norm = np.zeros(A, np.int64), host[2] + host[3]
+        search = LineSearch(A, noise)
+        numbers = (host[0] + host[1], host[0], host[2], host[3], norm, zero, zero)
+        return cls(active, objective, conditioning, directions, newton, search, v, g, d, *numbers)
 
     def take(self, keep: Ints) -> None:
         """Take all but the models at the places `keep` out of the batch."""
@@ -63,8 +82,35 @@ class LbfgsState:
         self.search.take(keep)
         for name in ("v", "g", "d"):
             setattr(self, name, xp.take(getattr(self, name), places, axis=0))
-        for name in ("objective", "loss", "slope", "bias", "least", "idle"):
+        for name in ("objective", "loss", "slope", "bias", "least", "idle", "age"):
             setattr(self, name, getattr(self, name)[keep])
+
+    def weights(self, places: Ints) -> Floats:
+        """Weights `(B, K, D)` of the models at `places`, on the host."""
+        kernels = self.objective_of.kernels
+        index = kernels.backend.from_host(np.asarray(places, np.int64))
+        shape = (len(places), kernels.n_columns, self.objective_of.D)
+        v = kernels.backend.xp.reshape(kernels.backend.xp.take(self.v, index, axis=0), shape)
+        return kernels.to_host(self.conditioning.take(index).weights(v))  # sync
+
+
+@dataclass
+class LbfgsState:
+    """A fit of L models: the running `batch`; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those
+    that have stopped; `waiting`, those that Newton's method is to finish."""
+
+    batch: Batch
+    iterations: Ints
+    reasons: list[StopReason | None]
+    passes: int = 0
+    finals: dict[int, Floats] = field(default_factory=dict)
+    waiting: dict[int, Floats] = field(default_factory=dict)
+    losses: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
+
+    def note_losses(self, places: npt.NDArray[np.bool_]) -> None:
+        """Record the losses that the iterations now ending, of the models at `places (A,)`, started from."""
+        models = self.batch.active[places]
+        self.losses.append((models, self.iterations[models], self.batch.loss[places]))
 
 
 def build_history(state: LbfgsState, table: ModelTable, measured: Measured) -> History:
@@ -72,8 +118,7 @@ def build_history(state: LbfgsState, table: ModelTable, measured: Measured) -> H
     steps = state.iterations
     step_loss = np.full((int(steps.max(initial=0)), len(table)), np.nan)
     for models, rows, values in state.losses:
-        kept = rows < steps[models]  # an iteration that was begun and not ended is no update
-        step_loss[rows[kept], models[kept]] = values[kept]
+        step_loss[rows, models] = values
     return History(
         step_loss=step_loss,
         eval_step=np.array([max(int(steps.max(initial=0)) - 1, 0)]),
