@@ -48,8 +48,8 @@ def alternate(variants: Sequence[Variant], rounds: int) -> None:
 
 
 def ratios(base: Variant, other: Variant, *, inner: bool = False) -> list[float]:
-    """`other / base` round by round."""
-    pairs = zip(other.inner if inner else other.seconds, base.inner if inner else base.seconds, strict=True)
+    """`other / base` round by round, as many rounds as both have."""
+    pairs = zip(other.inner if inner else other.seconds, base.inner if inner else base.seconds, strict=False)
     return [a / b for a, b in pairs]
 
 

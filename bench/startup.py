@@ -1,0 +1,48 @@
+"""How long `gpureg --help` and `--version` take, beside importing typer and rich alone.
+
+python bench/startup.py [--rounds 20] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+from timing import busy, say, write
+
+COMMANDS = {
+    "import typer, rich": [sys.executable, "-c", "import typer, rich"],
+    "gpureg --help": [sys.executable, "-m", "gpureg_cli", "--help"],
+    "gpureg train --help": [sys.executable, "-m", "gpureg_cli", "train", "--help"],
+    "gpureg --version": [sys.executable, "-m", "gpureg_cli", "--version"],
+}
+
+
+def main() -> None:
+    """Time the commands in turn, and print medians and their ratio to the import."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    note = busy()
+    if note:
+        say(note)
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for _ in range(options.rounds):
+        for name, command in COMMANDS.items():
+            begun = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times[name].append(time.perf_counter() - begun)
+    base = statistics.median(times["import typer, rich"])
+    rows = {name: round(statistics.median(values), 4) for name, values in times.items()}
+    for name, seconds in rows.items():
+        print(f"{name:22s} {seconds * 1e3:6.0f} ms  x {seconds / base:.2f}")
+    if options.write:
+        say(f"written to {write('startup', {'busy': note, 'median_s': rows})}")
+
+
+if __name__ == "__main__":
+    main()
