@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gpureg.data import Dataset, load_dataset, make_dataset
     from gpureg.errors import DataError, DeviceError, GpuregError, GpuregWarning, RunError, UsageError
+    from gpureg.estimators import LogisticRegression, LogisticRegressionCV
     from gpureg.fitting import fit
     from gpureg.grid import lambda_grid
     from gpureg.history import History
@@ -35,6 +36,8 @@ __all__ = [
     "GpuregWarning",
     "History",
     "LinearModel",
+    "LogisticRegression",
+    "LogisticRegressionCV",
     "ModelResult",
     "Run",
     "RunError",
@@ -61,6 +64,8 @@ def _home(name: str) -> str:
         "lambda_grid": "gpureg.grid",
         "History": "gpureg.history",
         "LinearModel": "gpureg.model",
+        "LogisticRegression": "gpureg.estimators",
+        "LogisticRegressionCV": "gpureg.estimators",
         "FitResult": "gpureg.results",
         "ModelResult": "gpureg.results",
     }[name]

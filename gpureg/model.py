@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,13 +44,7 @@ class LinearModel:
                 f"X has the shape {rows.shape}; wanted (rows, {self.coef.shape[2]}), the features that this model was "
                 "trained on."
             )
-        index = self.selected if model is None else model
-        coef, intercept = self.coef[index], self.intercept[index]
-        if not np.isfinite(coef).all():
-            raise UsageError(
-                f"Model {index} (λ = {float(self.l2[index]):g}) diverged and has no weights; name another model or "
-                "train it with a smaller learning rate."
-            )
+        coef, intercept = self._finite(self.selected if model is None else model)
         scaled = (rows.astype(coef.dtype) - self.offset) / self.scale
         return scaled.astype(coef.dtype, copy=False) @ coef.T + intercept
 
@@ -71,3 +66,25 @@ class LinearModel:
         logits = self.decision_function(X, model)
         index = np.where(logits[:, 0] > 0, 0, 1) if self.task == "logistic" else logits.argmax(axis=1)
         return np.asarray(self.classes)[index]
+
+    def to_sklearn(self, model: int | None = None) -> Any:
+        """A fitted `sklearn.linear_model.LogisticRegression` with the probabilities of one model.
+
+        Its classes are sorted, as scikit-learn's are, and it takes rows in the data's own units: the scaling is folded
+        into its weights. Its C is scikit-learn's default; the one that these weights belong to, `1 / (2 λ Σ s_i)`,
+        depends on the number of training rows. Raises UsageError where the model diverged.
+        """
+        from gpureg.to_sklearn import to_sklearn
+
+        coef, intercept = self._finite(self.selected if model is None else model)
+        return to_sklearn(self.classes, coef, intercept, offset=self.offset, scale=self.scale)
+
+    def _finite(self, index: int) -> tuple[Floats, Floats]:
+        """Weights `(K, D)` and intercepts `(K,)` of a model. Raises UsageError where it diverged."""
+        coef, intercept = self.coef[index], self.intercept[index]
+        if not np.isfinite(coef).all():
+            raise UsageError(
+                f"Model {index} (λ = {float(self.l2[index]):g}) diverged and has no weights; name another model or "
+                "train it with a smaller learning rate."
+            )
+        return coef, intercept

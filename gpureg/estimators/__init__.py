@@ -9,3 +9,8 @@ centred, sum 0) and nothing converges to tol; (2) the same command takes 118 s, 
 40 models x 650 weights costs far more than L-BFGS there: choose by the cost of the Hessian, and run the worker threads as
 gpureg/kernels/workers.py does now (BLAS single-threaded, hold/release).
 """
+
+from gpureg.estimators.logistic import LogisticRegression
+from gpureg.estimators.logistic_cv import LogisticRegressionCV
+
+__all__ = ["LogisticRegression", "LogisticRegressionCV"]

@@ -1,0 +1,79 @@
+"""Whose arrays the caller's are: bringing them to the host, and results back to the same namespace and device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.types import Array
+
+HostArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Home:
+    """An array namespace and a device of it; NumPy's is `Home(numpy, None)`."""
+
+    xp: Any
+    device: Any
+
+    @property
+    def host(self) -> bool:
+        """Whether its arrays are NumPy's."""
+        return self.xp is np
+
+    def bring(self, array: HostArray) -> Array:
+        """A host array as one of this namespace, on its device; text stays NumPy's, which alone has it."""
+        if self.host or array.dtype.kind not in "biuf":
+            return array
+        return self.xp.asarray(array, device=self.device)
+
+    def same(self, other: Home) -> bool:
+        """Whether arrays of the two can meet in one operation."""
+        return self.xp is other.xp and self.device == other.device
+
+    def __str__(self) -> str:
+        return "numpy" if self.host else f"{self.xp.__name__.rpartition('.')[2]} on {self.device}"
+
+
+HOST = Home(np, None)
+
+
+def home_of(value: Any) -> Home:
+    """The home of an array; lists, data frames and scalars are at home on the host."""
+    if isinstance(value, (np.ndarray, np.generic)) or not compat.is_array_api_obj(value):
+        return HOST
+    return Home(compat.array_namespace(value), compat.device(value))
+
+
+def to_host(value: Any) -> Any:
+    """An array of another namespace as NumPy's; anything else as it is.
+
+    CuPy and PyTorch bring theirs over themselves, others through DLPack. NumPy has no bfloat16: that becomes float32.
+    """
+    home = home_of(value)
+    if home.host:
+        return value
+    xp = home.xp
+    if "bfloat16" in str(value.dtype):
+        value = xp.astype(value, xp.float32)
+    if compat.is_torch_array(value):
+        return np.from_dlpack(value.detach().cpu())
+    if compat.is_cupy_array(value):
+        return compat.to_device(value, "cpu")
+    try:
+        return np.from_dlpack(value, device="cpu")
+    except (AttributeError, BufferError, TypeError, ValueError):
+        return np.asarray(value)
+
+
+def cuda_index(home: Home) -> int | None:
+    """The CUDA device that arrays of this home lie on, None for any other."""
+    device = home.device
+    if getattr(device, "type", None) == "cuda":  # PyTorch
+        return int(device.index or 0)
+    return int(device.id) if home.xp is not np and home.xp.__name__.endswith("cupy") else None

@@ -1,0 +1,139 @@
+"""What `fit` is given, checked as scikit-learn checks it, and turned into what the solver wants."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from gpureg.backend import parse_device
+from gpureg.config import CLASS_WEIGHTS, DTYPES
+from gpureg.data import class_weights
+from gpureg.errors import UsageError
+from gpureg.estimators.arrays import HOST, Home, HostArray, home_of, to_host
+from gpureg.types import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples on the host: `X (N, F)` in the type of the arithmetic, `y (N,)` labels as given, `label (N,)` their
+    places in `classes (K,)` (sorted), `given (N,)` the caller's sample weights or None, `home` and `label_home` where
+    X and y came from.
+    """
+
+    X: HostArray
+    y: HostArray
+    label: Ints
+    classes: HostArray
+    given: Floats | None
+    home: Home
+    label_home: Home
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes, and so one column of weights."""
+        return len(self.classes) == 2
+
+    def weights(self, class_weight: Any) -> Floats | None:
+        """Sample x class weights `(N,)`, None where every sample weighs 1.
+
+        `balanced` gives every class the same total of sample weights, a dict names classes' weights (1 for those that
+        it does not name). Raises UsageError.
+        """
+        if class_weight is None:
+            return self.given
+        if isinstance(class_weight, str):
+            by_class = class_weights(class_weight, self.label, len(self.classes), self.given)
+        else:
+            by_class = compute_class_weight(class_weight, classes=self.classes, y=self.y)
+        weights = by_class[self.label]
+        return weights if self.given is None else weights * self.given
+
+
+def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str | None) -> Samples:
+    """Check what `fit` was given; sets `n_features_in_` and `feature_names_in_`. Raises ValueError or TypeError."""
+    refuse_sparse(X)
+    home, label_home = home_of(X), home_of(y)
+    wanted: list[Any] = [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
+    X, y = validate_data(estimator, to_host(X), to_host(y), dtype=wanted, order="C")
+    check_classification_targets(y)
+    classes, label = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise UsageError(f"y has one class, {classes[0]!r}; wanted samples of at least two classes.")
+    given = None
+    if sample_weight is not None:
+        given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
+        if (given < 0).any():
+            raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); wanted 0 or more.")
+        if not given.any():
+            raise UsageError("sample_weight is 0 for every sample; wanted at least one above 0.")
+    return Samples(X, y, label.reshape(-1), classes, given, home, label_home)
+
+
+def read_rows(estimator: Any, X: Any, home: Home) -> Any:
+    """Rows to predict `(N, F)`, as an array of `home`, the one of X. Raises ValueError where they don't fit."""
+    refuse_sparse(X)
+    if home.host:
+        return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=False)
+    xp = home.xp
+    if X.ndim != 2 or X.shape[0] == 0:
+        raise ValueError(f"X has the shape {tuple(X.shape)}; wanted (rows, features), 2 dimensions and a row at least.")
+    if X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+            "features as input."
+        )
+    if not xp.isdtype(X.dtype, "real floating"):
+        X = xp.astype(X, estimator.coef_.dtype)
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError("X contains NaN or infinity; wanted finite numbers.")
+    return X.detach() if hasattr(X, "detach") else X
+
+
+def refuse_sparse(X: Any) -> None:
+    """Raises TypeError for a sparse matrix, and says what to do instead."""
+    if not (hasattr(X, "nnz") and hasattr(X, "toarray")) and not getattr(X, "is_sparse", False):
+        return
+    N, F = X.shape
+    size = f"{8 * N * F / 2**20:,.1f} MiB in float64"
+    raise TypeError(
+        f"X is sparse ({type(X).__name__}, {N} x {F}); wanted a dense array. Make it one with X.toarray() "
+        f"({size}), reduce it first (sklearn.decomposition.TruncatedSVD), or use scikit-learn's LogisticRegression, "
+        "which takes sparse data."
+    )
+
+
+def check_parameters(estimator: Any) -> None:
+    """The parameters that both estimators have. Raises UsageError."""
+    tol = estimator.tol
+    if not isinstance(tol, numbers.Real) or isinstance(tol, bool) or not 0.0 <= float(tol) < math.inf:
+        raise UsageError(f"tol is {tol!r}; wanted a finite number of at least 0.")
+    iterations = estimator.max_iter
+    if not isinstance(iterations, numbers.Integral) or isinstance(iterations, bool) or iterations < 1:
+        raise UsageError(f"max_iter is {iterations!r}; wanted a whole number of at least 1.")
+    if not isinstance(estimator.fit_intercept, (bool, np.bool_)):
+        raise UsageError(f"fit_intercept is {estimator.fit_intercept!r}; wanted True or False.")
+    weight = estimator.class_weight
+    if weight is not None and not isinstance(weight, dict) and weight not in CLASS_WEIGHTS:
+        raise UsageError(f"class_weight is {weight!r}; wanted None, 'balanced' or a dict of label: weight.")
+    if estimator.dtype is not None and np.dtype(estimator.dtype).name not in DTYPES:
+        raise UsageError(f"dtype is {estimator.dtype!r}; wanted None (the input's), 'float32' or 'float64'.")
+    parse_device(str(estimator.device))
+
+
+def strength(name: str, value: Any) -> float:
+    """A value of C: above 0, infinity for no penalty. Raises UsageError."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not float(value) > 0:
+        raise UsageError(f"{name} is {value!r}; wanted a number above 0 (float('inf') for no penalty).")
+    return float(value)
+
+
+def fitted_home(estimator: Any) -> Home:
+    """Where the fitted arrays of an estimator are."""
+    return home_of(estimator.coef_) if hasattr(estimator, "coef_") else HOST

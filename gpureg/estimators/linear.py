@@ -1,0 +1,128 @@
+"""What both estimators do once they are fitted: logits, probabilities, labels, scores."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import get_config
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_is_fitted
+
+from gpureg.estimators.arrays import Home, home_of, to_host
+from gpureg.estimators.inputs import fitted_home, read_rows
+from gpureg.to_sklearn import to_sklearn
+from gpureg.types import Array
+
+
+class FittedClassifier(ClassifierMixin, BaseEstimator):
+    """A linear classifier with `coef_ (K, F)`, `intercept_ (K,)`, `classes_`; K = 1 for two classes.
+
+    Results are in the namespace and on the device of the X they are asked for; the weights follow it there.
+    """
+
+    classes_: Any
+    coef_: Any
+    intercept_: Any
+
+    def decision_function(self, X: Any) -> Array:
+        """Logits `X coef_' + intercept_`: `(N,)` for two classes (above 0: `classes_[1]`), else `(N, K)`.
+
+        Raises ValueError where X does not fit what the estimator was trained on, TypeError where it is sparse.
+        """
+        logits, _ = self._logits(X, "decision_function")
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+    def predict(self, X: Any) -> Array:
+        """Labels `(N,)`: the most probable class, the first on a tie; text labels as a NumPy array."""
+        logits, home = self._logits(X, "predict")
+        xp = home.xp
+        index = xp.astype(logits[:, 0] > 0, xp.int64) if logits.shape[1] == 1 else xp.argmax(logits, axis=1)
+        classes = to_host(self.classes_)
+        if home.host or classes.dtype.kind not in "biuf":
+            return classes[to_host(index)]
+        return xp.take(home.bring(classes), index, axis=0)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities `(N, K)`, columns as `classes_`: `exp(z_k) / Σ_j exp(z_j)`, for two classes with z = (0, z)."""
+        shifted, total, home = self._shifted(X, "predict_proba")
+        return home.xp.exp(shifted) / total
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the probabilities, `(N, K)` in nats: `z_k - log Σ_j exp(z_j)`, exact where they are tiny."""
+        shifted, total, home = self._shifted(X, "predict_log_proba")
+        return shifted - home.xp.log(total)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows whose label is predicted, weighted by `sample_weight (N,)` where it is given."""
+        predicted = to_host(self.predict(X))
+        return float(accuracy_score(to_host(y), predicted, sample_weight=to_host(sample_weight)))
+
+    def _logits(self, X: Any, method: str) -> tuple[Array, Home]:
+        """Logits `(N, K)` and whose arrays they are."""
+        check_is_fitted(self)
+        home, own = home_of(X), fitted_home(self)
+        coef, intercept = self.coef_, self.intercept_
+        if not home.same(own):
+            if get_config()["array_api_dispatch"]:  # then scikit-learn's estimators ask for it, and so do its checks
+                raise ValueError(
+                    f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same "
+                    f"device as those passed to fit(): it was fitted with {own}, and X is {home}."
+                )
+            coef, intercept = home.bring(to_host(coef)), home.bring(to_host(intercept))
+        rows = read_rows(self, X, home)
+        xp = home.xp
+        if rows.dtype != coef.dtype:
+            wider = xp.result_type(rows.dtype, coef.dtype)
+            rows, coef, intercept = (xp.astype(a, wider) for a in (rows, coef, intercept))
+        return xp.matmul(rows, xp.matrix_transpose(coef)) + intercept, home
+
+    def _shifted(self, X: Any, method: str) -> tuple[Array, Array, Home]:
+        """Logits less their largest `(N, K)`, two columns for two classes, and `Σ exp` of them `(N, 1)`.
+
+        No positive number is ever exponentiated.
+        """
+        logits, home = self._logits(X, method)
+        xp = home.xp
+        if logits.shape[1] == 1:
+            logits = xp.concat([xp.zeros_like(logits), logits], axis=1)
+        shifted = logits - xp.max(logits, axis=1, keepdims=True)
+        return shifted, xp.sum(xp.exp(shifted), axis=1, keepdims=True), home
+
+    def _on_host(self) -> Any:
+        """This estimator with NumPy's arrays: itself, or a copy."""
+        if fitted_home(self).host:
+            return self
+        twin = copy(self)
+        for name, value in vars(self).items():
+            setattr(twin, name, to_host(value))
+        return twin
+
+    def _set_weights(
+        self, coef: npt.NDArray[Any], intercept: npt.NDArray[Any], home: Home, dtype: np.dtype[Any]
+    ) -> None:
+        """Keep host weights in the type of the arithmetic, at home with the data."""
+        self.coef_ = home.bring(np.ascontiguousarray(coef, dtype))
+        self.intercept_ = home.bring(np.ascontiguousarray(intercept, dtype))
+
+    def _twin(self, C: float) -> Any:
+        """A fitted scikit-learn estimator with these weights; `C` is written down in it."""
+        check_is_fitted(self)
+        own = self._on_host()
+        names = own.classes_[::-1] if len(own.coef_) == 1 else own.classes_  # (positive, negative)
+        free = bool(own.fit_intercept)
+        twin = to_sklearn(names, own.coef_, own.intercept_, C=C, fit_intercept=free)
+        twin.set_params(class_weight=own.class_weight, random_state=own.random_state)
+        if hasattr(own, "feature_names_in_"):
+            twin.feature_names_in_ = own.feature_names_in_
+        twin.n_iter_ = np.array([np.max(own.n_iter_)], np.int32)
+        return twin
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = False
+        return tags

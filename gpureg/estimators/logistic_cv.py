@@ -1,0 +1,147 @@
+"""`LogisticRegressionCV`: every C and every fold in one batch."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import check_cv
+
+from gpureg.errors import UsageError
+from gpureg.estimators.arrays import to_host
+from gpureg.estimators.inputs import Samples, check_parameters, read_samples, strength
+from gpureg.estimators.linear import FittedClassifier
+from gpureg.estimators.scoring import fold_scores, scorer_of
+from gpureg.estimators.solve import Batch, solve
+from gpureg.types import Floats, Ints
+
+Folds = list[tuple[Ints, Ints]]
+
+
+class LogisticRegressionCV(FittedClassifier):
+    """`LogisticRegression` whose C is chosen by cross-validation, with all models trained at once.
+
+    The folds are row weights of one batch, so that X is read once a pass for every C and every fold. A fold's model has
+    `λ = 1 / (2 C Σ s_i)`, the sum over its own training rows, as scikit-learn's has. Attributes follow scikit-learn's
+    `use_legacy_attributes=False`.
+
+    Parameters
+    ----------
+    Cs : how many values, evenly spaced in their logarithm from 1e-4 to 1e4, or the values.
+    cv : None (5 folds), a number of stratified folds, a splitter, or an iterable of (train, test) indices.
+    scoring : a scorer's name or a callable `scorer(estimator, X, y)`; None: accuracy.
+    refit : True: fit the best C (highest mean score; of equal ones the first) to all rows, starting at the mean of its
+        folds' weights. False: mean weights over the folds, each at its own best C.
+    fit_intercept, tol, max_iter, class_weight, random_state, device, dtype : as in `LogisticRegression`; "balanced" is
+        taken over all rows, as in scikit-learn.
+
+    Attributes
+    ----------
+    C_ : the chosen C. Cs_ (C,) : all. scores_ (folds, 1, C) : held-out scores, with the default the negative mean loss
+    in nats. coefs_paths_ (folds, 1, C, K, F + 1) : the folds' weights, the intercept last (F without one). n_iter_
+    (folds, 1, C). coef_, intercept_, classes_, n_features_in_, feature_names_in_ : as in `LogisticRegression`.
+
+    The axis of length 1 is scikit-learn's of l1 ratios.
+    """
+
+    def __init__(
+        self,
+        *,
+        Cs: Any = 10,
+        cv: Any = None,
+        scoring: Any = "neg_log_loss",
+        refit: bool = True,
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        random_state: Any = None,
+        device: str = "auto",
+        dtype: str | None = None,
+    ) -> None:
+        self.Cs = Cs
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.tol = tol
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegressionCV:
+        """Choose C on rows `X (N, F)` with labels `y (N,)`, and fit; `sample_weight (N,)` weighs the scores too.
+
+        Raises ValueError (UsageError) and TypeError for what can't be used; warns with ConvergenceWarning.
+        """
+        check_parameters(self)
+        Cs = self._grid()
+        samples = read_samples(self, X, y, sample_weight, self.dtype)
+        folds: Folds = list(check_cv(self.cv, samples.y, classifier=True).split(samples.X, samples.y))
+        weights = samples.weights(self.class_weight)
+        paths = solve(self, samples, _batch(Cs, folds, weights, len(samples.X)))
+        self.classes_ = samples.classes  # while scoring: on the host
+        scores = fold_scores(self, samples, folds, paths)
+        W = np.concatenate([paths.coef, paths.intercept[:, :, None]], axis=2).reshape(len(folds), len(Cs), -1)
+        shape = (len(folds), len(Cs), *paths.coef.shape[1:-1], paths.coef.shape[2] + 1)
+        self._choose(samples, weights, Cs, scores, W.reshape(shape))
+        home, kept = samples.home, None if self.fit_intercept else -1
+        self.classes_ = samples.label_home.bring(samples.classes)
+        self.Cs_ = home.bring(Cs)
+        self.scores_ = home.bring(scores[:, None, :])
+        self.coefs_paths_ = home.bring(W.reshape(shape)[:, None, :, :, :kept].astype(samples.X.dtype))
+        self.n_iter_ = home.bring(paths.n_iter.reshape(len(folds), 1, len(Cs)).astype(np.int32))
+        return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The `scoring` of the predictions for rows `X (N, F)`, weighted by `sample_weight (N,)` where it is given."""
+        scorer = scorer_of(self.scoring, to_host(self.classes_))
+        own = self._on_host()
+        if sample_weight is None:
+            return float(scorer(own, to_host(X), to_host(y)))
+        return float(scorer(own, to_host(X), to_host(y), sample_weight=to_host(sample_weight)))
+
+    def to_sklearn(self) -> Any:
+        """A fitted `sklearn.linear_model.LogisticRegression` with the same weights, and the chosen C as its C.
+
+        Raises NotFittedError before fit.
+        """
+        return self._twin(getattr(self, "C_", 1.0))
+
+    def _grid(self) -> Floats:
+        """The values of C `(C,)`. Raises UsageError."""
+        if isinstance(self.Cs, numbers.Integral):
+            if self.Cs < 1:
+                raise UsageError(f"Cs is {self.Cs!r}; wanted at least 1 value.")
+            return np.logspace(-4, 4, int(self.Cs))
+        Cs = [strength("Cs", float(value)) for value in np.asarray(self.Cs).reshape(-1).tolist()]
+        if not Cs:
+            raise UsageError("Cs is empty; wanted at least one value.")
+        return np.asarray(Cs)
+
+    def _choose(self, samples: Samples, weights: Floats | None, Cs: Floats, scores: Floats, W: Floats) -> None:
+        """Set `C_` and the weights from the scores `(folds, C)` and the folds' weights `(folds, C, K, F + 1)`."""
+        ranked = np.where(np.isnan(scores), -np.inf, scores)
+        if not self.refit:
+            best = ranked.argmax(axis=1)
+            mean = W[np.arange(len(best)), best].mean(axis=0)
+            self.C_ = float(Cs[best].mean())
+            self._set_weights(mean[:, :-1], mean[:, -1], samples.home, samples.X.dtype)
+            return
+        index = int(ranked.sum(axis=0).argmax())
+        self.C_ = float(Cs[index])
+        table = None if weights is None else weights[:, None]
+        start = W[:, index].mean(axis=0)[None]
+        found = solve(self, samples, Batch(Cs[index : index + 1], table, np.zeros(1, np.int64), start))
+        self._set_weights(found.coef[0], found.intercept[0], samples.home, samples.X.dtype)
+
+
+def _batch(Cs: Floats, folds: Folds, weights: Floats | None, n: int) -> Batch:
+    """Folds outermost, then C. A row's weight in a fold counts how often the fold's training rows name it."""
+    counts = np.stack([np.bincount(train, minlength=n).astype(np.float64) for train, _ in folds], axis=1)
+    if weights is not None:
+        counts = counts * weights[:, None]
+    return Batch(np.tile(Cs, len(folds)), counts, np.repeat(np.arange(len(folds)), len(Cs)))
