@@ -26,11 +26,9 @@ def mean_row(kernels: Kernels, rows: Rows) -> Floats:
     """
     xp = kernels.backend.xp
     total: Array = 0.0
-    mass = 0.0
     for X, weight in _blocks(kernels, rows):
         total = total + (xp.sum(X, axis=0) if weight is None else xp.sum(weight[:, None] * X, axis=0))
-        mass += X.shape[0] if weight is None else float(xp.sum(weight))
-    return kernels.to_host(total) / mass  # sync
+    return kernels.to_host(total / _mass(kernels, rows))  # sync
 
 
 def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = False) -> Array:
@@ -41,14 +39,12 @@ def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = Fa
     xp = kernels.backend.xp
     shift = kernels.backend.from_host(np.asarray(centre, np.float64))
     total: Array = 0.0
-    mass = 0.0
     for X, weight in _blocks(kernels, rows):
         X = X - shift
-        mass += X.shape[0] if weight is None else float(xp.sum(weight))
         if weight is not None:
             X = X * xp.sqrt(weight)[:, None]
         total = total + (xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X))
-    return total / mass
+    return total / _mass(kernels, rows)
 
 
 def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None) -> Array:
@@ -105,6 +101,14 @@ def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) 
             weighted = p * xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
         total = total + xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
     return total
+
+
+def _mass(kernels: Kernels, rows: Rows) -> Array | float:
+    """`Σ v_i`, a scalar on the device where there are weights."""
+    xp = kernels.backend.xp
+    if rows.weights is None:
+        return float(rows.n)
+    return xp.sum(xp.mean(xp.astype(rows.weights, xp.float64), axis=1))
 
 
 def _probabilities(xp: Array, task: str, logits: Array) -> Array:

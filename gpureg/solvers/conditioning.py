@@ -29,7 +29,7 @@ from gpureg.types import Array, Floats
 MOST_ROTATED = (
     2048  # features: an eigendecomposition of 2048 takes about as long as some ten passes over 50,000 samples
 )
-FLOOR = 1e-12  # of the largest eigenvalue: what is below is rounding, and scaling it to 1 would only amplify that
+DEAD = 4 * np.finfo(float).eps  # times D, of the largest eigenvalue: what is below is rounding, and is left as it is
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ def conditioned(kernels: Kernels, rows: Rows, l2: Floats, *, free: bool) -> Cond
     else:
         spread, basis = _eigenbasis(kernels, scatter(kernels, rows, origin), centre)
     spread = np.maximum(spread, 0.0)
-    stretch = h * spread + max(FLOOR * h * float(spread.max()), np.finfo(float).tiny)
-    diagonal = stretch[None, :] + 2.0 * np.asarray(l2)[:, None]
+    diagonal = h * spread[None, :] + 2.0 * np.asarray(l2)[:, None]
+    most = h * max(float(spread.max()), np.finfo(float).tiny)
+    diagonal = np.where(diagonal > DEAD * D * most, diagonal, most)
     if free:
         diagonal[:, -1] = h
     scale = kernels.backend.from_host(1.0 / np.sqrt(diagonal)[:, None, :])

@@ -1,0 +1,97 @@
+"""The change of variables: exact, invertible, and indifferent to the scale of a feature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import BackendFactory
+from full_batch import place
+from small_problems import blobs
+
+from gpureg.kernels.moments import curvature, mean_row, scatter
+from gpureg.solvers import conditioning as module
+from gpureg.solvers.conditioning import centred, conditioned
+
+
+def spread_out() -> tuple[np.ndarray, np.ndarray]:
+    data = blobs(n=90, features=5)
+    return data.X_train * np.logspace(-3, 3, 5) + np.array([5.0, 0, 100, 1, -7]), data.y_train
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("most", [2048, 2])
+def test_variables_invert_weights(
+    any_backend: BackendFactory, free: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROTATED", most)
+    X, y = spread_out()
+    problem, kernels = place(X, y, [1e-3, 1.0], backend=any_backend("float64"))
+    made = conditioned(kernels, problem.train, problem.table.l2, free=free)
+    v = np.random.default_rng(0).normal(size=(2, 3, 6))
+    W = made.weights(kernels.backend.from_host(v))
+    np.testing.assert_allclose(kernels.to_host(made.variables(W)), v, atol=1e-7)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_slope_is_the_transposed_map(any_backend: BackendFactory, free: bool) -> None:
+    """`<∇_W, T v> = <T' ∇_W, v>`."""
+    X, y = spread_out()
+    problem, kernels = place(X, y, [1e-3, 1.0], backend=any_backend("float64"))
+    random = np.random.default_rng(1)
+    v, g = (kernels.backend.from_host(random.normal(size=(2, 3, 6))) for _ in range(2))
+    plain, _ = centred(kernels, problem.train, free=free)
+    for made in (conditioned(kernels, problem.train, problem.table.l2, free=free), plain):
+        down, _, _ = made.slope(g)
+        one = (kernels.to_host(g) * kernels.to_host(made.weights(v))).sum()
+        assert one == pytest.approx((kernels.to_host(down) * kernels.to_host(v)).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+def test_the_hessian_at_zero_becomes_the_identity(free: bool, task: str) -> None:
+    X, y = spread_out()
+    y = y if task == "softmax" else np.minimum(y, 1)
+    l2 = np.array([1e-3, 1.0])
+    problem, kernels = place(X, y, l2.tolist(), task)
+    K = kernels.n_columns
+    made = conditioned(kernels, problem.train, l2, free=free)
+    H = curvature(kernels, np.zeros((6, 2 * K)), problem.train, None, None) / problem.n
+    mask = np.ones(6)
+    mask[-1] = 0.0 if free else 1.0
+    H = H + np.stack([np.diag(np.tile(2 * value * mask, K)) for value in l2])
+    for model in range(2):
+        columns = [np.asarray(made.take(np.array([model])).weights(row.reshape(1, 1, 6)))[0, 0] for row in np.eye(6)]
+        T1 = np.stack(columns, axis=1)
+        whole = np.kron(np.eye(K), T1)
+        found = whole.T @ H[model] @ whole
+        # a softmax's Hessian is 1/K times the projection away from equal shifts; only the penalty moves those
+        apart = np.eye(K) - 1.0 / K if K > 1 else np.eye(1)
+        apart = np.kron(apart, np.eye(6))
+        np.testing.assert_allclose(apart @ found @ apart, apart, atol=1e-4)
+
+
+def test_moments_are_weighted() -> None:
+    """A weight of 3 is the sample three times."""
+    X, y = spread_out()
+    counts = np.arange(len(y)) % 4
+    weighted, kernels = place(X, y, [0.0], weights=counts.astype(float))
+    again, _ = place(np.repeat(X, counts, axis=0), np.repeat(y, counts), [0.0])
+    mean = mean_row(kernels, weighted.train)
+    np.testing.assert_allclose(mean, mean_row(kernels, again.train), rtol=1e-12)
+    np.testing.assert_allclose(mean[:-1], np.average(X, axis=0, weights=counts), rtol=1e-12)
+    one = scatter(kernels, weighted.train, mean)
+    np.testing.assert_allclose(one, scatter(kernels, again.train, mean), rtol=1e-9, atol=1e-9)
+    diagonal = scatter(kernels, weighted.train, mean, diagonal=True)
+    np.testing.assert_allclose(np.diag(one), diagonal, rtol=1e-12)
+
+
+def test_moments_in_float32_are_accumulated_in_float64() -> None:
+    from gpureg.backend import numpy_backend
+
+    X, y = spread_out()
+    problem, kernels = place(X, y, [0.0], backend=numpy_backend("float32"))
+    stored = np.asarray(problem.train.X, float)
+    centre = mean_row(kernels, problem.train)
+    np.testing.assert_allclose(centre, stored.mean(axis=0), rtol=1e-12)
+    expected = (stored - centre).T @ (stored - centre) / len(stored)
+    np.testing.assert_allclose(scatter(kernels, problem.train, centre), expected, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,217 @@
+"""The full-batch solver: the optimum, a model in a batch as alone, folds, weights, stops."""
+
+from __future__ import annotations
+
+from itertools import count, pairwise
+
+import numpy as np
+import pytest
+from conftest import BackendFactory
+from full_batch import by_sklearn, config, objective, place, probabilities, solve
+from small_problems import blobs
+
+from gpureg.backend import numpy_backend
+from gpureg.events import Event, Iterated, ModelStopped
+from gpureg.solvers import lbfgs as module
+from gpureg.solvers.lbfgs import LbfgsSolver, run_lbfgs
+
+WAYS = ("newton", "lbfgs", "handover")
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Newton from the start, L-BFGS alone, and L-BFGS that hands over after a few iterations."""
+    monkeypatch.setattr(module, "newton_first", lambda n, weights: request.param == "newton")
+    monkeypatch.setattr(module, "newton_last", lambda n, weights: request.param == "handover")
+    monkeypatch.setattr(module, "HANDOVER", 5)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("free", [True, False])
+def test_it_reaches_the_optimum(way: str, any_backend: BackendFactory, task: str, free: bool) -> None:
+    data = blobs(n=120, features=4, classes=3 if task == "softmax" else 2)
+    X, y = data.X_train, data.y_train
+    l2 = [1.0, 1e-2, 1e-4]
+    outcome, history = solve(*place(X, y, l2, task, backend=any_backend("float64")), free=free)
+    assert outcome.reasons == ("converged",) * 3
+    assert outcome.warnings == ()
+    assert outcome.certificates is not None
+    for model, value in enumerate(l2):
+        W, certificate = outcome.weights[model], outcome.certificates[model]
+        found = objective(X, y, W, value, free=free)
+        assert certificate["objective"] == pytest.approx(found, rel=1e-12)
+        assert certificate["converged"] is True
+        assert 0 <= certificate["gap_bound"] <= 1e-12  # type: ignore[operator]
+        for seed in range(3):  # nothing near it is better
+            near = W + 1e-3 * np.random.default_rng(seed).normal(size=W.shape)
+            assert objective(X, y, near, value, free=free) > found
+        if free:
+            other = by_sklearn(X, 1 - y if task == "logistic" else y, value).predict_proba(X)
+            other = other[:, ::-1] if task == "logistic" else other
+            np.testing.assert_allclose(probabilities(X, W), other, atol=1e-6)
+    assert history.step_loss.shape == (outcome.steps.max(), 3)
+    assert np.isfinite(history.step_loss).sum(axis=0).tolist() == outcome.steps.tolist()
+    chance = np.log(3) if task == "softmax" else np.log(2)
+    np.testing.assert_allclose(history.step_loss[0], chance, rtol=1e-6)
+
+
+def test_a_model_of_a_batch_is_the_model_alone(way: str) -> None:
+    data = blobs(n=150, features=5)
+    l2 = [1.0, 1e-1, 1e-3, 1e-5]
+    together, course = solve(*place(data.X_train, data.y_train, l2))
+    for model, value in enumerate(l2):
+        alone, own = solve(*place(data.X_train, data.y_train, [value]))
+        assert alone.steps[0] == together.steps[model]
+        rows = int(alone.steps[0])
+        np.testing.assert_allclose(course.step_loss[:rows, model], own.step_loss[:, 0], rtol=1e-12)
+        np.testing.assert_allclose(together.weights[model], alone.weights[0], atol=1e-7)
+
+
+def test_folds_and_lambdas_are_one_batch(way: str) -> None:
+    """A column of row weights with zeros is a fit to the other rows: its own λ, its own stop."""
+    data = blobs(n=120, features=4)
+    X, y = data.X_train, data.y_train
+    table = np.stack([np.where(np.arange(120) % 3 == fold, 0.0, 1.0) for fold in range(3)], axis=1)
+    l2 = [0.1, 0.1, 0.1, 1e-3, 1e-3, 1e-3]
+    outcome, _ = solve(*place(X, y, l2, weights=table, column=[0, 1, 2, 0, 1, 2]))
+    for model, value in enumerate(l2):
+        kept = table[:, model % 3] > 0
+        np.testing.assert_allclose(
+            probabilities(X, outcome.weights[model]), by_sklearn(X[kept], y[kept], value).predict_proba(X), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_weight_of_3_is_the_sample_three_times(way: str, free: bool) -> None:
+    data = blobs(n=60, features=4)
+    times = np.arange(60) % 4
+    X, y = data.X_train, data.y_train
+    one, course = solve(*place(X, y, [1e-2, 1e-4], weights=times.astype(float)), free=free)
+    two, again = solve(*place(np.repeat(X, times, axis=0), np.repeat(y, times), [1e-2, 1e-4]), free=free)
+    assert one.steps.tolist() == two.steps.tolist()
+    np.testing.assert_allclose(course.step_loss, again.step_loss, rtol=1e-8)
+    np.testing.assert_allclose(one.weights, two.weights, atol=1e-6)
+
+
+def test_a_common_factor_of_the_weights_changes_nothing(way: str) -> None:
+    data = blobs(n=60, features=4)
+    weights = np.random.default_rng(0).uniform(0, 1, 60)
+    one, _ = solve(*place(data.X_train, data.y_train, [1e-2], weights=weights))
+    two, _ = solve(*place(data.X_train, data.y_train, [1e-2], weights=8 * weights))
+    np.testing.assert_array_equal(one.weights, two.weights)
+
+
+def test_permuting_classes_permutes_columns(way: str) -> None:
+    data = blobs(n=90, features=4)
+    order = np.array([2, 0, 1])
+    one, _ = solve(*place(data.X_train, data.y_train, [1e-2]))
+    two, _ = solve(*place(data.X_train, order[data.y_train], [1e-2]))
+    np.testing.assert_allclose(two.weights[0][:, order], one.weights[0], atol=1e-5)
+
+
+def test_class_sums_are_zero(way: str) -> None:
+    """Equal shifts of all classes are what the data say nothing about; float32's noise must not drift along them."""
+    data = blobs(n=200, features=6)
+    for l2 in (0.0, 1e-3):
+        outcome, _ = solve(
+            *place(data.X_train, data.y_train, [l2], backend=numpy_backend("float32")), tol=1e-8, max_iter=100
+        )
+        assert np.abs(outcome.weights[0].sum(axis=1)).max() < 1e-3
+        assert (outcome.weights**2).sum() < 1e3
+
+
+def test_a_warm_start_begins_where_it_is_told_to(way: str) -> None:
+    data = blobs(n=120, features=4)
+    problem, kernels = place(data.X_train, data.y_train, [1e-2, 1e-4])
+    first, _ = solve(problem, kernels)
+    again, _ = solve(problem, kernels, start=first.weights, tol=1e-10)
+    assert again.steps.max() <= 1
+    np.testing.assert_allclose(again.weights, first.weights, atol=1e-5)
+    shifted = first.weights + 5.0  # a sum over the classes that is not 0: the penalty has to bring it back
+    back, _ = solve(problem, kernels, start=shifted)
+    np.testing.assert_allclose(
+        probabilities(data.X_train, back.weights[0]), probabilities(data.X_train, first.weights[0]), atol=1e-6
+    )
+
+
+def test_it_says_what_it_does(way: str) -> None:
+    data = blobs(n=100, features=4)
+    problem, kernels = place(data.X_train, data.y_train, [1.0, 1e-3])
+    events: list[Event] = []
+    outcome, _ = run_lbfgs(problem, kernels, config(problem, kernels), events.append)
+    passes = [event for event in events if isinstance(event, Iterated)]
+    assert [event.iteration for event in passes] == sorted(event.iteration for event in passes)
+    for model in range(2):
+        seen = [event.objective[event.models == model][0] for event in passes if model in event.models]
+        assert all(later <= earlier + 1e-12 for earlier, later in pairwise(seen))
+    stops = {event.model: event for event in events if isinstance(event, ModelStopped)}
+    assert {model: stop.steps for model, stop in stops.items()} == dict(enumerate(outcome.steps.tolist()))
+    assert {stop.reason for stop in stops.values()} == {"converged"}
+    last = max(event.iteration for event in passes if 0 in event.models)
+    assert last < passes[-1].iteration  # who has converged leaves the product
+
+
+def test_an_interruption_keeps_what_there_is(way: str) -> None:
+    data = blobs(n=200, features=6, spread=0.5)
+    problem, kernels = place(data.X_train, data.y_train, [10.0, 1e-8])
+    asked = count()
+    outcome, history = run_lbfgs(
+        problem, kernels, config(problem, kernels), lambda event: None, lambda: next(asked) >= 7
+    )
+    assert outcome.reasons == ("converged", "interrupted")
+    assert np.isfinite(outcome.weights).all()
+    assert history.step_loss.shape[0] == outcome.steps.max() <= 7
+    assert outcome.certificates is not None
+    assert outcome.certificates[1]["converged"] is False
+    assert objective(data.X_train, data.y_train, outcome.weights[1], 1e-8, free=True) < np.log(3)
+
+
+def test_a_limit_is_a_limit_and_is_told(way: str) -> None:
+    data = blobs(n=200, features=6)
+    outcome, _ = solve(*place(data.X_train, data.y_train, [1e-5]), max_iter=2)
+    assert outcome.reasons == ("max_epochs",)
+    assert outcome.steps.tolist() == [2]
+    assert "tolerance" in outcome.warnings[0]
+    assert "max_iter" in outcome.warnings[0]
+
+
+def test_a_target_ends_a_model() -> None:
+    data = blobs(n=200, features=6)
+    problem, kernels = place(data.X_train, data.y_train, [1e-4, 1e-4])
+    solver = LbfgsSolver(problem, kernels, config(problem, kernels), target=np.array([0.9, -1.0]))
+    state = solver.start()
+    for _ in solver.run(state):
+        pass
+    assert state.iterations[0] < state.iterations[1]
+
+
+def test_float32_goes_as_far_as_it_can(way: str) -> None:
+    """It stops by itself, and its objective is the optimum to float32's digits."""
+    data = blobs(n=400, features=8)
+    l2 = [1e-1, 1e-4, 1e-7]
+    best, _ = solve(*place(data.X_train, data.y_train, l2))
+    outcome, _ = solve(*place(data.X_train, data.y_train, l2, backend=numpy_backend("float32")), tol=1e-8)
+    assert outcome.steps.max() < 400
+    for model, value in enumerate(l2):
+        one, two = (
+            objective(data.X_train, data.y_train, found.weights[model], value, free=True) for found in (best, outcome)
+        )
+        assert two - one < 1e-6
+        assert outcome.certificates is not None
+        assert outcome.certificates[model]["gap_bound"] >= 0  # type: ignore[operator]
+
+
+def test_a_certificate_is_never_below_the_gap(way: str) -> None:
+    """Also where the iterations were cut off far from the optimum."""
+    data = blobs(n=150, features=5)
+    l2 = [1e-1, 1e-3]
+    best, _ = solve(*place(data.X_train, data.y_train, l2))
+    for limit in (1, 2, 4, 8):
+        outcome, _ = solve(*place(data.X_train, data.y_train, l2), max_iter=limit)
+        assert outcome.certificates is not None
+        for model, value in enumerate(l2):
+            gap = objective(data.X_train, data.y_train, outcome.weights[model], value, free=True) - objective(
+                data.X_train, data.y_train, best.weights[model], value, free=True
+            )
+            assert gap <= outcome.certificates[model]["gap_bound"] + 1e-13  # type: ignore[operator]
