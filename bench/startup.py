@@ -15,6 +15,11 @@ from timing import busy, say, write
 
 COMMANDS = {
     "import typer, rich": [sys.executable, "-c", "import typer, rich"],
+    "import typer.rich_utils": [
+        sys.executable,
+        "-c",
+        "import typer.rich_utils",
+    ],  # the rich that its help is drawn with
     "gpureg --help": [sys.executable, "-m", "gpureg_cli", "--help"],
     "gpureg train --help": [sys.executable, "-m", "gpureg_cli", "train", "--help"],
     "gpureg --version": [sys.executable, "-m", "gpureg_cli", "--version"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,8 @@ def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]
     for name, value in _as_options(_read(Path(path)), known, str(path)).items():
         option = known.get(name)
         if option is None:
+            import difflib  # only for the error: the help stays quick
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {close[0]!r}?" if close else "The options are those of --help."
             raise UsageError(f"--config {path} names {name!r}, which is no option of this command. {hint}")
@@ -39,6 +39,8 @@ def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # where it is used: the help stays quick
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -51,6 +53,7 @@ def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) ->
     """A file's names as this command's: `l2` and `lr` of a run's config.toml are lists, `--lambdas` and `--lrs` in a
     sweep. What only the other command has is dropped where the file says what is so anyway.
     """
+
     usual = FitConfig().to_dict()
     result = {}
     for raw, value in values.items():

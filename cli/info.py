@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +21,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
     found["data cache"] = str(cache_dir())
     found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
     if as_json:
+        import json
+
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     for key, value in found.items():

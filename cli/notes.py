@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TextIO
-
-from rich.console import Console
+from typing import TYPE_CHECKING, TextIO
 
 from gpureg.errors import GpuregWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def complain(message: str) -> None:
     """One error on stderr; long lines are left to the terminal, so that paths can be copied."""
+    from rich.console import Console  # where it is used: most of rich's time to load
+
     say(Console(stderr=True, highlight=False), "error: ", "bold red", message)
 
 
