@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gpureg import __version__
 from gpureg.errors import GpuregError
@@ -19,9 +20,20 @@ from . import data, info, plot, reproduce, sweep, train
 from .notes import complain
 from .streams import forgive
 
+
+class QuickHelp(TyperGroup):
+    """The program's own help in plain text: drawing it with rich takes twice as long to load as all else together. The
+    commands' help, with its many options, has rich's panels.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As click writes it."""
+        super(TyperGroup, self).format_help(ctx, formatter)
+
+
 app = typer.Typer(
     name="gpureg",
-    no_args_is_help=True,
+    cls=QuickHelp,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Logistic and softmax regression: a whole grid of λ, with its cross-validation, trained as one batch, "
@@ -68,13 +80,17 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def gpureg(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", "-V", help="Show the version and exit.", callback=show_version, is_eager=True)
     ] = False,
 ) -> None:
     """The options of the program itself."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)  # as where an argument is missing
 
 
 def guard_group(group: typer.Typer) -> typer.Typer:
@@ -85,12 +101,12 @@ def guard_group(group: typer.Typer) -> typer.Typer:
     return group
 
 
-app.command("train")(guarded(train.train))
-app.command("sweep-lambda")(guarded(sweep.sweep_lambda))
-app.command("plot")(guarded(plot.plot))
-app.command("reproduce")(guarded(reproduce.reproduce))
+app.command("train", short_help="Fit one model.")(guarded(train.train))
+app.command("sweep-lambda", short_help="Fit a whole grid of λ as one batch.")(guarded(sweep.sweep_lambda))
+app.command("plot", short_help="Draw figures from run directories.")(guarded(plot.plot))
+app.command("reproduce", short_help="Reproduce the whole report as one page.")(guarded(reproduce.reproduce))
 app.add_typer(guard_group(data.app), name="data")
-app.command("info")(guarded(info.info))
+app.command("info", short_help="Versions, devices, BLAS, data cache.")(guarded(info.info))
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
