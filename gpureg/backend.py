@@ -21,8 +21,8 @@ class Backend:
     """Where and in what the arithmetic is done.
 
     `xp` is an array-API namespace, `dtype` the float type's name, `why` one sentence that says how the device was
-    chosen,
-    `requested` the device that was asked for. `from_host` takes a NumPy array to the device, `to_host` brings one back.
+    chosen, `requested` the device that was asked for. `from_host` takes a NumPy array to the device, `to_host` brings
+    one back.
     """
 
     name: str
@@ -101,8 +101,7 @@ def choose_backend(device: str = "auto", dtype: str = "float32", *, strict: bool
     """The backend for a device, decided once.
 
     `auto` takes CUDA where there is a usable device, else NumPy. An explicit CUDA device that can't be had falls back
-    to
-    the CPU with one GpuregWarning that says why; with `strict` it raises DeviceError (exit code 3).
+    to the CPU with one GpuregWarning that says why; with `strict` it raises DeviceError (exit code 3).
     """
     kind, index = parse_device(device)
     if kind == "cpu":

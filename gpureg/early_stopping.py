@@ -26,8 +26,7 @@ class Stopping:
         self, models: Ints, val_loss: Floats, patience: int, min_delta: float
     ) -> tuple[Stopping, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """One evaluation of `models (A,)`: a loss below `lowest - min_delta` is a new lowest and resets the count,
-        any other
-        adds 1 to it, and at `patience` the model stops; patience 0 never stops one.
+        any other adds 1 to it, and at `patience` the model stops; patience 0 never stops one.
 
         Returns the next state, `improved (A,)` and `stops (A,)`.
         """

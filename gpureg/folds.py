@@ -32,8 +32,7 @@ def row_weight_table(base: Floats | None, assignments: list[Ints], folds: int) -
     """Row weights `(N, F)`, `F = len(assignments) * folds`, column `a * folds + f` for fold f of assignment a.
 
     `base (N,)` are sample x class weights, or None for ones. A column is base with the held-out rows at 0, normalised
-    to mean 1 over
-    all N rows, so that a minibatch's mean is unbiased and an empty one is a pure penalty step.
+    to mean 1 over all N rows, so that a minibatch's mean is unbiased and an empty one is a pure penalty step.
     """
     n = len(assignments[0])
     columns = []

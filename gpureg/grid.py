@@ -87,8 +87,7 @@ def chunks(models: int, bytes_per_model: int, memory: int) -> list[Ints]:
 
 def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
     """Mean and standard error (sd with ddof 1 over √K) of the held-out loss `(L,)`, per learning rate and λ, over all
-    folds
-    and fold assignments; None where a fold's model diverged.
+    folds and fold assignments; None where a fold's model diverged.
     """
     rows = []
     for lr, l2 in dict.fromkeys(zip(table.lr.tolist(), table.l2.tolist(), strict=True)):

@@ -1,8 +1,7 @@
 """`History`: what was measured while a batch of L models was trained.
 
 Axes: S steps (minibatch updates), E evaluations, L models. A row after a model's stop is NaN. Losses are mean
-cross-entropy in nats,
-without the penalty.
+cross-entropy in nats, without the penalty.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ class History:
 
     `step_loss (S, L)`: each step's loss on its minibatch, before its update. `eval_step (E,)`: the step after whose
     update an evaluation was made. `val_loss`, `val_accuracy`, `train_accuracy`, each `(E, L)`: over the full sets, or
-    for a
-    fold's model over its held-out rows (its training accuracy is NaN). `l2, lr (L,)`: the models' λ and learning rates;
-    `fold, seed (L,)`: -1 where a model belongs to no fold or seed.
+    for a fold's model over its held-out rows (its training accuracy is NaN). `l2, lr (L,)`: the models' λ and
+    learning rates; `fold, seed (L,)`: -1 where a model belongs to no fold or seed.
     """
 
     step_loss: Floats

@@ -57,9 +57,8 @@ class Kernels(Protocol):
 
     def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Rows:
         """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the
-        row-weight
-        table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that order, so
-        that a plan may name samples by their own index.
+        row-weight table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that
+        order, so that a plan may name samples by their own index.
         """
         ...
 
@@ -90,8 +89,7 @@ class Kernels(Protocol):
         `Z = X W; R = s/B * (softmax(Z) - t); W -= lr * (X' R + 2 λ W)`.
 
         Returns the weights, the step losses `(steps, A)` on the device (`Σ s_i loss_i / B`, before the update, nats),
-        and
-        the snapshots that the plan asks for.
+        and the snapshots that the plan asks for.
         """
         ...
 
@@ -103,22 +101,19 @@ class Kernels(Protocol):
 
     def start_evaluation(self, W: Array, rows: Any, *, with_loss: bool, now: bool = False) -> Evaluation:
         """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that.
-        W must
-        not be written to until then.
+        W must not be written to until then.
         """
         ...
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
         """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows
-        between two
-        evaluations (forward and back) and over `evaluation_rows` rows in one.
+        between two evaluations (forward and back) and over `evaluation_rows` rows in one.
         """
         ...
 
     def cost_and_gradient(self, W: Array, rows: Any, column: Ints | None) -> tuple[Array, Array]:
         """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a
-        penalty
-        and not divided by anything. `column` as in `StepPlan`.
+        penalty and not divided by anything. `column` as in `StepPlan`.
         """
         ...
 

@@ -19,8 +19,7 @@ TILE = 512  # rows: 512 x 785 float32 are 1.6 MB, about a core's second-level ca
 
 class TiledEvaluation:
     """Loss and hits of the columns W `(D, M*K)` on `rows`. Every tile's sums have a place of their own and are added
-    in the order of
-    the tiles, so that the bits do not depend on which thread took which tile, or when.
+    in the order of the tiles, so that the bits do not depend on which thread took which tile, or when.
     """
 
     def __init__(self, workers: Workers, task: str, K: int, W: Array, rows: NumpyRows, with_loss: bool) -> None:

@@ -53,8 +53,7 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) ->
     """Maximum `peak` and own logit `own`, both `(M, rows)`, of softmax logits `z (M, K, rows)`; adds the hits.
 
     First on a tie: class c is predicted where z_c is above every earlier class and not below any later one. A NaN
-    compares
-    false: no hit.
+    compares false: no hit.
     """
     K = z.shape[1]
     for label, a, b in runs:

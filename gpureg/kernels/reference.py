@@ -1,8 +1,7 @@
 """The specification: residuals, losses and the minibatch step in the plain array API.
 
 Written for reading and for every namespace (NumPy, CuPy, PyTorch, array-api-strict): no `out=`, no integer-array
-indexing,
-no in-place arithmetic. The fused twins must give what this gives.
+indexing, no in-place arithmetic. The fused twins must give what this gives.
 """
 
 from __future__ import annotations

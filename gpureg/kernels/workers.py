@@ -1,10 +1,9 @@
 """`Workers`: a few threads that each run a single-threaded BLAS.
 
 The small products of a minibatch lose by a BLAS's own threads (measured on 2 cores, Zen 4: a step of the report's
-softmax job
-takes 285 µs with two BLAS threads and 160 µs with one, and a hundred times that where another process is busy), and
-large ones gain nothing over threads that each take rows or models of their own: those also share the elementwise
-work. NumPy releases the interpreter's lock in both.
+softmax job takes 285 µs with two BLAS threads and 160 µs with one, and a hundred times that where another process is
+busy), and large ones gain nothing over threads that each take rows or models of their own: those also share the
+elementwise work. NumPy releases the interpreter's lock in both.
 """
 
 from __future__ import annotations

@@ -49,9 +49,8 @@ class Outcome:
     """L models at their final weights.
 
     `weights (L, D, K)` host, bias row last, NaN where a model diverged; `steps (L,)` updates; `reasons`; `epochs` the
-    epoch of
-    a stop by patience or divergence, else None; `measured`; per-model optimality certificates where the solver gives
-    them.
+    epoch of a stop by patience or divergence, else None; `measured`; per-model optimality certificates where the
+    solver gives them.
     """
 
     weights: Floats

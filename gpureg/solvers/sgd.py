@@ -1,9 +1,8 @@
 """Minibatch gradient descent with the report's evaluation rule and early stopping, for a batch of models.
 
 After the update of global step s an evaluation is due if `s % max(1, b // evals_per_epoch) == 0`. Its weights are
-copied and
-several evaluations are made in one product later (the biggest single gain on a CPU); whoever should have stopped
-meanwhile is cut back to the copy. So results are exactly those of the rule.
+copied and several evaluations are made in one product later (the biggest single gain on a CPU); whoever should have
+stopped meanwhile is cut back to the copy. So results are exactly those of the rule.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from gpureg.solvers.problem import Measurement, Outcome, Problem, measure_final,
 from gpureg.solvers.sgd_state import NEVER, SgdState, Stream, build_history
 from gpureg.types import Array, Floats, Ints, StepPlan
 
-MOST_PENDING = 10  # evaluations: a stop is known two epochs late at the most
+MOST_PENDING = 10  # evaluations: a stop is known two epochs late at the most, four where they are made beside the steps
 
 
 class SgdSolver:
@@ -142,8 +141,7 @@ class SgdSolver:
 
     def _settle(self, state: SgdState, *, last: bool = False) -> Iterator[Event]:
         """Decide on the evaluations that were asked for, and ask for the pending ones, which are decided on at once
-        unless they
-        go on beside the next steps.
+        unless they go on beside the next steps.
         """
         self._read_losses(state)
         yield from self._land(state)

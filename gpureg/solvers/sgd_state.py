@@ -26,10 +26,9 @@ class Stream:
 @dataclass
 class SgdState:
     """The state between two epochs. Arrays `(L,)`: `steps` updates made by stopped models, `bad_step` the first step
-    whose
-    loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the
-    snapshots of evaluations that are not made yet, per stream, as (step, weights);
-    `flying` those of evaluations that were asked for and not decided on.
+    whose loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the
+    snapshots of evaluations that are not made yet, per stream, as (step, weights); `flying` those of evaluations that
+    were asked for and not decided on.
     """
 
     epoch: int
