@@ -77,8 +77,8 @@ def make_dataset(
 ) -> Dataset:
     """A `Dataset` of arrays in memory: `X (N, F)` or images `(N, H, W)`, labels `y (N,)` (numbers or words).
 
-    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other parameters
-    are that function's. Raises UsageError and DataError as it does.
+    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other
+    parameters are that function's. Raises UsageError and DataError as it does.
     """
     _check_options(task, None, val_size)
     features, image_shape, pixel_max = as_features(np.asarray(X), "X")
