@@ -129,6 +129,12 @@ def steady(kernels: Kernels) -> AbstractContextManager[None]:
     return held
 
 
+def lanes(kernels: Kernels) -> int:
+    """How many tasks `share_out` runs at the same time."""
+    workers = getattr(kernels, "workers", None)
+    return 1 if workers is None else int(workers.count)
+
+
 def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None:
     """Run `task(0) ... task(count - 1)`, which touch nothing in common, on the kernels' threads where they have
     some.

@@ -8,13 +8,16 @@ differ by 1e6 have second moments that differ by 1e12, which float32 can't hold 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import operator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from gpureg.kernels import Kernels, Rows
+from gpureg.kernels import Kernels, Rows, lanes, share_out
 from gpureg.types import Array, Floats, Ints
 
+LEAST_ROWS = 4096  # below, the threads are not worth their start
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB beside the samples
 
 
@@ -25,10 +28,11 @@ def mean_row(kernels: Kernels, rows: Rows) -> Floats:
     weight of 2 is the same as the sample given twice, and every fold of a batch sees the same mean.
     """
     xp = kernels.backend.xp
-    total: Array = 0.0
-    for X, weight in _blocks(kernels, rows):
-        total = total + (xp.sum(X, axis=0) if weight is None else xp.sum(weight[:, None] * X, axis=0))
-    return kernels.to_host(total / _mass(kernels, rows))  # sync
+
+    def part(X: Array, weight: Array | None) -> Array:
+        return xp.sum(X if weight is None else weight[:, None] * X, axis=0)
+
+    return kernels.to_host(_summed(kernels, rows, part) / _mass(kernels, rows))  # sync
 
 
 def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = False) -> Array:
@@ -38,13 +42,13 @@ def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = Fa
     """
     xp = kernels.backend.xp
     shift = kernels.backend.from_host(np.asarray(centre, np.float64))
-    total: Array = 0.0
-    for X, weight in _blocks(kernels, rows):
+
+    def part(X: Array, weight: Array | None) -> Array:
         X = X - shift
-        if weight is not None:
-            X = X * xp.sqrt(weight)[:, None]
-        total = total + (xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X))
-    return total / _mass(kernels, rows)
+        X = X if weight is None else X * xp.sqrt(weight)[:, None]
+        return xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X)
+
+    return _summed(kernels, rows, part) / _mass(kernels, rows)
 
 
 def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None) -> Array:
@@ -91,16 +95,17 @@ def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) 
     xp, models = backend.xp, W.shape[1] // K
     picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
     eye = backend.from_host(np.eye(K))
-    total: Array = 0.0
-    for X, table in _blocks(kernels, rows, per_row=2 * models * K, table=True, as_stored=True):
+
+    def part(X: Array, table: Array | None) -> Array:
         logits = xp.astype(xp.matmul(X, W), xp.float64)
         p = _probabilities(xp, kernels.task, xp.reshape(logits, (X.shape[0], models, K)))
         p = xp.permute_dims(p, (1, 2, 0))
         weighted = p
         if table is not None and picked is not None:
             weighted = p * xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
-        total = total + xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
-    return total
+        return xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
+
+    return _summed(kernels, rows, part, per_row=2 * models * K, table=True, as_stored=True)
 
 
 def _mass(kernels: Kernels, rows: Rows) -> Array | float:
@@ -120,15 +125,46 @@ def _probabilities(xp: Array, task: str, logits: Array) -> Array:
     return exps / xp.sum(exps, axis=-1, keepdims=True)
 
 
+def _summed(
+    kernels: Kernels,
+    rows: Rows,
+    part: Callable[[Array, Array | None], Array],
+    per_row: int = 0,
+    *,
+    table: bool = False,
+    as_stored: bool = False,
+) -> Array:
+    """The sum of `part(X, weight)` over the blocks; each of the kernels' threads has a stretch of its own."""
+    count = lanes(kernels) if rows.n >= LEAST_ROWS else 1
+    bounds = [rows.n * number // count for number in range(count + 1)]
+    sums: list[Array] = [0.0] * count
+
+    def task(number: int) -> None:
+        span = (bounds[number], bounds[number + 1])
+        for X, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=span):
+            sums[number] = sums[number] + part(X, weight)
+
+    share_out(kernels, count, task)
+    return functools.reduce(operator.add, sums)
+
+
 def _blocks(
-    kernels: Kernels, rows: Rows, per_row: int = 0, *, table: bool = False, as_stored: bool = False
+    kernels: Kernels,
+    rows: Rows,
+    per_row: int = 0,
+    *,
+    table: bool = False,
+    as_stored: bool = False,
+    span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[Array, Array]]:
-    """Samples `(b, D)` in float64 (or `as_stored`), and their mean weights `(b,)` (with `table` their rows of the
-    table) or None."""
+    """Samples `(b, D)` of the rows of `span` (default all) in float64 (or `as_stored`), and their mean weights `(b,)`
+    (with `table` their rows of the table) or None.
+    """
     xp = kernels.backend.xp
     size = max(1, ELEMENTS_AT_ONCE // max(rows.X.shape[1], per_row, 1))
-    for start in range(0, rows.n, size):
-        stop = min(start + size, rows.n)
+    first, last = span or (0, rows.n)
+    for start in range(first, last, size):
+        stop = min(start + size, last)
         weight = rows.weights
         if weight is not None:
             weight = xp.astype(weight[start:stop, :], xp.float64)

@@ -52,7 +52,8 @@ class LbfgsSolver:
         """The state at `weights (L, D, K)` (default 0); one pass."""
         L, D = len(self.problem.table), self.problem.D
         W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
-        batch = self._batch(np.arange(L), W, newton=newton_first(self.problem.n, D * self.K))
+        with steady(self.kernels):
+            batch = self._batch(np.arange(L), W, newton=newton_first(self.problem.n, D * self.K))
         return LbfgsState(batch, np.zeros(L, np.int64), [None] * L)
 
     def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
