@@ -71,8 +71,8 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
         given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
         if (given < 0).any():
             raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); wanted 0 or more.")
-        if not given.any():
-            raise UsageError("sample_weight is 0 for every sample; wanted at least one above 0.")
+        if not given.any():  # scikit-learn's own check from 1.9 on
+            raise UsageError("Sample weights must contain at least one non-zero number; all are 0.")
     return Samples(X, y, label.reshape(-1), classes, given, home, label_home)
 
 

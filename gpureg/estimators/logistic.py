@@ -34,7 +34,8 @@ class LogisticRegression(FittedClassifier):
     warm_start : begin at the last fit's weights. Saves time where little has changed; the answer is the same.
     random_state : taken for scikit-learn's sake; nothing is drawn.
     device : "auto" (the GPU, but the CPU where there is none or the data are few), "cpu", "cuda" or "cuda:N".
-    dtype : "float32" or "float64", of the arithmetic and the results; None: the input's float type, else float64.
+    dtype : "float32" or "float64", of the results and the arithmetic (few data: always float64 in between); None: the
+        input's float type, else float64.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ from gpureg.solvers.lbfgs import lbfgs_bytes_per_model, run_lbfgs
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, Ints, ModelTable
 
-PLAIN_WORK = 1 << 18  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
+PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
 DEVICE_WORK = 1 << 23  # and below which a GPU takes longer to be asked than the CPU to answer
 
 
@@ -64,11 +64,12 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
         table = np.stack([normalised(column, "a model") for column in batch.weights.T], axis=1)
     l2 = l2_of(batch.C, total)
     kernels = _kernels(estimator.device, samples, len(batch.C))
+    dtype = np.dtype(kernels.backend.dtype)
     place = samples.label if len(samples.classes) > 2 else 1 - samples.label  # a logistic model's class 0 is positive
     order = kernels.storage_order(place, None)
-    X = samples.X
+    X = samples.X.astype(dtype, copy=False)
     if free:
-        X = np.concatenate([X, np.ones((len(X), 1), X.dtype)], axis=1)
+        X = np.concatenate([X, np.ones((len(X), 1), dtype)], axis=1)
     if order is not None:
         X, place, table = X[order], place[order], None if table is None else table[order]
     train = kernels.place(X, place, table, order)
@@ -79,7 +80,7 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
         task=kernels.task,
         solver="lbfgs",
         l2=tuple(l2.tolist()),
-        dtype=X.dtype.name,
+        dtype=dtype.name,
         penalize_bias=not free,
         tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
         max_iter=int(estimator.max_iter),
@@ -90,10 +91,14 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
 
 def _kernels(device: str, samples: Samples, models: int) -> Kernels:
     """Kernels for the device that was asked for. `auto`: the GPU that the samples lie on or else the first, unless
-    they are so few that the CPU is done sooner."""
+    they are so few that the CPU is done sooner.
+
+    The fewest are fitted in float64 whatever their type: it costs nothing there, and float32 can't certify what it
+    finds where features differ much in scale.
+    """
     K = 1 if samples.binary else len(samples.classes)
-    dtype = samples.X.dtype.name
     work = samples.X.size * K * models
+    dtype = "float64" if work < PLAIN_WORK else samples.X.dtype.name
     if device == "auto" and work < DEVICE_WORK:
         backend = numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
     else:
@@ -114,7 +119,8 @@ def _chunks(problem: Problem, kernels: Kernels, config: FitConfig) -> list[Ints]
 def _part(problem: Problem, kernels: Kernels, config: FitConfig, start: Floats | None, models: Ints) -> Outcome:
     part = Problem(problem.train, None, {}, problem.table.take(models), problem.n, problem.D, weighted=problem.weighted)
     silent: Callable[[object], None] = lambda event: None  # noqa: E731
-    outcome, _ = run_lbfgs(part, kernels, config, silent, start=None if start is None else start[models])
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that overflow end as diverged, which is told
+        outcome, _ = run_lbfgs(part, kernels, config, silent, start=None if start is None else start[models])
     return outcome
 
 
