@@ -27,8 +27,8 @@ ROOMS = (
     ("reproduce",),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
-# `result.save(...)` writes the run directory, and `model.to_sklearn()` needs scikit-learn's room; both lie below, and the
-# imports are made when they are called.
+# `result.save(...)` writes the run directory, and `model.to_sklearn()` needs scikit-learn's room. Both lie below, and
+# the imports are made when they are called.
 EXCEPTIONS = {("results", "run_directory"), ("model", "to_sklearn")}
 MOST_LINES, MOST_IN_A_FUNCTION = 300, 60
 # in pieces, so that this file passes its own test

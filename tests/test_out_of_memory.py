@@ -1,4 +1,4 @@
-"""A device's memory that does not suffice: before the start the CPU takes over, in the middle what was trained is kept."""
+"""Too little device memory: before the start the CPU takes over, in the middle what was trained is kept."""
 
 from __future__ import annotations
 
