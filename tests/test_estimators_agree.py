@@ -20,8 +20,8 @@ LOADERS = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_ca
 
 def samples(name: str, *, raw: bool) -> tuple[Any, Any]:
     X, y = LOADERS[name](return_X_y=True)
-    if name == "digits":  # its newton-cholesky takes a second and more: fewer classes and rows say the same
-        X, y = X[y < 4][:360], y[y < 4][:360]
+    if name == "digits":  # its newton-cholesky takes a second and more a fit: fewer classes and rows say the same
+        X, y = X[y < 3][:200], y[y < 3][:200]
     return (X if raw else StandardScaler().fit_transform(X)), y
 
 
@@ -83,7 +83,7 @@ def test_cross_validation_is_theirs(name: str) -> None:
             l1_ratios=(0.0,),
             use_legacy_attributes=False,
         ).fit(X, y, sample_weight=given)
-        assert ours.C_ == pytest.approx(reference.C_)
+        assert pytest.approx(reference.C_) == ours.C_
         np.testing.assert_allclose(ours.Cs_, reference.Cs_)
         np.testing.assert_allclose(ours.scores_, reference.scores_, rtol=1e-4, atol=1e-6)
         assert ours.n_iter_.shape == reference.n_iter_.shape
@@ -195,7 +195,7 @@ def test_where_theirs_stumbles_the_objective_is_lower() -> None:
     random = np.random.RandomState(5)
     X = random.randn(300, 4) * [1e-6, 1, 1e6, 1e3]
     y = (X @ [1e6, 1, 1e-6, 1e-3] + random.randn(300) > 0).astype(int)
-    X = X + [1.0, 1e3, 1e7, -1e5]
+    X += np.array([1.0, 1e3, 1e7, -1e5])
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         ours = LogisticRegression().fit(X, y)

@@ -59,7 +59,7 @@ def test_constant_features_take_no_weight(constant: float) -> None:
     plain = LogisticRegression().fit(X, y)
     model = LogisticRegression().fit(np.c_[X, np.full(100, constant)], y)
     sound(model, np.c_[X, np.full(100, constant)])
-    assert abs(model.coef_[0, 3]) < 1e-12
+    assert abs(model.coef_[0, 3]) < 1e-6  # rounding: what is left of a column of 1e8 less its mean
     np.testing.assert_allclose(model.coef_[:, :3], plain.coef_, atol=1e-4)
     only = LogisticRegression().fit(np.full((100, 1), constant), y)
     np.testing.assert_allclose(only.predict_proba(np.full((1, 1), constant))[0, 1], y.mean(), atol=1e-5)
