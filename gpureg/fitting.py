@@ -151,7 +151,7 @@ def fit_on(
     kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
     parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
-    per_model = bytes_per_model(config, D, kernels.n_columns, n)
+    per_model = _bytes_per_model(config, D, kernels.n_columns, n)
     blocks = chunks(len(table), per_model, config.memory)
     check_memory(data, config, backend, per_model, len(table))
     prepared = prepare(data, config, kernels, table, folds)
@@ -164,6 +164,15 @@ def fit_on(
         chosen = None
     backend.synchronize()
     return _result(data, config, backend, trained, prepared.scaling, cv, chosen, parts.seconds, notices)
+
+
+def _bytes_per_model(config: FitConfig, D: int, K: int, n: int) -> int:
+    """Work arrays of one model in the configured solver."""
+    if config.solver == "lbfgs":
+        from gpureg.solvers.lbfgs import lbfgs_bytes_per_model
+
+        return lbfgs_bytes_per_model(D, K)
+    return bytes_per_model(config, D, K, n)
 
 
 def _refit(problem: Problem, config: FitConfig, row: CvRow) -> Problem:
