@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gpureg.errors import UsageError
 
 Floats = npt.NDArray[np.floating]
+ROWS_AT_ONCE = 4096  # that are in float64 beside the data
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,12 @@ class LinearModel:
                 "trained on."
             )
         coef, intercept = self._finite(self.selected if model is None else model)
-        scaled = (rows.astype(coef.dtype) - self.offset) / self.scale
-        return scaled.astype(coef.dtype, copy=False) @ coef.T + intercept
+        logits = np.empty((len(rows), len(coef)), coef.dtype)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            # as in training: scaled in float64, which features far from 0 need, and rounded once
+            scaled = np.subtract(rows[start : start + ROWS_AT_ONCE], self.offset, dtype=np.float64) / self.scale
+            logits[start : start + ROWS_AT_ONCE] = scaled.astype(coef.dtype, copy=False) @ coef.T + intercept
+        return logits
 
     def predict_proba(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
         """Probabilities `(N, number of classes)`, columns in the order of `classes`.
