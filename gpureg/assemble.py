@@ -13,7 +13,7 @@ from gpureg.data import Scaling
 from gpureg.history import History
 from gpureg.model import LinearModel
 from gpureg.results import ModelResult
-from gpureg.solvers.problem import Measured, Outcome
+from gpureg.solvers.problem import Outcome, join_measured
 from gpureg.types import Floats, ModelTable
 
 
@@ -58,16 +58,13 @@ def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
     """Outcomes of disjoint models, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    measured = Measured(
-        *(np.concatenate([getattr(p.measured, name) for p in parts]) for name in Measured.__dataclass_fields__)
-    )
     certified = [p.certificates for p in parts if p.certificates is not None]
     return Outcome(
         np.concatenate([p.weights for p in parts]),
         np.concatenate([p.steps for p in parts]),
         tuple(reason for p in parts for reason in p.reasons),
         tuple(epoch for p in parts for epoch in p.epochs),
-        measured,
+        join_measured([p.measured for p in parts]),
         tuple(c for one in certified for c in one) if len(certified) == len(parts) else None,
         tuple(dict.fromkeys(text for p in parts for text in p.warnings)),
     )

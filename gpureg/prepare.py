@@ -12,10 +12,10 @@ from gpureg.data import Dataset, Scaling, class_weights, default_scaling, design
 from gpureg.errors import OutOfMemoryError, UsageError
 from gpureg.folds import normalised, row_weight_table, stratified_folds
 from gpureg.kernels import Kernels
+from gpureg.kernels.numpy_evaluation import TILE
 from gpureg.solvers.problem import Problem
+from gpureg.solvers.sgd import MOST_PENDING
 from gpureg.types import Floats, Ints, ModelTable
-
-TILE = 512  # rows that the logits of an evaluation are made for at once, per thread
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_memory(data: Dataset, config: FitConfig, backend: Backend, bytes_per_m
         )
 
 
-def bytes_per_model(config: FitConfig, D: int, K: int, n: int, pending: int = 10) -> int:
+def bytes_per_model(config: FitConfig, D: int, K: int, n: int, pending: int = MOST_PENDING) -> int:
     """Bytes of work arrays that one model adds: weights, gradient, snapshots, their stack, and the logits of a tile."""
     item = np.dtype(config.dtype).itemsize
     columns = D * K * (4 + 2 * pending) + K * (2 * TILE + 2 * min(config.batch_size, n))

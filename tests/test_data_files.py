@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,41 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_data_helpers import idx_bytes, tiny_files, write_gz
+from test_data_helpers import N, X, Y, csv, idx_bytes, npz, read, tiny_files, write_gz
 
-from gpureg.data import Dataset, load_dataset, load_features, load_labelled
-from gpureg.data.files import read_path
+from gpureg.data import load_dataset, load_features, load_labelled
 from gpureg.data.idx import read_idx
 from gpureg.errors import DataError, UsageError
-
-N = 20
-X = np.arange(3.0 * N).reshape(N, 3)
-Y = np.arange(N) % 2
-
-
-def read(path: Path, target: str | None = None, weights: str | None = None):
-    return read_path(path, target=target, weights=weights)
-
-
-def csv(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "table.csv"
-    path.write_text(text)
-    return path
-
-
-def npz(tmp_path: Path, **arrays: object) -> Path:
-    path = tmp_path / "a.npz"
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-def joined(data: Dataset) -> tuple[np.ndarray, list[object]]:
-    """All rows again, in the order of the first feature, and their labels."""
-    rows = np.concatenate([data.X_train, data.X_val])
-    codes = np.concatenate([data.y_train, data.y_val])
-    order = np.argsort(rows[:, 0])
-    return rows[order], [data.classes[code] for code in codes[order]]
-
 
 # --- npz and npy
 

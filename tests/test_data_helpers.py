@@ -1,4 +1,5 @@
-"""What the tests of the data room share: a tiny data set in IDX files, and its catalog entry."""
+"""What the tests of the data room share: a tiny data set in IDX files, its catalog entry, and small
+tables and arrays."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data import Dataset
 from gpureg.data.catalog import DatasetSpec, FileSpec
+from gpureg.data.files import read_path
 
 
 def idx_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -45,3 +48,32 @@ def write_gz(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in tiny_files().items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+
+
+N = 20
+X = np.arange(3.0 * N).reshape(N, 3)
+Y = np.arange(N) % 2
+
+
+def read(path: Path, target: str | None = None, weights: str | None = None):
+    return read_path(path, target=target, weights=weights)
+
+
+def csv(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def npz(tmp_path: Path, **arrays: object) -> Path:
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def joined(data: Dataset) -> tuple[np.ndarray, list[object]]:
+    """All rows again, in the order of the first feature, and their labels."""
+    rows = np.concatenate([data.X_train, data.X_val])
+    codes = np.concatenate([data.y_train, data.y_val])
+    order = np.argsort(rows[:, 0])
+    return rows[order], [data.classes[code] for code in codes[order]]

@@ -1,6 +1,6 @@
 """The report's softmax job in PyTorch: nn.Linear and optim.SGD on the same batches and evaluations, float32, CPU.
 
-    python bench/baselines/torch_way.py [--l2 0] [--heads 4]
+    python bench/baselines/torch_way.py [--l2 2,0.2] [--max-steps N]
 
 With several λ a ModuleList of heads is trained on the same batches, each with its own optimiser.
 """

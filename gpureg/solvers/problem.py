@@ -3,6 +3,7 @@ solvers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -139,7 +140,11 @@ def measure_final(kernels: Kernels, problem: Problem, weights: Floats) -> Measur
         models = np.arange(start, min(start + at_once, L))
         block = np.moveaxis(weights[models], 0, 1).reshape(D, -1)
         parts.append(measure(kernels, problem, kernels.weights(block), models, train_loss=True))
-    names = Measured.__dataclass_fields__
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     finite = np.isfinite(weights).all(axis=(1, 2))
-    return Measured(**{name: np.where(finite, values, np.nan) for name, values in joined.items()})
+    joined = join_measured(parts)
+    return Measured(*(np.where(finite, getattr(joined, name), np.nan) for name in Measured.__dataclass_fields__))
+
+
+def join_measured(parts: Sequence[Measured]) -> Measured:
+    """Measurements of disjoint models, one after the other."""
+    return Measured(*(np.concatenate([getattr(p, name) for p in parts]) for name in Measured.__dataclass_fields__))
