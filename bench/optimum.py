@@ -2,14 +2,12 @@
 
     python bench/optimum.py [--quick] [--part mnist|wide|embeddings|gap|cost|fashion] [--rounds 3] [--float64] [--write]
 
-mnist       16 C from 1e-6 to 1e2 on MNIST (20,000), to scikit-learn's own objectives plus 1e-6: against its loop cold
-and
-            warm-started, raw and centred
+mnist       16 C from 1e-6 to 1e2 on MNIST (20,000), to scikit-learn's own objectives plus 1e-6: against its loop,
+            cold and warm-started, raw and centred
 wide        the same with 96 C
 embeddings  16 C on 50,000 x 768 synthetic embeddings with 100 classes
-gap         three λ to a gap of 1e-6: the batch, three fits of gpureg's own, scikit-learn's loop at the loosest
-tolerance that
-            gets there
+gap         three λ to a gap of 1e-6: the batch, three fits of gpureg's own, scikit-learn's loop at the
+            loosest tolerance that gets there
 cost        seconds a model against the number of models, on MNIST and on embeddings: where batching stops paying
 fashion     Fashion-MNIST (10,000): certificates at a tolerance of 1e-8, and objectives against scikit-learn's lbfgs
 

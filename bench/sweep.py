@@ -3,7 +3,7 @@
     python bench/sweep.py [--quick] [--rounds 3] [--part report|grid|cv|cost] [--write]
 
 report  the report's four λ: one batch; gpureg's own single fits; plain NumPy in float64; a PyTorch ModuleList;
-scikit-learn
+        scikit-learn
 grid    96 λ from 1e-6 to 10: one batch; 96 single fits; plain NumPy (three λ timed, scaled by steps)
 cv      32 λ: with 5 folds and without
 cost    time against the number of models, from 1 to 256, with the limit that the machine's matrix product sets
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from timing import RESULTS, Variant, alternate, busy, say, table, write
 
 HERE = Path(__file__).parent / "baselines"
@@ -166,19 +165,18 @@ def main() -> None:
     note = busy()
     if note:
         say(note)
-    with threadpool_limits(None):
-        made = {
-            "report": lambda: report_part(rounds),
-            "grid": lambda: grid_part(rounds, epochs),
-            "cv": lambda: cv_part(rounds, epochs),
-            "cost": lambda: cost_part(min(5, epochs)),
-        }
-        for part in parts:
-            found = made[part]()
-            if options.write:
-                say(f"written to {write(f'sweep_{part}', {'busy': note, **found})}")
-                if part == "cost":
-                    draw(found, RESULTS / "sweep_cost.svg")
+    made = {
+        "report": lambda: report_part(rounds),
+        "grid": lambda: grid_part(rounds, epochs),
+        "cv": lambda: cv_part(rounds, epochs),
+        "cost": lambda: cost_part(min(5, epochs)),
+    }
+    for part in parts:
+        found = made[part]()
+        if options.write:
+            say(f"written to {write(f'sweep_{part}', {'busy': note, **found})}")
+            if part == "cost":
+                draw(found, RESULTS / "sweep_cost.svg")
 
 
 if __name__ == "__main__":
