@@ -162,3 +162,53 @@ def test_weights_and_labels_that_cannot_be() -> None:
     for Cs in (0, [], [1.0, -1.0]):
         with pytest.raises(ValueError, match="Cs"):
             LogisticRegressionCV(Cs=Cs).fit(X, y)
+
+
+def many_in_float32(classes: int, scale: Any = 1.0, offset: float = 0.0) -> tuple[Any, Any]:
+    """More than the few that are fitted in float64 whatever their type."""
+    X, noise = gaussian(18000, 60), gaussian(18000, classes, seed=1)
+    y = (X[:, :classes] + X[:, -classes:] + noise).argmax(axis=1)
+    return (X * scale + offset).astype(np.float32), y
+
+
+def apart(X: Any, model: Any, other: Any) -> float:
+    """The largest difference of probabilities, of both weights in float64."""
+    probabilities = []
+    for twin in (model.to_sklearn(), other.to_sklearn()):
+        twin.coef_, twin.intercept_ = twin.coef_.astype(np.float64), twin.intercept_.astype(np.float64)
+        probabilities.append(twin.predict_proba(X.astype(np.float64)))
+    return float(np.abs(probabilities[0] - probabilities[1]).max())
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("C", [1e-4, 1.0, 1e4])
+def test_what_float32_can_not_certify_is_finished_in_float64(
+    classes: int, C: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = many_in_float32(classes, np.where(np.arange(60) < 30, 1.0, 1e6))
+    model = LogisticRegression(C=C).fit(X, y)  # a warning would be an error
+    exact = LogisticRegression(C=C).fit(X.astype(np.float64), y)
+    assert model.coef_.dtype == np.float32
+    assert apart(X, model, exact) < 2e-3  # the objective's digits in float32, 1e-7, are worth so much
+    monkeypatch.setattr("gpureg.estimators.solve.MOST_DOUBLE_BYTES", 0)
+    with pytest.warns(ConvergenceWarning, match="float64"):
+        LogisticRegression(C=C).fit(X, y)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_offset_of_the_features_costs_float32_no_digits(classes: int) -> None:
+    X, y = many_in_float32(classes, offset=1000.0)
+    model = LogisticRegression().fit(X, y)
+    near = LogisticRegression().fit(X - np.float32(1000.0), y)
+    assert model.n_iter_[0] <= near.n_iter_[0] + 2
+    assert apart(X, model, LogisticRegression().fit(X.astype(np.float64), y)) < 2e-3
+
+
+def test_warm_start_is_where_the_offset_leaves_it() -> None:
+    X, y = many_in_float32(3, offset=50.0)
+    X = X.astype(np.float64)
+    model = LogisticRegression(warm_start=True).fit(X, y)
+    first = model.coef_.copy()
+    model.fit(X, y)
+    assert model.n_iter_[0] <= 1
+    np.testing.assert_allclose(model.coef_, first, atol=1e-6)

@@ -22,8 +22,7 @@ WAYS = ("newton", "lbfgs", "handover")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Newton from the start, L-BFGS alone, and L-BFGS that hands over after a few iterations."""
     monkeypatch.setattr(module, "newton_first", lambda n, weights: request.param == "newton")
-    monkeypatch.setattr(module, "newton_last", lambda n, weights: request.param == "handover")
-    monkeypatch.setattr(module, "HANDOVER", 5)
+    monkeypatch.setattr(module, "handover", lambda n, weights: 5 if request.param == "handover" else None)
     return str(request.param)
 
 

@@ -26,16 +26,16 @@ class LogisticRegression(FittedClassifier):
     ----------
     C : strength of the data against the penalty, above 0; `inf` for no penalty.
     tol : how near the optimum: the objective, as a weighted mean, ends within tol² nats of its least. (scikit-learn's
-        bounds a gradient, whose square the gap goes with.) At 1e-5 probabilities are within about 1e-5 of the
-        optimum's.
+        bounds a gradient, whose square the gap goes with.) At 1e-6 probabilities are within about 1e-5 of the
+        optimum's, also where the penalty is strong.
     max_iter : most iterations of the solver; one that needs more warns with ConvergenceWarning.
     fit_intercept : whether there is an intercept; it is never penalised.
     class_weight : None, "balanced" or `{label: weight}`.
     warm_start : begin at the last fit's weights. Saves time where little has changed; the answer is the same.
     random_state : taken for scikit-learn's sake; nothing is drawn.
     device : "auto" (the GPU, but the CPU where there is none or the data are few), "cpu", "cuda" or "cuda:N".
-    dtype : "float32" or "float64", of the results and the arithmetic (few data: always float64 in between); None: the
-        input's float type, else float64.
+    dtype : "float32" or "float64", of the results and the arithmetic (for few data, and to finish what float32 can't
+        bring to the tolerance, float64 in between); None: the input's float type, else float64.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class LogisticRegression(FittedClassifier):
         self,
         *,
         C: float = 1.0,
-        tol: float = 1e-5,
+        tol: float = 1e-6,
         max_iter: int = 1000,
         fit_intercept: bool = True,
         class_weight: Any = None,

@@ -52,7 +52,7 @@ class LogisticRegressionCV(FittedClassifier):
         cv: Any = None,
         scoring: Any = "neg_log_loss",
         refit: bool = True,
-        tol: float = 1e-5,
+        tol: float = 1e-6,
         max_iter: int = 1000,
         fit_intercept: bool = True,
         class_weight: Any = None,

@@ -57,7 +57,8 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
 
     `H_l = Σ_i s_il (diag(p_i) - p_i p_i') ⊗ x_i x_i'`, p the softmax's probabilities; for the logistic task
     `Σ_i s_il p_i (1 - p_i) x_i x_i'`. `W (D, L*K)` in the samples' own coordinates; the x in the outer product have
-    `centre (D,)` subtracted (None: nothing). The second term is one symmetric product, `Z'Z` with `z_i = p_i ⊗ x_i`.
+    `centre (D,)` subtracted (None: nothing). The second term is one symmetric product, `Z'Z` with `z_i = p_i ⊗ x_i`;
+    so is the logistic task's, with `z_i = sqrt(p_i (1 - p_i)) x_i`.
     """
     backend, K = kernels.backend, kernels.n_columns
     xp, D = backend.xp, W.shape[0]
@@ -76,15 +77,18 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
             weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
         first = p * (1.0 - p) if kernels.task == "logistic" else p
         first = first if weight is None else first * weight
+        if kernels.task == "logistic":
+            Z = xp.sqrt(first[:, 0, :])[:, :, None] * X[None, :, :]
+            own = own + xp.matmul(xp.matrix_transpose(Z), Z)
+            continue
         left = xp.reshape(first[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0]))
         own = own + xp.matmul(left, X)
-        if kernels.task != "logistic":
-            p = xp.matrix_transpose(p if weight is None else p * xp.sqrt(weight))
-            Z = xp.reshape(p[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
-            outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
-    own = xp.reshape(own, (models, K, D, D))
+        p = xp.matrix_transpose(p if weight is None else p * xp.sqrt(weight))
+        Z = xp.reshape(p[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
+        outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
     if kernels.task == "logistic":
-        return own[:, 0, :, :]
+        return own
+    own = xp.reshape(own, (models, K, D, D))
     eye = backend.from_host(np.eye(K)[None, :, None, :, None])
     return xp.reshape(own[:, :, :, None, :] * eye, (models, K * D, K * D)) - outer
 

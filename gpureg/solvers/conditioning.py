@@ -24,7 +24,7 @@ import numpy as np
 
 from gpureg.kernels import Kernels, Rows
 from gpureg.kernels.moments import mean_row, scatter
-from gpureg.types import Array, Floats
+from gpureg.types import Array, Floats, Ints
 
 MOST_ROTATED = (
     2048  # features: an eigendecomposition of 2048 takes about as long as some ten passes over 50,000 samples
@@ -86,11 +86,13 @@ class Conditioning:
         bias = tail if self.free else 0.0 * tail
         return (g if self.scale is None else g * self.scale), (total - bias), bias
 
-    def take(self, places: Array) -> Conditioning:
-        """That of the models at `places (B,)`, an index array on the device."""
+    def take(self, models: Ints) -> Conditioning:
+        """That of `models (B,)`."""
         if self.scale is None:
             return self
-        return replace(self, scale=self.kernels.backend.xp.take(self.scale, places, axis=0))
+        return replace(
+            self, scale=self.kernels.backend.xp.take(self.scale, self.kernels.backend.from_host(models), axis=0)
+        )
 
 
 def centred(kernels: Kernels, rows: Rows, *, free: bool) -> tuple[Conditioning, Floats | None]:

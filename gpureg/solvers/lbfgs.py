@@ -5,8 +5,8 @@ enough goes on to a new direction, who does not tries another step: nobody waits
 product. Vectors stay on the device; a few dozen numbers a model come to the host in one transfer per pass, and the
 decisions are made there.
 
-Variables are conditioned first (`solvers.conditioning`). Where a Hessian is affordable, Newton's direction begins or
-ends a fit (`solvers.lbfgs_directions`); the rest is the same.
+Variables are conditioned first (`solvers.conditioning`). Where a Hessian is affordable, tiny models take Newton's
+direction, and middling ones that take long are conditioned anew by their own Hessian (`solvers.lbfgs_directions`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gpureg.kernels import Kernels, steady
 from gpureg.objective import Objective, gap_bound
 from gpureg.results import StopReason
 from gpureg.solvers.lbfgs_certificate import attainable, certify
-from gpureg.solvers.lbfgs_directions import HANDOVER, MEMORY, newton_first, newton_last
-from gpureg.solvers.lbfgs_state import Batch, LbfgsState, build_history
+from gpureg.solvers.lbfgs_directions import MEMORY, MIDDLING_WEIGHTS, handover, newton_first
+from gpureg.solvers.lbfgs_state import Batch, LbfgsState, Way, build_history
 from gpureg.solvers.problem import Outcome, Problem, measure_final
 from gpureg.types import Array, Floats, Ints
 
@@ -38,11 +38,21 @@ class LbfgsSolver:
     `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights with the bias
     at its optimum. Without a penalty there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which
     estimates twice the gap. `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at
-    an objective of at most this, for comparing solvers at equal quality.
+    an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives that differ by less
+    than this, relatively, are as good as equal; default the float type's.
     """
 
-    def __init__(self, problem: Problem, kernels: Kernels, config: FitConfig, *, target: Floats | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        kernels: Kernels,
+        config: FitConfig,
+        *,
+        target: Floats | None = None,
+        resolution: float | None = None,
+    ) -> None:
         self.problem, self.kernels, self.config, self.target = problem, kernels, config, target
+        self.resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
         self.K = kernels.n_columns
         self.free = not config.penalize_bias
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
@@ -53,7 +63,8 @@ class LbfgsSolver:
         L, D = len(self.problem.table), self.problem.D
         W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
         with steady(self.kernels):
-            batch = self._batch(np.arange(L), W, newton=newton_first(self.problem.n, D * self.K))
+            first = newton_first(self.problem.n, D * self.K)
+            batch = self._batch(np.arange(L), W, "newton" if first else "quasi")
         return LbfgsState(batch, np.zeros(L, np.int64), [None] * L)
 
     def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -68,7 +79,7 @@ class LbfgsSolver:
                     return
                 models = np.array(sorted(state.waiting))
                 W = np.stack([state.waiting[model] for model in models.tolist()])
-                state.batch, state.waiting = self._batch(models, W, newton=True), {}
+                state.batch, state.waiting = self._batch(models, W, "whitened"), {}
 
     def finish(self, state: LbfgsState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
         """Make the certificates and measure every model. `reason` is that of the models still running."""
@@ -79,7 +90,9 @@ class LbfgsSolver:
         L = len(self.problem.table)
         weights = np.stack([state.finals[model] for model in range(L)])
         done = tuple(found if found is not None else reason for found in state.reasons)
-        weights, certificates, reasons, warnings = certify(self.problem, self.kernels, self.config, weights, done)
+        weights, certificates, reasons, warnings = certify(
+            self.problem, self.kernels, self.config, weights, done, self.resolution
+        )
         final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
         measured = measure_final(self.kernels, self.problem, final)
         history = build_history(state, self.problem.table, measured)
@@ -88,7 +101,7 @@ class LbfgsSolver:
         outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
         return outcome, history
 
-    def _batch(self, models: Ints, W: Floats, *, newton: bool) -> Batch:
+    def _batch(self, models: Ints, W: Floats, way: Way) -> Batch:
         """A batch of some models at `W (A, K, D)`."""
         objective = Objective(
             self.kernels,
@@ -98,7 +111,7 @@ class LbfgsSolver:
             weighted=self.problem.weighted,
             penalize_bias=self.config.penalize_bias,
         )
-        return Batch.begin(objective, models, W, newton=newton, noise=self.noise)
+        return Batch.begin(objective, models, W, way=way, noise=self.noise)
 
     def _pass(self, state: LbfgsState) -> Iterator[Event]:
         """One pass over the data: a trial of every running model, and what follows from it."""
@@ -165,9 +178,7 @@ class LbfgsSolver:
         near = fresh & self._near(batch, decrement)
         spent = fresh & (state.iterations[batch.active] >= config.max_iter)
         stuck = self._retry(batch, lost) | (batch.idle >= MOST_IDLE)
-        handed = np.zeros(len(near), bool)
-        if not batch.newton and newton_last(self.problem.n, self.problem.D * self.K):
-            handed = (stuck | (batch.age >= HANDOVER)) & ~(broken | near | spent)
+        handed = self._handed(batch, stuck) & ~(broken | near | spent)
         over = broken | near | spent | stuck | handed
         if not over.any():
             return
@@ -183,12 +194,21 @@ class LbfgsSolver:
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
         batch.take(np.flatnonzero(~over))
 
+    def _handed(self, batch: Batch, stuck: np.ndarray) -> np.ndarray:
+        """Who goes on in the variables that whiten its Hessian where it is now, `(A,)`."""
+        limit = handover(self.problem.n, self.problem.D * self.K)
+        if batch.way == "newton" or limit is None:
+            return np.zeros(len(stuck), bool)
+        if batch.way == "whitened":  # stuck without progress, it would be again
+            stuck = stuck & (batch.origin - batch.objective > self.noise * np.abs(batch.origin))
+        return stuck | (batch.age >= limit)
+
     def _near(self, batch: Batch, decrement: Floats) -> np.ndarray:
         """Who is as near the optimum as was asked for, `(A,)`."""
         l2 = batch.objective_of.table.l2
         total = batch.slope + batch.bias
         bound = gap_bound(total, l2) + batch.bias / self.bias_curvature
-        tolerance = attainable(self.config, batch.objective)
+        tolerance = attainable(self.config.tol, self.resolution, batch.objective)
         near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
         if self.target is not None:
             near |= batch.objective <= self.target[batch.active]
@@ -221,11 +241,11 @@ def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, .
 
 
 def lbfgs_bytes_per_model(D: int, K: int) -> int:
-    """Bytes of work arrays that one model adds: its pairs and vectors, or Newton's Hessian; and the logits of a
-    tile."""
+    """Bytes of work arrays that one model adds: its pairs and vectors, its Hessian where it may come to that,
+    and the logits of a tile."""
     size = D * K
-    vectors = 8 * size * (2 * MEMORY + 14)
-    return vectors + 2 * 8 * K * 512
+    whitening = 8 * size**2 if size <= MIDDLING_WEIGHTS else 0
+    return 8 * size * (2 * MEMORY + 14) + whitening + 2 * 8 * K * 512
 
 
 def run_lbfgs(

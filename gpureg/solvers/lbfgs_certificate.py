@@ -15,25 +15,30 @@ from gpureg.types import Floats, Ints
 Certificate = dict[str, float | bool | None]
 
 
-def attainable(config: FitConfig, objective: Floats) -> Floats:
-    """The tolerance `(A,)`: `config.tol`, or the rounding error of the objective where that is larger.
+def attainable(tol: float, resolution: float, objective: Floats) -> Floats:
+    """The tolerance `(A,)`: `tol`, or the rounding error of the objective where that is larger.
 
-    Objectives that differ by less are the same number to the float type: eps J, 1.2e-7 J in float32, 2.2e-16 J in
-    float64.
+    Objectives that differ by less are the same number to a float type of that `resolution`: eps J, 1.2e-7 J in
+    float32, 2.2e-16 J in float64.
     """
-    return np.maximum(config.tol, np.finfo(config.dtype).eps * np.abs(objective))
+    return np.maximum(tol, resolution * np.abs(objective))
 
 
 def certify(
-    problem: Problem, kernels: Kernels, config: FitConfig, weights: Floats, reasons: tuple[StopReason, ...]
+    problem: Problem,
+    kernels: Kernels,
+    config: FitConfig,
+    weights: Floats,
+    reasons: tuple[StopReason, ...],
+    resolution: float,
 ) -> tuple[Floats, tuple[Certificate, ...], tuple[StopReason, ...], tuple[str, ...]]:
     """Weights `(L, K, D)` with a free bias at its optimum, their certificates, reasons to match, and warnings.
 
     A certificate has `objective` (nats, with the penalty), `gradient_norm`, `gap_bound` and `converged`. The bound is
     `||∇||² / (4 λ)` (`objective.gap_bound`), None without a penalty. Where the bias is free, a Newton step on the
     biases alone brings them to their optimum first, and what is left of their gradient is added as `∇_b' H_b^-1
-    ∇_b`, twice what it is worth. `converged`: the bound is at most `config.tol` (without a penalty: the solver says
-    so).
+    ∇_b`, twice what it is worth. `converged`: the bound is at most what is `attainable` (without a penalty: the solver
+    says so).
     """
     weights = weights.copy()
     numbers = np.full((3, len(weights)), np.nan)
@@ -47,7 +52,7 @@ def certify(
             weights[models], numbers[:, models] = _measured(problem, kernels, config, weights[models], models, centre)
     objective, slope, rest = numbers
     bound = gap_bound(slope, problem.table.l2) + rest
-    tolerance = attainable(config, objective)
+    tolerance = attainable(config.tol, resolution, objective)
     certificates: list[Certificate] = []
     final: list[StopReason] = []
     for model, reason in enumerate(reasons):

@@ -1,11 +1,15 @@
-"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is affordable.
+"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is nearly free.
 
-A Hessian costs as much as D K / 4 passes over the data, and Newton's method takes some ten of them, whatever the
-problem's condition. L-BFGS takes some fifty to two hundred passes, and thousands where hardly any penalty meets data
-that are nearly separable. So tiny models are Newton's from the start; middling ones are begun by L-BFGS, and those
-that have not converged after `HANDOVER` iterations are finished by Newton; large ones are L-BFGS's alone. What
-decides is the shape of a model and its own course, never the number of models beside it: a model of a batch is
-trained as it would be alone.
+A Hessian costs as much as D K / 8 passes over the data. L-BFGS takes some fifty to two hundred passes, and thousands
+where hardly any penalty meets data that are nearly separable; Newton's method takes ten to seventeen Hessians, whatever
+the problem's condition. So tiny models are Newton's from the start. Middling ones that L-BFGS has not brought to the
+end in `handover` iterations go on in variables that a Hessian has whitened (`hessian.Whitened`), and after as many
+again in those of a new one: one to three Hessians do. Large ones are L-BFGS's alone. What decides is the shape of a
+model and its own course, never the number of models beside it: a model of a batch is trained as it would be alone.
+
+Measured (digits, 10 values of C from 1e-4 to 1e4, tolerance 1e-10 nats): L-BFGS alone needs 1,139 iterations at C =
+2.8 and more than 5,000 from C = 1,292 on, 6.7 s for the ten; handed over after 81, all ten take 10 Hessians, at most
+178 iterations each, and 0.7 s.
 """
 
 from __future__ import annotations
@@ -15,21 +19,19 @@ from typing import Protocol
 import numpy as np
 
 from gpureg.kernels import share_out
-from gpureg.kernels.moments import curvature
 from gpureg.objective import Objective
+from gpureg.solvers.hessian import RIDGES, scaled_hessian
 from gpureg.solvers.lbfgs_pairs import PairHistory
 from gpureg.types import Array, Floats, Ints
 
 MEMORY = 10  # pairs; more gained no passes that their products did not cost again
-HANDOVER = 150  # iterations
+FEWEST_ITERATIONS, WEIGHTS_PER_ITERATION = 60, 8  # before a Hessian: about as many as it costs passes
 TINY_PRODUCT = 3e7  # n (D K)², about the multiplications of a Hessian: a millisecond
 TINY_WEIGHTS = 128
-MIDDLING_PRODUCT = 4e9
-MIDDLING_WEIGHTS = 1024
+MIDDLING_PRODUCT = 4e10
+MIDDLING_WEIGHTS = 2048
 HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
 SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
-DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
-RIDGE = 1e-12  # of the Hessian's diagonal: keeps what no sample moves (a constant feature, equal biases) solvable
 
 
 def newton_first(n: int, weights: int) -> bool:
@@ -37,9 +39,11 @@ def newton_first(n: int, weights: int) -> bool:
     return weights <= TINY_WEIGHTS and n * weights**2 <= TINY_PRODUCT
 
 
-def newton_last(n: int, weights: int) -> bool:
-    """Whether Newton's method finishes what L-BFGS has not in `HANDOVER` iterations."""
-    return weights <= MIDDLING_WEIGHTS and n * weights**2 <= MIDDLING_PRODUCT
+def handover(n: int, weights: int) -> int | None:
+    """The iterations after which a model goes on in whitened variables, or None where its Hessian is too dear."""
+    if weights > MIDDLING_WEIGHTS or n * weights**2 > MIDDLING_PRODUCT:
+        return None
+    return max(FEWEST_ITERATIONS, weights // WEIGHTS_PER_ITERATION)
 
 
 class Directions(Protocol):
@@ -131,29 +135,20 @@ class Newton:
 
         def task(number: int) -> None:
             models = slice(starts[number], min(starts[number] + at_once, A))
-            mine = objective.take(np.arange(A)[models])
-            parts[number] = self._solve(mine, columns, models, g[models, :])
+            parts[number] = self._solve(columns, models, g[models, :])
 
         share_out(kernels, len(starts), task)
         return parts[0] if len(parts) == 1 else kernels.backend.xp.concat(parts, axis=0)
 
-    def _solve(self, objective: Objective, columns: Array, models: slice, g: Array) -> Array:
+    def _solve(self, columns: Array, models: slice, g: Array) -> Array:
         """`-H^-1 g` of some models `(B, P)`; `columns (D, A*K)` are the weights of all."""
-        kernels = objective.kernels
-        xp, K = kernels.backend.xp, kernels.n_columns
-        mine = columns[:, models.start * K : models.stop * K]
-        column = objective.table.column if objective.weighted else None
-        H = curvature(kernels, mine, objective.rows, column, self.centre) / objective.rows.n
-        decay = objective.decay(g.shape[1])
-        diagonal = xp.linalg.diagonal(H) + decay
-        moved = diagonal > DEAD * xp.max(diagonal, axis=1, keepdims=True)
-        zero, one = xp.zeros_like(diagonal), xp.ones_like(diagonal)
-        root = xp.where(moved, 1.0 / xp.sqrt(xp.where(moved, diagonal, one)), zero)
-        eye = kernels.backend.from_host(np.eye(g.shape[1]))
-        H = (H + decay[:, :, None] * eye) * root[:, :, None] * root[:, None, :]
-        H = H + (RIDGE * one + xp.where(moved, zero, one))[:, :, None] * eye  # 1 on the diagonal where nothing moves
+        objective = self.objective
+        xp, K = objective.kernels.backend.xp, objective.kernels.n_columns
+        H, root = scaled_hessian(objective, columns, models, self.centre)
+        H = H + objective.kernels.backend.from_host(RIDGES[0] * np.eye(g.shape[1]))
         d = -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
-        return xp.reshape(objective.unmoved(xp.reshape(d, (-1, K, objective.D))), d.shape)
+        mine = objective.take(np.arange(columns.shape[1] // K)[models])
+        return xp.reshape(mine.unmoved(xp.reshape(d, (-1, K, objective.D))), d.shape)
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""

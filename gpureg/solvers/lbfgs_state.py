@@ -5,6 +5,7 @@ over.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,13 @@ from gpureg.history import History
 from gpureg.objective import Objective
 from gpureg.results import StopReason
 from gpureg.solvers.conditioning import Conditioning, centred, conditioned
+from gpureg.solvers.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs_directions import Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs_search import LineSearch
 from gpureg.solvers.problem import Measured
 from gpureg.types import Array, Floats, Ints, ModelTable
+
+Way = Literal["newton", "quasi", "whitened"]
 
 
 @dataclass
@@ -25,15 +29,15 @@ class Batch:
 
     On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `loss` (the
     data's part), `slope` (squared norm of the gradient in the penalised weights), `bias` (in a free bias), `least` the
-    smallest of their sum so far and `idle` the iterations since; `age` the iterations in this batch. `newton`: whose
-    directions they are.
+    smallest of their sum so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the
+    objective they began at. `way`: whose directions they are.
     """
 
     active: Ints
     objective_of: Objective
-    conditioning: Conditioning
+    conditioning: Conditioning | Whitened
     directions: Directions
-    newton: bool
+    way: Way
     search: LineSearch
     v: Array
     g: Array
@@ -45,31 +49,33 @@ class Batch:
     least: Floats
     idle: Ints
     age: Ints
+    origin: Floats
 
     @classmethod
-    def begin(cls, objective: Objective, active: Ints, W: Floats, *, newton: bool, noise: float) -> Batch:
+    def begin(cls, objective: Objective, active: Ints, W: Floats, *, way: Way, noise: float) -> Batch:
         """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass."""
         kernels, free = objective.kernels, not objective.penalize_bias
         xp, A = kernels.backend.xp, len(active)
-        directions: Directions
-        if newton:
-            conditioning, centre = centred(kernels, objective.rows, free=free)
-            directions = Newton(objective, centre)
-        else:
+        at = kernels.backend.from_host(np.ascontiguousarray(W, np.float64))
+        conditioning: Conditioning | Whitened
+        if way == "quasi":
             conditioning = conditioned(kernels, objective.rows, objective.table.l2, free=free)
-            directions = QuasiNewton(objective, A, W.shape[1] * W.shape[2])
-        v = kernels.backend.from_host(np.ascontiguousarray(W, np.float64))
-        v = conditioning.variables(v) if W.any() else v
+        else:
+            conditioning, centre = centred(kernels, objective.rows, free=free)
+            conditioning = conditioning if way == "newton" else whitened(objective, at, centre)
+        directions: Directions
+        directions = Newton(objective, centre) if way == "newton" else QuasiNewton(objective, A, W[0].size)
+        v = conditioning.variables(at) if W.any() else at
         there = conditioning.weights(v)
         value = objective.value(there)
         g, slope, bias = conditioning.slope(value.gradient)
         host = kernels.to_host(xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
         v, g = xp.reshape(v, (A, -1)), xp.reshape(g, (A, -1))
-        d = directions.direction(np.ones(A, bool), (v, v), g, there, host, host) if newton else -g
-        zero, norm = np.zeros(A, np.int64), host[2] + host[3]
+        d = directions.direction(np.ones(A, bool), (v, v), g, there, host, host) if way == "newton" else -g
+        zero, norm, objectives = np.zeros(A, np.int64), host[2] + host[3], host[0] + host[1]
         search = LineSearch(A, noise)
-        numbers = (host[0] + host[1], host[0], host[2], host[3], norm, zero, zero)
-        return cls(active, objective, conditioning, directions, newton, search, v, g, d, *numbers)
+        numbers = (objectives, host[0], host[2], host[3], norm, zero, zero, objectives)
+        return cls(active, objective, conditioning, directions, way, search, v, g, d, *numbers)
 
     def take(self, keep: Ints) -> None:
         """Take all but the models at the places `keep` out of the batch."""
@@ -77,12 +83,12 @@ class Batch:
         xp, places = kernels.backend.xp, kernels.backend.from_host(np.asarray(keep, np.int64))
         self.active = self.active[keep]
         self.objective_of = self.objective_of.take(keep)
-        self.conditioning = self.conditioning.take(places)
+        self.conditioning = self.conditioning.take(keep)
         self.directions.take(keep, places, self.objective_of)
         self.search.take(keep)
         for name in ("v", "g", "d"):
             setattr(self, name, xp.take(getattr(self, name), places, axis=0))
-        for name in ("objective", "loss", "slope", "bias", "least", "idle", "age"):
+        for name in ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin"):
             setattr(self, name, getattr(self, name)[keep])
 
     def weights(self, places: Ints) -> Floats:
@@ -91,13 +97,13 @@ class Batch:
         index = kernels.backend.from_host(np.asarray(places, np.int64))
         shape = (len(places), kernels.n_columns, self.objective_of.D)
         v = kernels.backend.xp.reshape(kernels.backend.xp.take(self.v, index, axis=0), shape)
-        return kernels.to_host(self.conditioning.take(index).weights(v))  # sync
+        return kernels.to_host(self.conditioning.take(places).weights(v))  # sync
 
 
 @dataclass
 class LbfgsState:
     """A fit of L models: the running `batch`; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those
-    that have stopped; `waiting`, those that Newton's method is to finish."""
+    that have stopped; `waiting`, those that go on in whitened variables."""
 
     batch: Batch
     iterations: Ints
