@@ -59,7 +59,7 @@ def report_part(rounds: int) -> dict[str, Any]:
         baseline("PyTorch ModuleList of heads, float32", "torch_way.py", "--l2", REPORT),
     ]
     alternate(variants, rounds)
-    # another result, and over a minute: timed once
+    # another result (the optimum of each), timed once
     variants.append(baseline("scikit-learn, lbfgs, one C after the other", "sklearn_way.py", "--lambdas", REPORT))
     variants[-1].run()
     print("the report's four λ, whole processes; x = times gpureg's batch")

@@ -227,7 +227,7 @@ def _result(
     if config.cv is not None and chosen is not None:  # after a cross-validation the model is the refit
         kept, l2, selected = outcome.weights[chosen:], table.l2[chosen:], 0
     model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)  # type: ignore[arg-type]
-    notices = [*notices, *outcome.warnings, *_quality(models, data)]
+    notices = [*notices, *outcome.warnings, *_quality(models, data, config)]
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)
     return FitResult(
@@ -254,7 +254,7 @@ def _result(
     )
 
 
-def _quality(models: Sequence[ModelResult], data: Dataset) -> list[str]:
+def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) -> list[str]:
     """Warnings about models that diverged, or that predict worse than the constant predictor, whose loss is the entropy
     `-Σ p_k log p_k` of the class shares.
     """
@@ -262,18 +262,23 @@ def _quality(models: Sequence[ModelResult], data: Dataset) -> list[str]:
     share = share[share > 0]
     entropy = float(-(share * np.log(share)).sum())
     found = []
+
+    def smaller(some: Sequence[ModelResult]) -> str:
+        return f"Use a learning rate smaller than {max(model.lr or 0 for model in some):g}."
+
     diverged = [model for model in models if model.stop_reason == "diverged"]
     if diverged:
         named = ", ".join(sorted({f"{model.l2:g}" for model in diverged}))
         found.append(
             f"{len(diverged)} of {len(models)} models diverged (λ = {named}): a loss was not finite. "
-            f"Use a learning rate smaller than {max(model.lr or 0 for model in diverged):g}."
+            + (smaller(diverged) if config.solver == "sgd" else "Features this large overflow: use --scale standard.")
         )
     worse = [model for model in models if model.train_loss is not None and model.train_loss > entropy * (1 + 1e-9)]
     if worse:
         top = max(worse, key=lambda model: model.train_loss or 0.0)
         found.append(
             f"{len(worse)} of {len(models)} models predict worse than a constant does ({entropy:.4f} nats); the worst, "
-            f"λ = {top.l2:g}, ends at {top.train_loss:.5g}. Use a learning rate smaller than {top.lr:g}."
+            f"λ = {top.l2:g}, ends at {top.train_loss:.5g}. "
+            + (smaller([top]) if config.solver == "sgd" else "Give it more iterations (max_iter).")
         )
     return found

@@ -191,14 +191,13 @@ def _run(
     parts = []
     for models in _chunks(problem, kernels, config):
         part = replace(problem, table=problem.table.take(models))
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers that overflow end as diverged, which is told
-            solver = LbfgsSolver(part, kernels, config, resolution=resolution)
-            state = solver.start(None if start is None else start[models])
-            if begun is not None:
-                state.iterations[:] = begun[models]
-            for _ in solver.run(state):
-                pass
-            parts.append(solver.finish(state)[0])
+        solver = LbfgsSolver(part, kernels, config, resolution=resolution)
+        state = solver.start(None if start is None else start[models])
+        if begun is not None:
+            state.iterations[:] = begun[models]
+        for _ in solver.run(state):
+            pass
+        parts.append(solver.finish(state)[0])
     texts = tuple(dict.fromkeys(text for outcome in parts for text in outcome.warnings))
     weights = np.concatenate([outcome.weights for outcome in parts])
     steps, reasons = (np.concatenate([getattr(outcome, name) for outcome in parts]) for name in ("steps", "reasons"))

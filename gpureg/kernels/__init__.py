@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+import numpy as np
+
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
 from gpureg.kernels.evaluation import Evaluation
@@ -146,8 +148,9 @@ def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None
         return
 
     def work(worker: int) -> None:
-        for number in range(worker, count, workers.count):
-            task(number)
+        with np.errstate(all="ignore"):  # a thread has its own; numbers that overflow are the caller's to tell
+            for number in range(worker, count, workers.count):
+                task(number)
 
     workers.run(work)
 

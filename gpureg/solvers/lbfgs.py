@@ -74,13 +74,14 @@ class LbfgsSolver:
                 A = len(state.batch.active)
                 yield from self._settle(state, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
                 while len(state.batch.active) and not should_stop():
-                    yield from self._pass(state)
+                    yield from self._settle(state, *self._pass(state))
                 if not state.waiting or len(state.batch.active):
                     return
                 models = np.array(sorted(state.waiting))
                 W = np.stack([state.waiting[model] for model in models.tolist()])
                 state.batch, state.waiting = self._batch(models, W, "whitened"), {}
 
+    @np.errstate(all="ignore")
     def finish(self, state: LbfgsState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
         """Make the certificates and measure every model. `reason` is that of the models still running."""
         running = state.batch.active
@@ -101,6 +102,7 @@ class LbfgsSolver:
         outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
         return outcome, history
 
+    @np.errstate(all="ignore")
     def _batch(self, models: Ints, W: Floats, way: Way) -> Batch:
         """A batch of some models at `W (A, K, D)`."""
         objective = Objective(
@@ -113,8 +115,9 @@ class LbfgsSolver:
         )
         return Batch.begin(objective, models, W, way=way, noise=self.noise)
 
-    def _pass(self, state: LbfgsState) -> Iterator[Event]:
-        """One pass over the data: a trial of every running model, and what follows from it."""
+    @np.errstate(all="ignore")  # numbers that overflow end as diverged
+    def _pass(self, state: LbfgsState) -> tuple[np.ndarray, np.ndarray, Floats]:
+        """One pass over the data, a trial of every running model: who took its step, who has found none, `-g'd`."""
         backend, batch = self.kernels.backend, state.batch
         xp, search, shape = backend.xp, batch.search, (len(batch.active), self.K, self.problem.D)
         s = backend.from_host(search.alpha[:, None]) * batch.d
@@ -136,7 +139,7 @@ class LbfgsSolver:
             d = batch.directions.direction(taken, (s, y), batch.g, W, products, own)
             batch.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, batch.d)
             search.restart(taken)
-        yield from self._settle(state, taken, lost, -slope_start)
+        return taken, lost, -slope_start
 
     def _scalars(self, batch: Batch, sums: list[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
         """All that the host decides by, in one transfer: `sums`, the products of s, y, g `(A, 3, 3)`, the directions'
@@ -199,9 +202,10 @@ class LbfgsSolver:
         limit = handover(self.problem.n, self.problem.D * self.K)
         if batch.way == "newton" or limit is None:
             return np.zeros(len(stuck), bool)
-        if batch.way == "whitened":  # stuck without progress, it would be again
-            stuck = stuck & (batch.origin - batch.objective > self.noise * np.abs(batch.origin))
-        return stuck | (batch.age >= limit)
+        late: np.ndarray = stuck | (batch.age >= limit)
+        if batch.way == "whitened":  # what gained nothing in these variables gains nothing in new ones
+            late &= batch.origin - batch.objective > self.noise * np.abs(batch.origin)
+        return late
 
     def _near(self, batch: Batch, decrement: Floats) -> np.ndarray:
         """Who is as near the optimum as was asked for, `(A,)`."""
