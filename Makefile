@@ -41,6 +41,8 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python bench/report_job.py
 	$(BIN)/python bench/sweep.py --quick
+	$(BIN)/python bench/small_data.py --rounds 5
+	$(BIN)/python bench/optimum.py --quick
 
 # On a machine with a GPU: the tests that need one, the compile gate, and the benchmarks into bench/results/<card>.json.
 gpu: $(VENV)/.installed-dev

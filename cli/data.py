@@ -16,15 +16,15 @@ def list_data() -> None:
     """The named data sets: size, whether they are cached, and where they come from."""
     from gpureg.data import CATALOG, is_cached
 
-    rows = [("NAME", "SIZE", "CACHED", "SOURCE", "WHAT")]
+    width = max(len(name) for name in CATALOG)
+    typer.echo(f"{'NAME':{width}s}  SIZE   CACHED")
     for spec in CATALOG.values():
         megabytes = sum(file.size for file in spec.files) / 1e6
         size = f"{megabytes:.0f} MB" if spec.files else "-"
         cached = ("yes" if is_cached(spec.name) else "no") if spec.files else "built in"
-        rows.append((spec.name, size, cached, _source(spec.name), spec.description))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]))
+        typer.echo(f"{spec.name:{width}s}  {size:5s}  {cached}")
+        typer.echo(f"  {spec.description}")
+        typer.echo(f"  from {_source(spec.name)}")
 
 
 @app.command()
@@ -61,7 +61,7 @@ def _source(name: str) -> str:
 
     spec = CATALOG[name]
     if not spec.files:
-        return "scikit-learn"
+        return "scikit-learn, no network needed"
     others = [f"npm {spec.npm}"] if spec.npm else []
     if spec.installed_by:
         others.append(spec.installed_by)

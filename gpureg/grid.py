@@ -79,8 +79,8 @@ def chunks(models: int, bytes_per_model: int, memory: int) -> list[Ints]:
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:
         raise UsageError(
-            f"--memory {memory / 2**20:.0f} MiB does not hold the work arrays of one model, "
-            f"{bytes_per_model / 2**20:.1f} MiB; give a larger --memory or a smaller --batch-size."
+            f"--memory {memory / 2**20:,.2f} MiB does not hold the work arrays of one model, "
+            f"{bytes_per_model / 2**20:,.2f} MiB; give a larger --memory or a smaller --batch-size."
         )
     return np.array_split(np.arange(models), -(-models // int(at_once)))
 

@@ -13,6 +13,7 @@ from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning
 from gpureg.fitting import Hooks, fit_on
 from gpureg.kernels.cuda import trainer_kernels
+from gpureg.solvers import lbfgs
 
 SILENT = Hooks(lambda event: None, lambda: False)
 FIELDS = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
@@ -69,8 +70,11 @@ def test_history_is_numpys_in_float32(name, kernels):
     assert_same_course(wanted, got, 1e-4)
 
 
+@pytest.mark.parametrize("way", ["newton", "alone", "whitened"])
 @pytest.mark.parametrize(("task", "classes"), [("softmax", 3), ("logistic", 2)])
-def test_the_full_batch_solver_reaches_numpys_optimum(task, classes):
+def test_the_full_batch_solver_reaches_numpys_optimum(task, classes, way, monkeypatch):
+    monkeypatch.setattr(lbfgs, "newton_first", lambda n, weights: way == "newton")
+    monkeypatch.setattr(lbfgs, "handover", lambda n, weights: 5 if way == "whitened" else None)
     data = blobs(120, 40, classes=classes)
     config = FitConfig(task=task, l2=(0.01, 0.3), solver="lbfgs", dtype="float64")
     wanted, got = (fit_on(backend("float64"), data, config, SILENT) for backend in (numpy_backend, host_backend))

@@ -24,9 +24,9 @@ def test_list_names_every_data_set():
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert set(CATALOG) < set(lines)
-    assert " 55 MB " in lines["mnist"]
-    assert " no " in lines["mnist"]
-    assert "built in" in lines["digits"]
+    assert lines["mnist"].split() == ["mnist", "55", "MB", "no"]
+    assert lines["digits"].split() == ["digits", "-", "built", "in"]
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
 
 
 def test_where(cache):
@@ -55,4 +55,5 @@ def test_fetch_prints_the_folder_and_says_when_there_is_nothing_to_do(cache):
     again = run("fetch", "mnist")
     assert again.stdout == first.stdout
     assert "already cached" in again.stderr
-    assert " yes " in next(line for line in run("list").stdout.splitlines() if line.startswith("mnist"))
+    mnist = next(line for line in run("list").stdout.splitlines() if line.startswith("mnist"))
+    assert mnist.split()[-1] == "yes"

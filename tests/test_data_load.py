@@ -59,9 +59,9 @@ def test_sizes_of_data_that_are_split():
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"train_size": 1797}, "1797 rows in all"),
-        ({"val_size": 1797}, "1797 rows in all"),
-        ({"train_size": 1500, "val_size": 298}, "1797 rows in all"),
+        ({"train_size": 1797}, "^--train-size 1797: 'digits' has 1797 rows in all"),
+        ({"val_size": 1797}, "^--val-size 1797: 'digits' has 1797 rows in all"),
+        ({"train_size": 1500, "val_size": 298}, "^--train-size 1500, --val-size 298: "),
         ({"train_size": 0}, "--train-size 0 is not possible"),
         ({"val_size": -1}, "--val-size -1 is not possible"),
         ({"val_size": 1790}, "every class keeps a training row"),

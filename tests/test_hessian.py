@@ -14,7 +14,7 @@ from gpureg.kernels import choose_kernels
 from gpureg.objective import Objective
 from gpureg.solvers import lbfgs as module
 from gpureg.solvers.conditioning import centred
-from gpureg.solvers.hessian import _inverse_factor, triangular_inverse, whitened
+from gpureg.solvers.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
 from gpureg.solvers.lbfgs import LbfgsSolver
 
 
@@ -70,6 +70,20 @@ def test_a_singular_hessian_gets_a_ridge_and_none_the_identity(any_backend: Back
         np.testing.assert_array_equal(
             kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad))), np.eye(3)
         )
+
+
+def test_a_factor_is_tried() -> None:
+    """What is no factor is not taken for one: unfinished columns, a negative pivot, NaN."""
+    kernels = choose_kernels(numpy_backend("float64"), "softmax", 3, "reference")
+    H = np.eye(40) + 0.5 * np.ones((40, 40))
+    L = np.linalg.cholesky(H)
+    assert _is_factor(kernels, L, H)
+    unfinished, negative, unknown = L.copy(), L.copy(), L.copy()
+    unfinished[:, 20:] = np.tril(H)[:, 20:]
+    negative[:, 39] *= -1.0
+    unknown[3, 3] = np.nan
+    for bad in (unfinished, negative, unknown):
+        assert not _is_factor(kernels, bad, H)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -85,7 +85,7 @@ _FASHION_MNIST = DatasetSpec(
 
 _DIGITS = DatasetSpec(
     name="digits",
-    description="handwritten digits, 1,797 images of 8 x 8 pixels; built in, needs no network",
+    description="handwritten digits, 1,797 images of 8 x 8 pixels",
 )
 
 CATALOG: Mapping[str, DatasetSpec] = MappingProxyType({spec.name: spec for spec in (_MNIST, _FASHION_MNIST, _DIGITS)})

@@ -161,8 +161,10 @@ def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed
         raise DataError(f"{raw.name!r} has {n_rows} row; training and validation need at least one each.")
     asked = (train_size or 1) + (val_size or 1)
     if asked > n_rows:
+        named = (("--train-size", train_size), ("--val-size", val_size))
+        given = ", ".join(f"{option} {size}" for option, size in named if size is not None)
         raise UsageError(
-            f"--train-size {train_size}, --val-size {val_size}: {raw.name!r} has {n_rows} rows in all, from which "
+            f"{given}: {raw.name!r} has {n_rows} rows in all, from which "
             "training and validation are split. Ask for fewer."
         )
     n_val = val_size or max(1, min(round(VAL_FRACTION * n_rows), n_rows - (train_size or 1)))

@@ -22,8 +22,9 @@ from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints, ModelTable
 
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
-MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 DEVICE_WORK = 1 << 23  # and below which a GPU takes longer to be asked than the CPU to answer
+MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
+ROWS_AT_ONCE = 4096  # that are copied
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,14 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
 
 def _columns(X: HostArray, order: Ints | None, centre: HostArray | None, dtype: np.dtype[Any]) -> HostArray:
     """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
-    rows = X if order is None else X[order]
     if centre is None:
-        return rows.astype(dtype, copy=False)
-    D = np.empty((len(X), X.shape[1] + 1), dtype)
-    D[:, :-1] = rows
+        return (X if order is None else X[order]).astype(dtype, copy=False)
+    D = np.ones((len(X), X.shape[1] + 1), dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        D[:, :-1] -= centre
-    D[:, -1] = 1.0
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            D[rows, :-1] = X[rows] if order is None else X[order[rows]]
+            D[rows, :-1] -= centre
     return D
 
 

@@ -11,6 +11,8 @@ from gpureg.config import FitConfig
 from gpureg.errors import DeviceError, GpuregWarning, OutOfMemoryError
 from gpureg.fitting import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.solvers import lbfgs
+from gpureg.solvers.hessian import _inverse_factor
 from gpureg.types import StepPlan
 
 from .conftest import device_backend
@@ -79,6 +81,29 @@ def test_the_same_run_gives_the_same_bits():
     one, other = (fit_on(device_backend("float32"), data, config, SILENT) for _ in range(2))
     np.testing.assert_array_equal(one.history.step_loss, other.history.step_loss)
     np.testing.assert_array_equal(one.model.coef, other.model.coef)
+
+
+@pytest.mark.parametrize("way", ["newton", "alone", "whitened"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-7), ("float32", 1e-4)])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+def test_the_full_batch_solver_reaches_numpys_optimum(task, dtype, tolerance, way, monkeypatch):
+    monkeypatch.setattr(lbfgs, "newton_first", lambda n, weights: way == "newton")
+    monkeypatch.setattr(lbfgs, "handover", lambda n, weights: 5 if way == "whitened" else None)
+    data = gpureg.load_dataset("digits", classes=[3, 8] if task == "logistic" else None)
+    options = {"task": task, "l2": (1e-4, 0.01, 0.3), "solver": "lbfgs"}
+    wanted = fit_on(numpy_backend("float64"), data, FitConfig(dtype="float64", **options), SILENT)
+    got = fit_on(device_backend(dtype), data, FitConfig(dtype=dtype, **options), SILENT)
+    for mine, theirs in zip(got.models, wanted.models, strict=True):
+        assert mine.stop_reason == theirs.stop_reason == "converged"
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=tolerance)
+
+
+def test_a_failed_factorisation_is_noticed():
+    """CuPy does not raise where a matrix has no Cholesky factor."""
+    kernels = CudaKernels(device_backend("float64"), "softmax", 3)
+    for bad in (-np.eye(300), np.full((3, 3), np.nan)):
+        found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad)))
+        np.testing.assert_array_equal(found, np.eye(len(bad)))
 
 
 @pytest.mark.parametrize(("l2", "launches"), [(0.0, 3), (0.1, 4)])
