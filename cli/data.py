@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .streams import unread_is_fine
+
 app = typer.Typer(
     help="List, fetch and find the named data sets. GPUREG_DATA_DIR names the cache.", no_args_is_help=True
 )
@@ -17,14 +19,15 @@ def list_data() -> None:
     from gpureg.data import CATALOG, is_cached
 
     width = max(len(name) for name in CATALOG)
-    typer.echo(f"{'NAME':{width}s}  SIZE   CACHED")
+    lines = [f"{'NAME':{width}s}  SIZE   CACHED"]
     for spec in CATALOG.values():
         megabytes = sum(file.size for file in spec.files) / 1e6
         size = f"{megabytes:.0f} MB" if spec.files else "-"
         cached = ("yes" if is_cached(spec.name) else "no") if spec.files else "built in"
-        typer.echo(f"{spec.name:{width}s}  {size:5s}  {cached}")
-        typer.echo(f"  {spec.description}")
-        typer.echo(f"  from {_source(spec.name)}")
+        lines.append(f"{spec.name:{width}s}  {size:5s}  {cached}")
+        lines += [f"  {spec.description}", f"  from {_source(spec.name)}"]
+    with unread_is_fine():
+        typer.echo("\n".join(lines))
 
 
 @app.command()

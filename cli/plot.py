@@ -9,6 +9,8 @@ import typer
 
 from gpureg.errors import RunError, UsageError
 
+from .streams import unread_is_fine
+
 if TYPE_CHECKING:
     from gpureg.run_directory import Run
 
@@ -49,7 +51,8 @@ def plot(
         for name in names or default_figures(loaded):
             labels = _labels(loaded[0]) if name == "confusion" and len(loaded) == 1 else None
             for path in save_figure(draw(name, loaded, labels), folder, name, formats):
-                typer.echo(path)
+                with unread_is_fine():
+                    typer.echo(path)
     except OSError as error:
         raise RunError(f"--out {folder} can't be written ({error.strerror or error}); give another --out.") from error
 
