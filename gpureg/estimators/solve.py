@@ -193,9 +193,8 @@ def _run(
     for models in _chunks(problem, kernels, config):
         part = replace(problem, table=problem.table.take(models))
         solver = LbfgsSolver(part, kernels, config, resolution=resolution)
-        state = solver.start(None if start is None else start[models])
-        if begun is not None:
-            state.iterations[:] = begun[models]
+        at, taken = None if start is None else start[models], None if begun is None else begun[models]
+        state = solver.start(at, taken)
         for _ in solver.run(state):
             pass
         parts.append(solver.finish(state)[0])

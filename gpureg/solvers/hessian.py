@@ -13,6 +13,7 @@ import numpy as np
 from gpureg.kernels import Kernels, share_out
 from gpureg.kernels.moments import curvature
 from gpureg.objective import Objective
+from gpureg.solvers.conditioning import Conditioning, centred
 from gpureg.types import Array, Floats, Ints
 
 DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
@@ -20,20 +21,17 @@ RIDGES = (1e-12, 1e-9, 1e-6)  # of the diagonal: keep what no sample moves (a co
 LEAST_BLOCK = 64  # rows of a triangle that LAPACK inverts as a whole
 
 
-def scaled_hessian(objective: Objective, columns: Array, models: slice, centre: Floats | None) -> tuple[Array, Array]:
-    """`R H R` `(B, P, P)` of some models and R's diagonal `(B, P)`, P = K D; H in the centred variables, with the
+def scaled_hessian(objective: Objective, W: Array, centre: Floats | None) -> tuple[Array, Array]:
+    """`R H R` `(A, P, P)` at `W (A, K, D)` and R's diagonal `(A, P)`, P = K D; H in the centred variables, with the
     penalty.
 
-    R makes the diagonal 1; a weight that no sample and no penalty moves gets 0 in R and 1 on the diagonal. `columns
-    (D, A*K)` are the weights of all models, `models` the B wanted ones.
+    R makes the diagonal 1; a weight that no sample and no penalty moves gets 0 in R and 1 on the diagonal.
     """
-    kernels = objective.kernels
-    xp, K = kernels.backend.xp, kernels.n_columns
-    mine = columns[:, models.start * K : models.stop * K]
-    picked = objective.take(np.arange(columns.shape[1] // K)[models])
-    column = picked.table.column if picked.weighted else None
-    H = curvature(kernels, mine, picked.rows, column, centre) / picked.rows.n
-    decay = picked.decay(H.shape[1])
+    kernels, rows = objective.kernels, objective.rows
+    xp = kernels.backend.xp
+    column = objective.table.column if objective.weighted else None
+    H = curvature(kernels, objective.columns(W), rows, column, centre) / rows.n
+    decay = objective.decay(H.shape[1])
     diagonal = xp.linalg.diagonal(H) + decay
     moved = diagonal > DEAD * xp.max(diagonal, axis=1, keepdims=True)
     zero, one = xp.zeros_like(diagonal), xp.ones_like(diagonal)
@@ -48,73 +46,65 @@ class Whitened:
     """`W = origin + T z` for A models, T such that the Hessian at the origin is the identity in z: with `H = L L'` in
     the centred variables, `T = C L^-T`, C the centring.
 
-    Offers what `Conditioning` does. The gradient at z = 0 is minus Newton's step, and pairs that L-BFGS collects
-    there mend what changes in H on the way: a few Hessians do the work of many. `inverses` has `L^-1 (P, P)` of each
-    model (apart: who leaves, leaves the others where they are), `origin (A, K, D)`, float64 on the device; `shift
-    (D,)` the centre, None without centring (bias penalised).
+    Offers what `Conditioning` does; `plain` is C as one. The gradient at z = 0 is minus Newton's step, and pairs that
+    L-BFGS collects there mend what changes in H on the way: a few Hessians do the work of many. `inverses` has `L^-1
+    (P, P)` of each model (apart: who leaves, leaves the others where they are), `origin (A, K, D)`, float64 on the
+    device.
     """
 
-    kernels: Kernels
+    plain: Conditioning
     inverses: tuple[Array, ...]
     origin: Array
-    shift: Array | None
 
     def variables(self, W: Array) -> Array:
         """Where a batch begins: z = 0, the origin, which is the only W that is ever asked for."""
-        return self.kernels.backend.xp.zeros_like(W)
+        return self.plain.kernels.backend.xp.zeros_like(W)
 
     def weights(self, v: Array) -> Array:
         """`origin + T v`, `(A, K, D)`."""
-        xp = self.kernels.backend.xp
-        u = self._each(v, lambda row, inverse: xp.matmul(row, inverse))
-        if self.shift is not None:
-            u = xp.concat([u[:, :, :-1], u[:, :, -1:] - xp.sum(u * self.shift, axis=2, keepdims=True)], axis=2)
-        return self.origin + u
+        xp = self.plain.kernels.backend.xp
+        return self.origin + self.plain.weights(self._each(v, lambda row, inverse: xp.matmul(row, inverse)))
 
     def slope(self, gradient: Array) -> tuple[Array, Array, Array]:
         """As `Conditioning.slope`: `T' ∇_W`, and the squared norms in the penalised weights and in a free bias."""
-        xp = self.kernels.backend.xp
-        g = gradient if self.shift is None else gradient - gradient[:, :, -1:] * self.shift
-        square = g * g
-        tail = xp.sum(square[:, :, -1], axis=1)
-        bias = 0.0 * tail if self.shift is None else tail
-        return self._each(g, lambda row, inverse: xp.matmul(inverse, row)), xp.sum(square, axis=(1, 2)) - bias, bias
+        xp = self.plain.kernels.backend.xp
+        g, slope, bias = self.plain.slope(gradient)
+        return self._each(g, lambda row, inverse: xp.matmul(inverse, row)), slope, bias
 
     def take(self, models: Ints) -> Whitened:
         """That of `models (B,)`."""
-        backend = self.kernels.backend
+        backend = self.plain.kernels.backend
         origin = backend.xp.take(self.origin, backend.from_host(models), axis=0)
         return replace(self, inverses=tuple(self.inverses[model] for model in models.tolist()), origin=origin)
 
     def _each(self, vectors: Array, product: Callable[[Array, Array], Array]) -> Array:
         """`product(vector (P,), inverse (P, P))` of each model's vector, `vectors (A, K, D)`."""
-        xp = self.kernels.backend.xp
+        xp = self.plain.kernels.backend.xp
         flat = xp.reshape(vectors, (vectors.shape[0], vectors.shape[1] * vectors.shape[2]))
         parts: list[Array] = [None] * len(self.inverses)
 
         def task(model: int) -> None:
             parts[model] = product(flat[model, :], self.inverses[model])
 
-        share_out(self.kernels, len(parts), task)
+        share_out(self.plain.kernels, len(parts), task)
         return xp.reshape(xp.stack(parts, axis=0), vectors.shape) if parts else vectors
 
 
-def whitened(objective: Objective, W: Array, centre: Floats | None) -> Whitened:
-    """The variables in which the Hessian at `W (A, K, D)` is the identity; `centre (D,)`, its bias 0, None for no
-    centring."""
+def whitened(objective: Objective, W: Array) -> Whitened:
+    """The variables in which the Hessian at `W (A, K, D)` is the identity."""
     kernels = objective.kernels
-    backend, xp = kernels.backend, kernels.backend.xp
-    columns, A = objective.columns(W), W.shape[0]
+    xp, A = kernels.backend.xp, W.shape[0]
+    plain, centre = centred(kernels, objective.rows, free=not objective.penalize_bias)
     parts: list[Array] = [None] * A
 
     def task(model: int) -> None:
-        H, root = scaled_hessian(objective, columns, slice(model, model + 1), centre)
+        mine = objective.take(np.array([model]))
+        H, root = scaled_hessian(mine, W[model : model + 1, :, :], centre)
         inverse = xp.reshape(_inverse_factor(kernels, H[0, :, :]) * root, (-1, W.shape[1], W.shape[2]))
-        parts[model] = xp.reshape(objective.take(np.array([model])).unmoved(inverse), H.shape[1:])
+        parts[model] = xp.reshape(mine.unmoved(inverse), H.shape[1:])
 
     share_out(kernels, A, task)
-    shift = None if centre is None else backend.from_host(centre)
-    return Whitened(kernels, tuple(parts), W, shift)
+    return Whitened(plain, tuple(parts), W)
 
 
 def _inverse_factor(kernels: Kernels, H: Array) -> Array:

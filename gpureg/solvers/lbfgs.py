@@ -58,14 +58,15 @@ class LbfgsSolver:
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
         self.bias_curvature = 0.25 if kernels.task == "logistic" else 1.0 / self.K
 
-    def start(self, weights: Floats | None = None) -> LbfgsState:
-        """The state at `weights (L, D, K)` (default 0); one pass."""
+    def start(self, weights: Floats | None = None, iterations: Ints | None = None) -> LbfgsState:
+        """The state at `weights (L, D, K)` (default 0), which `iterations (L,)` (default 0) led to; one pass."""
         L, D = len(self.problem.table), self.problem.D
         W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
         with steady(self.kernels):
             first = newton_first(self.problem.n, D * self.K)
             batch = self._batch(np.arange(L), W, "newton" if first else "quasi")
-        return LbfgsState(batch, np.zeros(L, np.int64), [None] * L)
+        taken = np.zeros(L, np.int64) if iterations is None else iterations.copy()
+        return LbfgsState(batch, taken, [None] * L)
 
     def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Passes until every model has stopped, or until `should_stop()` says so between two of them."""
@@ -163,8 +164,7 @@ class LbfgsSolver:
             mask = self.kernels.backend.from_host(taken[:, None])
             batch.v, batch.g = xp.where(mask, v, batch.v), xp.where(mask, g, batch.g)
         norm = host[:, 2] + host[:, 3]
-        with np.errstate(invalid="ignore"):
-            better = (norm < 0.99 * batch.least) | (batch.objective - there > self.noise * np.abs(there))
+        better = (norm < 0.99 * batch.least) | (batch.objective - there > self.noise * np.abs(there))
         batch.age = batch.age + taken
         batch.idle = np.where(taken, np.where(better, 0, batch.idle + 1), batch.idle)
         batch.least = np.where(taken, np.minimum(batch.least, norm), batch.least)

@@ -126,8 +126,7 @@ class Newton:
     ) -> Array:
         """See the protocol."""
         objective, A = self.objective, len(accepted)
-        kernels = objective.kernels
-        P, columns = g.shape[1], objective.columns(W)
+        kernels, P = objective.kernels, g.shape[1]
         at_once = max(1, HESSIAN_BYTES // (8 * P * P))
         if 8 * P * P > SHARED_BYTES:
             at_once = 1  # each is a task of its own for a thread
@@ -136,20 +135,19 @@ class Newton:
 
         def task(number: int) -> None:
             models = slice(starts[number], min(starts[number] + at_once, A))
-            parts[number] = self._solve(columns, models, g[models, :])
+            mine = objective.take(np.arange(A)[models])
+            parts[number] = self._solve(mine, W[models, :, :], g[models, :])
 
         share_out(kernels, len(starts), task)
         return parts[0] if len(parts) == 1 else kernels.backend.xp.concat(parts, axis=0)
 
-    def _solve(self, columns: Array, models: slice, g: Array) -> Array:
-        """`-H^-1 g` of some models `(B, P)`; `columns (D, A*K)` are the weights of all."""
-        objective = self.objective
-        xp, K = objective.kernels.backend.xp, objective.kernels.n_columns
-        H, root = scaled_hessian(objective, columns, models, self.centre)
-        H = H + objective.kernels.backend.from_host(RIDGES[0] * np.eye(g.shape[1]))
-        d = -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
-        mine = objective.take(np.arange(columns.shape[1] // K)[models])
-        return xp.reshape(mine.unmoved(xp.reshape(d, (-1, K, objective.D))), d.shape)
+    def _solve(self, objective: Objective, W: Array, g: Array) -> Array:
+        """`-H^-1 g` of some models `(B, P)`, `objective` being theirs, at `W (B, K, D)`."""
+        backend = objective.kernels.backend
+        H, root = scaled_hessian(objective, W, self.centre)
+        H = H + backend.from_host(RIDGES[0] * np.eye(g.shape[1]))
+        d = -root * backend.xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
+        return backend.xp.reshape(objective.unmoved(backend.xp.reshape(d, W.shape)), d.shape)
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""

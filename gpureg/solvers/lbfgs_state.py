@@ -58,13 +58,16 @@ class Batch:
         xp, A = kernels.backend.xp, len(active)
         at = kernels.backend.from_host(np.ascontiguousarray(W, np.float64))
         conditioning: Conditioning | Whitened
-        if way == "quasi":
-            conditioning = conditioned(kernels, objective.rows, objective.table.l2, free=free)
-        else:
-            conditioning, centre = centred(kernels, objective.rows, free=free)
-            conditioning = conditioning if way == "newton" else whitened(objective, at, centre)
         directions: Directions
-        directions = Newton(objective, centre) if way == "newton" else QuasiNewton(objective, A, W[0].size)
+        if way == "newton":
+            conditioning, centre = centred(kernels, objective.rows, free=free)
+            directions = Newton(objective, centre)
+        else:
+            directions = QuasiNewton(objective, A, W[0].size)
+            if way == "whitened":
+                conditioning = whitened(objective, at)
+            else:
+                conditioning = conditioned(kernels, objective.rows, objective.table.l2, free=free)
         v = conditioning.variables(at) if W.any() else at
         there = conditioning.weights(v)
         value = objective.value(there)
