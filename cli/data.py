@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .streams import unread_is_fine
-
 app = typer.Typer(
     help="List, fetch and find the named data sets. GPUREG_DATA_DIR names the cache.", no_args_is_help=True
 )
@@ -26,8 +24,7 @@ def list_data() -> None:
         cached = ("yes" if is_cached(spec.name) else "no") if spec.files else "built in"
         lines.append(f"{spec.name:{width}s}  {size:5s}  {cached}")
         lines += [f"  {spec.description}", f"  from {_source(spec.name)}"]
-    with unread_is_fine():
-        typer.echo("\n".join(lines))
+    typer.echo("\n".join(lines))
 
 
 @app.command()

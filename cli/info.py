@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from .streams import unread_is_fine
-
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Versions, devices, BLAS and threads, data cache; pasteable into a bug report."""
@@ -25,18 +23,14 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
     if as_json:
         import json
 
-        with unread_is_fine():
-            typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    lines = []
     for key, value in found.items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {item}" for name, item in value.items())
         elif isinstance(value, list):
             value = "; ".join(" ".join(f"{item}" for item in library.values()) for library in value)
-        lines.append(f"{key:12s} {value}")
-    with unread_is_fine():
-        typer.echo("\n".join(lines))
+        typer.echo(f"{key:12s} {value}")
 
 
 def cached(present: bool) -> str:

@@ -18,7 +18,7 @@ from gpureg.errors import GpuregError
 
 from . import data, info, plot, reproduce, sweep, train
 from .notes import complain
-from .streams import forgive
+from .streams import drop_output, forgive
 
 
 class QuickHelp(TyperGroup):
@@ -56,6 +56,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             complain("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+            drop_output()
             sys.stderr.close()
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):

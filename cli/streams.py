@@ -32,6 +32,12 @@ def forgive() -> None:
             stream.reconfigure(errors=HANDLER)
 
 
+def drop_output() -> None:
+    """Send what stdout still holds, and is yet to get, nowhere: its reader has gone, and a flush at the end would fail
+    again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def unread_is_fine() -> Iterator[None]:
     """Output that a pipe's reader no longer wants, as `| head` does, is dropped; the exit code stays the run's own."""
@@ -39,7 +45,7 @@ def unread_is_fine() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end would fail again
+        drop_output()
     except SystemExit:  # what rich makes of it, after the same
         pass
 

@@ -22,8 +22,9 @@ def invoke(*arguments: object) -> Result:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a script that is run: no colours of the caller, and one BLAS thread."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    """The environment of a script that is run: nothing of the caller's that changes output, and one BLAS thread."""
+    own = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if name not in own}
     return kept | {"OPENBLAS_NUM_THREADS": "1"} | changes
 
 
