@@ -5,14 +5,16 @@ It adds to the array API what that lacks: the way to the device and back, waitin
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpureg.errors import DeviceError, GpuregWarning, UsageError
+from gpureg.errors import DeviceError, GpuregWarning, UsageError, size_text
 from gpureg.types import Array
 
 
@@ -51,7 +53,7 @@ def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend
     """CuPy on CUDA device `index`; raises DeviceError, with the reason, where it can't be had."""
     reason = cuda_unusable(index)
     if reason is not None:
-        raise DeviceError(reason)
+        raise DeviceError(f"cuda:{index} can't be used: {reason}.")
     import array_api_compat.cupy as xp
     import cupy
 
@@ -65,13 +67,17 @@ def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend
     return Backend("cupy", xp, f"cuda:{index}", dtype, why, requested, cupy.asarray, cupy.asnumpy, wait, free)
 
 
-def cuda_unusable(index: int = 0) -> str | None:
-    """Why CUDA device `index` can't be used, as one clause; None where it can."""
+def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
+    """Why CUDA device `index` can't be used, as one clause; None where it can.
+
+    Tried are a kernel and a product, and with `factorises` a factorisation: what CuPy compiles and loads for them may
+    be missing where the driver is there.
+    """
     try:
         import cupy
     except ImportError as error:
         if not isinstance(error, ModuleNotFoundError):
-            return f"CuPy is installed but does not load ({error})"
+            return f"CuPy is installed but does not load ({_first_line(error)})"
         return "CuPy is not installed (pip install 'gpureg[cuda13]', or cuda12 for a CUDA 12 driver)"
     try:
         count = int(cupy.cuda.runtime.getDeviceCount())
@@ -80,11 +86,54 @@ def cuda_unusable(index: int = 0) -> str | None:
     if index >= count:
         return f"there is no cuda:{index}; this machine has {count} CUDA device{'s' if count != 1 else ''}"
     try:
-        cupy.cuda.Device(index).use()
-        cupy.zeros(1).sum()
+        with cupy.cuda.Device(index):
+            product = cupy.matmul(cupy.ones((2, 2)), cupy.eye(2))
+            if factorises:
+                product = cupy.linalg.cholesky(product + cupy.eye(2))
+            product.sum().item()
+    except ImportError as error:
+        return (
+            f"a CUDA library is missing ({_first_line(error)}); pip install 'gpureg[cuda13]' (cuda12 for a CUDA 12 "
+            "driver) brings all of them"
+        )
     except Exception as error:  # whatever the driver objects to is the reason
-        return f"cuda:{index} does not work ({type(error).__name__}: {error})"
+        return f"cuda:{index} does not work ({type(error).__name__}: {_first_line(error)})"
     return None
+
+
+def describe_device(backend: Backend) -> dict[str, str]:
+    """A CUDA device's name, compute capability and memory, and the versions of driver and runtime, as text; nothing for
+    other backends.
+    """
+    if backend.name != "cupy":
+        return {}
+    import cupy
+
+    index = parse_device(backend.device)[1]
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(index)
+    return {
+        "name": properties["name"].decode(),
+        "compute capability": f"{properties['major']}.{properties['minor']}",
+        "memory": size_text(properties["totalGlobalMem"]),
+        "driver": _cuda_version(runtime.driverGetVersion()),
+        "runtime": _cuda_version(runtime.runtimeGetVersion()),
+    }
+
+
+@contextmanager
+def device_kept() -> Iterator[None]:
+    """CuPy's current device is afterwards what it was: a caller may have arrays of their own on it."""
+    runtime = getattr(getattr(sys.modules.get("cupy"), "cuda", None), "runtime", None)
+    try:
+        before = None if runtime is None else runtime.getDevice()
+    except RuntimeError:  # no device
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None and runtime is not None:
+            runtime.setDevice(before)
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -97,8 +146,11 @@ def parse_device(device: str) -> tuple[str, int]:
     raise UsageError(f"Device {device!r} is unknown; wanted auto, cpu, cuda or cuda:N (N = 0, 1, ...).")
 
 
-def choose_backend(device: str = "auto", dtype: str = "float32", *, strict: bool = False) -> Backend:
-    """The backend for a device, decided once.
+def choose_backend(
+    device: str = "auto", dtype: str = "float32", *, strict: bool = False, factorises: bool = False
+) -> Backend:
+    """The backend for a device, decided once. `factorises`: matrices will be factorised on it, as the full-batch solver
+    does.
 
     `auto` takes CUDA where there is a usable device, else NumPy. An explicit CUDA device that can't be had falls back
     to the CPU with one GpuregWarning that says why; with `strict` it raises DeviceError (exit code 3).
@@ -106,7 +158,7 @@ def choose_backend(device: str = "auto", dtype: str = "float32", *, strict: bool
     kind, index = parse_device(device)
     if kind == "cpu":
         return numpy_backend(dtype, why="the CPU was asked for", requested=device)
-    reason = cuda_unusable(index)
+    reason = cuda_unusable(index, factorises=factorises)
     if reason is None:
         why = "a usable CUDA device was found" if kind == "auto" else "it was asked for"
         return cupy_backend(dtype, index, why=why, requested=device)
@@ -118,6 +170,14 @@ def choose_backend(device: str = "auto", dtype: str = "float32", *, strict: bool
             )
         warnings.warn(f"--device {device} can't be had: {reason}. Running on the CPU.", GpuregWarning, stacklevel=2)
     return numpy_backend(dtype, why=reason, requested=device)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _cuda_version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _free_host_memory() -> int | None:

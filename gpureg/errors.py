@@ -43,3 +43,11 @@ class OutOfMemoryError(GpuregError, MemoryError):
 
 class GpuregWarning(UserWarning):
     """Base of gpureg's own warnings: a fallback to another device, a fit that is not to be trusted, ..."""
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them, in the units of `--memory`."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:,.{1 if size < 100 * unit else 0}f} {name}"
+    return f"{size} bytes"

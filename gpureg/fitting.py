@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gpureg.assemble import Trained, join, linear_model, model_results
-from gpureg.backend import Backend, choose_backend, numpy_backend
+from gpureg.backend import Backend, choose_backend, describe_device, device_kept, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads, describe_environment
@@ -117,7 +118,10 @@ def fit_config(
     with ExitStack() as stack:
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
-        backend = choose_backend(config.device, config.dtype, strict=config.strict_device)
+        stack.enter_context(device_kept())
+        backend = choose_backend(
+            config.device, config.dtype, strict=config.strict_device, factorises=config.solver == "lbfgs"
+        )
         try:
             return fit_on(backend, data, config, hooks, folds=folds, saved=saved)
         except OutOfMemoryError as error:
@@ -152,8 +156,8 @@ def fit_on(
     parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
     per_model = _bytes_per_model(config, D, kernels.n_columns, n)
-    blocks = chunks(len(table), per_model, config.memory)
-    check_memory(data, config, backend, per_model, len(table))
+    blocks = chunks(len(table), per_model, config.memory, batches=config.solver == "sgd")
+    check_memory(data, config, kernels, per_model, len(table), max(map(len, blocks)))
     prepared = prepare(data, config, kernels, table, folds)
     trained = join([parts.train(replace(prepared.problem, table=table.take(block)), block) for block in blocks])
     cv, chosen = _choose(trained, config)
@@ -249,9 +253,15 @@ def _result(
         selected=chosen,
         cv=rows,
         config=config.to_dict(),
-        environment=describe_environment() | {"device": backend.device, "device_why": backend.why},
+        environment=describe_environment() | _where(backend),
         warnings=tuple(notices),
     )
+
+
+def _where(backend: Backend) -> dict[str, Any]:
+    """The device and why it was taken; a GPU's name and versions too."""
+    found: dict[str, Any] = {"device": backend.device, "device_why": backend.why}
+    return found | {"cuda": described} if (described := describe_device(backend)) else found
 
 
 def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) -> list[str]:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, size_text
 from gpureg.results import CvRow
 from gpureg.types import Floats, Ints, ModelTable
 
@@ -74,13 +74,15 @@ def check_stability(config: FitConfig) -> list[str]:
     return []
 
 
-def chunks(models: int, bytes_per_model: int, memory: int) -> list[Ints]:
-    """Models in blocks whose work arrays fit `memory` bytes. Raises UsageError where not even one fits."""
+def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:
+    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size. Raises UsageError
+    where not even one fits.
+    """
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:
         raise UsageError(
-            f"--memory {memory / 2**20:,.2f} MiB does not hold the work arrays of one model, "
-            f"{bytes_per_model / 2**20:,.2f} MiB; give a larger --memory or a smaller --batch-size."
+            f"--memory {size_text(memory)} does not hold the work arrays of one model, {size_text(bytes_per_model)}; "
+            f"give a larger --memory{' or a smaller --batch-size' if batches else ''}."
         )
     return np.array_split(np.arange(models), -(-models // int(at_once)))
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.backend import Backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, class_weights, default_scaling, design_matrix, fit_scaling
-from gpureg.errors import OutOfMemoryError, UsageError
+from gpureg.errors import OutOfMemoryError, UsageError, size_text
 from gpureg.folds import normalised, row_weight_table, stratified_folds
 from gpureg.kernels import Kernels
+from gpureg.kernels.moments import moments_bytes
 from gpureg.kernels.numpy_evaluation import TILE
 from gpureg.solvers.problem import Problem
 from gpureg.solvers.sgd import MOST_PENDING
-from gpureg.types import Floats, Ints, ModelTable
+from gpureg.types import Floats, Ints, ModelTable, RunShape
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,34 @@ def prepare(
     return Prepared(problem, Problem(train, val, {}, alone, n, D, base is not None), scaling)
 
 
-def check_memory(data: Dataset, config: FitConfig, backend: Backend, bytes_per_model: int, models: int) -> None:
-    """Refuse a run that what is free can't hold, before it starts. Raises OutOfMemoryError with what is needed."""
+def check_memory(
+    data: Dataset, config: FitConfig, kernels: Kernels, bytes_per_model: int, models: int, at_once: int
+) -> None:
+    """Refuse a run that what is free can't hold, before it starts. Raises OutOfMemoryError with what is needed.
+
+    `models` in all, `at_once` in the largest chunk; `bytes_per_model` the solver's account of its work arrays.
+    """
+    backend, item = kernels.backend, np.dtype(config.dtype).itemsize
     free = backend.free_memory()
-    item = np.dtype(config.dtype).itemsize
-    rows = len(data.y_train) + len(data.y_val)
-    samples = rows * (data.X_train.shape[1] + 1) * item
-    work = min(models * bytes_per_model, config.memory)
+    n, D = len(data.y_train), data.X_train.shape[1] + 1
+    weighted = data.sample_weight is not None or config.class_weight is not None
+    table = config.seeds * config.cv if config.cv is not None else 0
+    held_out = config.seeds * n if config.cv is not None else 0  # copies, to be evaluated fold by fold
+    rows = n + len(data.y_val) + held_out
+    samples = rows * (D * item + 4) + n * (table + weighted) * item
+    full_batch = config.solver == "lbfgs"
+    pending = 1 if full_batch else MOST_PENDING
+    shape = RunShape(n, max(n, len(data.y_val)), D, at_once, pending, weighted or table > 0, full_batch)
+    work = kernels.run_bytes(shape)
+    if work is None or shape.full_batch:
+        work = (work or 0) + min(models * bytes_per_model, config.memory)
+    if shape.full_batch:
+        work += moments_bytes(n, D)
     if free is not None and samples + work > free:
         raise OutOfMemoryError(
-            f"This run needs about {(samples + work) / 2**30:.2f} GiB on {backend.device} ({samples / 2**30:.2f} for "
-            f"{rows} rows, {work / 2**30:.2f} for the work arrays), and {free / 2**30:.2f} GiB are free. Use "
-            "--dtype float32, a smaller --train-size, or a smaller --memory."
+            f"This run needs about {size_text(samples + work)} on {backend.device} ({size_text(samples)} for {rows:,} "
+            f"rows, {size_text(work)} to work in), and {size_text(free)} are free. Use --dtype float32, a smaller "
+            "--train-size, or a smaller --memory."
         )
 
 

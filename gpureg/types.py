@@ -69,3 +69,21 @@ class StepPlan:
     snapshot_after: tuple[int, ...]
     penalize_bias: bool = True
     beside_evaluation: bool = False
+
+
+@dataclass(frozen=True)
+class RunShape:
+    """The sizes of a run that its memory depends on.
+
+    `rows`: training samples; `evaluated`: the most samples of one evaluation; `features`: D; `models`: those trained at
+    once; `pending`: the most evaluations made in one; `weighted`: whether samples have weights; `full_batch`: every step
+    sees all samples.
+    """
+
+    rows: int
+    evaluated: int
+    features: int
+    models: int
+    pending: int
+    weighted: bool
+    full_batch: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,14 @@ def script(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedPro
 def started(*arguments: object, cwd: Path, **env: str) -> subprocess.Popen[str]:
     """The installed script, running."""
     command = [str(SCRIPT), *(str(argument) for argument in arguments)]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # a shell's background jobs ignore Ctrl-C, and so would the children of a test run that is one
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, ignored)
 
 
 def strict_json(text: str) -> Any:

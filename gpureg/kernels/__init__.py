@@ -16,7 +16,7 @@ import numpy as np
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
 from gpureg.kernels.evaluation import Evaluation
-from gpureg.types import Array, Floats, Ints, StepPlan
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
 class Rows(Protocol):
@@ -66,6 +66,12 @@ class Kernels(Protocol):
 
     def subset(self, rows: Any, index: Ints) -> Rows:
         """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
+        ...
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """Bytes of a device that a run takes at its peak beside the placed samples, from above; None where the
+        solver's own account of its work arrays says all.
+        """
         ...
 
     def weights(self, host: Floats) -> Array:

@@ -51,6 +51,12 @@ def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = Fa
     return _summed(kernels, rows, part) / _mass(kernels, rows)
 
 
+def moments_bytes(rows: int, features: int) -> int:
+    """Bytes that `mean_row`, `scatter` and its eigendecomposition take: three blocks, and four matrices `(D, D)`."""
+    blocks = 3 * 8 * min(rows * features, max(ELEMENTS_AT_ONCE, features))
+    return blocks + 4 * 8 * features**2
+
+
 def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None) -> Array:
     """The Hessian of `Σ_i s_il loss_il` in a model's weights, `(L, K*D, K*D)` float64 on the device; row `k*D + d` is
     class k, feature d.

@@ -17,7 +17,7 @@ from gpureg.kernels.numpy_rows import NumpyRows, runs_of, tile_runs
 from gpureg.kernels.numpy_steps import BatchStep
 from gpureg.kernels.numpy_tiles import TileLoss, gradient_tile
 from gpureg.kernels.workers import Workers
-from gpureg.types import Array, Floats, Ints, StepPlan
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
 WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating beside the steps
@@ -108,6 +108,10 @@ class NumpyKernels:
             with self.workers.single():
                 work(0)
         return W, losses, copies
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """See the protocol: the work arrays of the models say all."""
+        return None
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
         """Where evaluating is more work than stepping, one thread steps while the others evaluate."""

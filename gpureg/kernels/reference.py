@@ -13,7 +13,7 @@ import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.kernels.evaluation import Ready
-from gpureg.types import Array, Floats, Ints, StepPlan
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 ROWS_PER_BLOCK = 4096
 
@@ -104,6 +104,13 @@ class ReferenceKernels:
         """See the protocol."""
         picked = self.backend.from_host(np.asarray(index, np.int64))
         return ReferenceRows(self.xp.take(rows.X, picked, axis=0), self.xp.take(rows.y, picked, axis=0), None)
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """See the protocol. Array expressions hold about ten arrays as large as a block's logits."""
+        columns = shape.models * self.n_columns
+        columns = max(columns, min(shape.pending * columns, self.stack_columns))
+        logits = 10 * min(shape.evaluated, ROWS_PER_BLOCK) * columns
+        return np.dtype(self.backend.dtype).itemsize * (logits + 6 * shape.features * columns)
 
     def weights(self, host: Floats) -> Array:
         """See the protocol."""

@@ -95,7 +95,9 @@ def test_the_full_batch_solver_reaches_numpys_optimum(task, dtype, tolerance, wa
     got = fit_on(device_backend(dtype), data, FitConfig(dtype=dtype, **options), SILENT)
     for mine, theirs in zip(got.models, wanted.models, strict=True):
         assert mine.stop_reason == theirs.stop_reason == "converged"
-        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=tolerance)
+        # what is minimised: the loss alone still moves in first order where the objective has stopped to
+        objectives = [model.train_loss + model.l2 * model.weight_norm_sq for model in (mine, theirs)]
+        assert objectives[0] == pytest.approx(objectives[1], rel=tolerance)
 
 
 def test_a_failed_factorisation_is_noticed():
@@ -104,59 +106,6 @@ def test_a_failed_factorisation_is_noticed():
     for bad in (-np.eye(300), np.full((3, 3), np.nan)):
         found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad)))
         np.testing.assert_array_equal(found, np.eye(len(bad)))
-
-
-@pytest.mark.parametrize(("l2", "launches"), [(0.0, 3), (0.1, 4)])
-def test_launches_per_step_by_the_profiler(l2, launches):
-    """Counted by CUPTI. cuBLAS may give a product a second kernel (split-k) where it sees fit: hence one more."""
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("counting launches needs a PyTorch with CUDA for its profiler")
-    from torch.profiler import ProfilerActivity, profile
-
-    rng = np.random.default_rng(0)
-    kernels = CudaKernels(device_backend("float32"), "softmax", 10)
-    rows = kernels.place(rng.standard_normal((4096, 785)), rng.integers(0, 10, 4096), None, None)
-
-    def run(steps: int) -> int:
-        plan = StepPlan(rng.integers(0, 4096, (steps, 128)), np.array([0.01]), np.array([l2]), None, ())
-        kernels.to_host(kernels.steps(kernels.weights(np.zeros((785, 10))), rows, plan)[0])
-        with profile(activities=[ProfilerActivity.CUDA]) as seen:
-            kernels.to_host(kernels.steps(kernels.weights(np.zeros((785, 10))), rows, plan)[0])
-        on_device = [e.name for e in seen.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-        return sum(not name.startswith(("Memcpy", "Memset")) for name in on_device)
-
-    per_step = (run(40) - run(20)) / 20
-    assert launches <= per_step <= launches + 1
-
-
-def test_running_out_of_memory_is_explained():
-    import cupy
-
-    backend = device_backend("float32")
-    pool = cupy.get_default_memory_pool()
-    rng = np.random.default_rng(0)
-    kernels = CudaKernels(backend, "softmax", 10)
-    rows = kernels.place(rng.standard_normal((20_000, 200)), rng.integers(0, 10, 20_000), None, None)
-    plan = StepPlan(rng.permutation(20_000)[:19_968].reshape(-1, 128), np.array([0.01]), np.zeros(1), None, ())
-    W = kernels.weights(np.zeros((200, 10)))
-    before = pool.get_limit()
-    pool.free_all_blocks()
-    pool.set_limit(size=pool.used_bytes() + 4_000_000)
-    try:
-        with pytest.raises(OutOfMemoryError, match=r"Training 1 models needs more memory .*--device cpu"):
-            kernels.steps(W, rows, plan)
-    finally:
-        pool.set_limit(size=before)
-    kernels.steps(W, rows, plan)  # and the device is still good
-
-
-def test_samples_that_do_not_fit_are_refused():
-    from dataclasses import replace
-
-    short = replace(device_backend("float32"), free_memory=lambda: 1000)
-    with pytest.raises(OutOfMemoryError, match="are free"):
-        CudaKernels(short, "softmax", 3).place(np.zeros((100, 10)), np.zeros(100, int), None, None)
 
 
 def test_the_last_device_trains_too():

@@ -48,6 +48,11 @@ class HostFunction:
 @functools.cache
 def build(source: str, name: str, sanitize: bool = False) -> HostFunction:
     """Compile the kernel `name` of a CUDA source for the CPU. Raises RuntimeError with the compiler's words."""
+    return HostFunction(build_library(source, name, sanitize))
+
+
+def build_library(source: str, name: str, sanitize: bool = False) -> Path:
+    """The library with the kernel `name`; its `hc_launch` runs it."""
     optimise = ("-O1", "-g", "-fsanitize=address") if sanitize else ("-O1",)
     text = _PRELUDE + _host_source(source, name)
     key = _digest(text, *optimise)
@@ -57,7 +62,7 @@ def build(source: str, name: str, sanitize: bool = False) -> HostFunction:
         code.write_text(text)
         _compile([*_FLAGS, *optimise, "-shared", "-include", str(_header(optimise)), str(code)], library)
         code.unlink()
-    return HostFunction(library)
+    return library
 
 
 def _host_source(source: str, name: str) -> str:

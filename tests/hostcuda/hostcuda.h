@@ -48,7 +48,7 @@ constexpr size_t STACK = 64 * 1024;
 // signal mask, which costs more than the kernels under test. AddressSanitizer wants to see swapcontext, and gets it.
 struct Context { ucontext_t uc; jmp_buf jump; bool entered = false; };
 struct Fiber {
-  Context ctx; std::vector<char> stack; bool done = true; Wait wait = RUNNING; unsigned mask = 0; char slot[16];
+  Context ctx; std::vector<char> stack; bool made = false, done = true; Wait wait = RUNNING; unsigned mask = 0; char slot[16];
 };
 static std::vector<Fiber> fibers;
 static Context scheduler;
@@ -107,7 +107,8 @@ inline bool release(unsigned n) {                     // false on a deadlock or 
 }
 template <class F> struct Body {
   static F* f;
-  static void run() { (*f)(); fibers[current].done = true; change(fibers[current].ctx, scheduler); }
+  // A fiber is made once and runs one thread after another: making one asks the kernel for its signal mask.
+  static void run() { for (;;) { (*f)(); fibers[current].done = true; change(fibers[current].ctx, scheduler); } }
 };
 template <class F> F* Body<F>::f = nullptr;
 
@@ -116,10 +117,12 @@ template <class F> void run_block(unsigned n, F& f) {
   Body<F>::f = &f; fibers_on = true; scheduler.entered = true;
   for (unsigned t = 0; t < n; ++t) {
     Fiber& b = fibers[t];
+    b.done = false; b.wait = RUNNING;
+    if (b.made) continue;
     if (b.stack.empty()) b.stack.resize(STACK);
     ucontext_t& uc = b.ctx.uc;
     getcontext(&uc); uc.uc_stack.ss_sp = b.stack.data(); uc.uc_stack.ss_size = STACK; uc.uc_link = nullptr;
-    b.done = false; b.wait = RUNNING; b.ctx.entered = false; makecontext(&uc, (void (*)()) & Body<F>::run, 0);
+    b.made = true; b.ctx.entered = false; makecontext(&uc, (void (*)()) & Body<F>::run, 0);
   }
   unsigned left = n;
   while (left && !failure[0]) {
@@ -130,6 +133,7 @@ template <class F> void run_block(unsigned n, F& f) {
     }
     if (!failure[0] && !release(n)) break;
   }
+  for (unsigned t = 0; t < n; ++t) fibers[t].made &= fibers[t].done;  // left where it stood by a failure
   fibers_on = false;
 }
 template <class F> void run_grid(unsigned grid, unsigned block, bool as_fibers, F& f) {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpureg.errors import OutOfMemoryError
+from gpureg.errors import OutOfMemoryError, size_text
+from gpureg.types import RunShape
 
 DEFAULT_BUDGET = 2 * 1024**3  # bytes
 _LOGITS_CAP = 256 * 1024**2  # larger products gain nothing
@@ -45,6 +46,25 @@ def memory_needed(
     return data + gathered + block + weights
 
 
+def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, budget: Budget) -> int:
+    """Bytes that a run takes beside its samples, rounded up: CuPy's pool cuts its memory to fit, with some waste.
+
+    `columns`: K. Minibatches: the weights with their gradient and a copy for compaction, the snapshots and their stack,
+    an epoch's gathered batches with their labels, weights and losses, and a block of logits. The full-batch solver:
+    the logits and the gradient; its vectors and second moments are its own account.
+    """
+    C, D, L = columns * shape.models, shape.features, shape.models
+    stacked = C if shape.full_batch else max(C, min(shape.pending * C, stack_columns))
+    models = -(-stacked // columns)
+    evaluated = min(shape.evaluated, budget.block_rows(stacked, models, itemsize))
+    block = evaluated * (stacked * itemsize + models * (itemsize + 1 + shape.weighted * itemsize))
+    if shape.full_batch:
+        return block + 4 * D * C * itemsize
+    row = (D + (4 if shape.weighted else 2) * L) * itemsize + 16
+    gathered = min(shape.rows * row, budget.total // 2)
+    return block + gathered + D * (4 * C + 2 * stacked) * itemsize
+
+
 def refuse_if_short(needed: int, free: int | None, what: str) -> None:
     """Raise OutOfMemoryError where `needed` bytes exceed the `free` ones (None: unknown, let the device decide)."""
     if free is not None and needed > free:
@@ -53,14 +73,9 @@ def refuse_if_short(needed: int, free: int | None, what: str) -> None:
 
 def out_of_memory_message(what: str, needed: int | None, free: int | None) -> str:
     """Says how much is needed, how much is free and what to change."""
-    wanted = "more memory" if needed is None else f"{megabytes(needed)}"
-    there = "" if free is None else f"; {megabytes(free)} are free"
+    wanted = "more memory" if needed is None else f"{size_text(needed)}"
+    there = "" if free is None else f"; {size_text(free)} are free"
     return (
         f"{what} needs {wanted} on the GPU{there}. Use --dtype float32, a smaller --memory, fewer models or rows at "
         "once, or --device cpu."
     )
-
-
-def megabytes(size: int) -> str:
-    """A size as people read it."""
-    return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.1f} GB"

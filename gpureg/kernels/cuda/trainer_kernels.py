@@ -11,11 +11,18 @@ import numpy as np
 from gpureg.backend import Backend
 from gpureg.errors import OutOfMemoryError
 from gpureg.kernels.cuda import epoch
-from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, memory_needed, out_of_memory_message, refuse_if_short
+from gpureg.kernels.cuda.memory import (
+    DEFAULT_BUDGET,
+    Budget,
+    memory_needed,
+    out_of_memory_message,
+    refuse_if_short,
+    run_bytes,
+)
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.steps import MinibatchSteps
-from gpureg.types import Array, Floats, Ints, StepPlan
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,10 @@ class CudaKernels:
         with self._explained("A subset of the samples", len(index) * rows.X.shape[1] * self._dtype.itemsize):
             picked = self.backend.from_host(np.asarray(index, np.int64))
             return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None)
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """See the protocol."""
+        return run_bytes(shape, self.n_columns, self.stack_columns, self._dtype.itemsize, self.budget)
 
     def weights(self, host: Floats) -> Array:
         """See the protocol."""

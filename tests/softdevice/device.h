@@ -1,0 +1,17 @@
+// What the parts of the soft device share.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace soft {
+std::recursive_mutex& lock();
+// A line in the log (SOFTDEVICE_LOG names the file): launches, products and copies, in order.
+void note(const char* what);
+// Ends the process where `size` bytes from `address` on are not device memory: a GPU would fault, or worse, not.
+void must_be_device_memory(const void* address, size_t size, const char* what);
+// Ends the process with a message.
+[[noreturn]] void give_up(const char* what, const char* why);
+}  // namespace soft
+
+#define SOFT_LOCK std::lock_guard<std::recursive_mutex> soft_guard(soft::lock())

@@ -1,0 +1,94 @@
+"""CuPy itself on a device made of host memory (`softdevice`): the GPU tests, and the program, run unchanged."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import SCRIPT, environment, same_run
+from softdevice import build
+
+ROOT = Path(__file__).resolve().parent.parent
+# what even a soft device can't show, by the reason that the test gives
+ALLOWED_SKIPS = ("GB of device memory are free",)
+
+
+@pytest.fixture(scope="module")
+def soft() -> dict[str, str]:
+    """The environment of processes that see the device; where it can't be built the tests skip, or fail under
+    GPUREG_REQUIRE_SOFT_DEVICE=1."""
+    try:
+        return build.environment()
+    except build.SoftDeviceUnavailable as error:
+        if os.environ.get("GPUREG_REQUIRE_SOFT_DEVICE") == "1":
+            pytest.fail(f"GPUREG_REQUIRE_SOFT_DEVICE=1, but {error}", pytrace=False)
+        pytest.skip(f"no soft device: {error}")
+
+
+def gpureg(*arguments: object, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.mnist
+def test_the_gpu_tests_pass_on_it(soft: dict[str, str], tmp_path: Path) -> None:
+    """All of `tests/gpu`: launches, transfers, memory, two devices, resuming, the report's numbers."""
+    log = tmp_path / "device.log"
+    log.touch()
+    env = environment(**soft, GPUREG_REQUIRE_GPU="1", SOFTDEVICE_MEMORY="3000000000", SOFTDEVICE_LOG=str(log))
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "tests/gpu"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    skipped = re.findall(r"^SKIPPED .*", done.stdout, re.M)
+    assert all(any(reason in line for reason in ALLOWED_SKIPS) for line in skipped), skipped
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) >= 130
+
+
+TRAIN = ("train", "--dataset", "digits", "--epochs", 4, "--force", "--out")
+
+
+def test_both_devices_give_the_same_bits(soft: dict[str, str], tmp_path: Path) -> None:
+    for device in ("cuda", "cuda:1"):
+        done = gpureg(*TRAIN, device.replace(":", ""), "--device", device, cwd=tmp_path, env=soft)
+        assert done.returncode == 0, done.stderr
+        assert f"on {device if ':' in device else 'cuda:0'}" in done.stdout
+    same_run(tmp_path / "cuda", tmp_path / "cuda1")
+
+
+def test_info_names_the_card(soft: dict[str, str], tmp_path: Path) -> None:
+    shown = gpureg("info", cwd=tmp_path, env=soft).stdout
+    assert re.search(r"^cuda +usable$", shown, re.M)
+    assert re.search(r"^card +name soft device 0, compute capability 9.0, memory 4.0 GiB, driver 13.0", shown, re.M)
+
+
+@pytest.mark.parametrize(("library", "solver"), [(build.CUBLAS, "sgd"), (build.CUSOLVER, "lbfgs")])
+def test_a_missing_library_is_a_reason_and_no_bug(
+    soft: dict[str, str], tmp_path: Path, library: str, solver: str
+) -> None:
+    """CuPy installs without cuBLAS and cuSOLVER, and counts its devices all the same."""
+    without = os.pathsep.join(name for name in soft["SOFTDEVICE_LOAD"].split(os.pathsep) if name != library)
+    env = soft | {"SOFTDEVICE_LOAD": without}
+    options = ("--solver", solver, "--l2", 0.1, "--device", "cuda")
+    done = gpureg(*TRAIN, "a", *options, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "a CUDA library is missing" in done.stderr and "Running on the CPU" in done.stderr
+    done = gpureg(*TRAIN, "b", *options, "--strict-device", cwd=tmp_path, env=env)
+    assert done.returncode == 3
+    assert "pip install 'gpureg[cuda13]'" in done.stderr and "bug" not in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_too_little_memory_is_seen_before_the_start(soft: dict[str, str], tmp_path: Path) -> None:
+    env = soft | {"SOFTDEVICE_MEMORY": "700000"}
+    done = gpureg(*TRAIN, "a", "--device", "cuda", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"too little memory \(This run needs about 1\.\d MiB on cuda:0 .* KiB are free", done.stderr)
+    assert "on cpu" in done.stdout
+    done = gpureg(*TRAIN, "b", "--device", "cuda", "--strict-device", cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert not (tmp_path / "b").exists()
