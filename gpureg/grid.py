@@ -75,8 +75,9 @@ def check_stability(config: FitConfig) -> list[str]:
 
 
 def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:
-    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size. Raises UsageError
-    where not even one fits.
+    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size.
+
+    Raises UsageError where not even one fits.
     """
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:

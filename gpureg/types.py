@@ -76,8 +76,8 @@ class RunShape:
     """The sizes of a run that its memory depends on.
 
     `rows`: training samples; `evaluated`: the most samples of one evaluation; `features`: D; `models`: those trained at
-    once; `pending`: the most evaluations made in one; `weighted`: whether samples have weights; `full_batch`: every step
-    sees all samples.
+    once; `pending`: the most evaluations made in one; `weighted`: whether samples have weights; `full_batch`: every
+    step sees all samples.
     """
 
     rows: int

@@ -40,17 +40,17 @@ class Keeper:
 
 
 def test_before_the_start_the_cpu_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, strict: small_device(dtype, free=100))
-    with pytest.warns(GpuregWarning, match=r"small:0 has too little memory .*GiB are free.*Running on the CPU"):
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype, free=100))
+    with pytest.warns(GpuregWarning, match=r"small:0 has too little memory .*bytes are free.*Running on the CPU"):
         result = gpureg.fit(blobs(), **OPTIONS)
     assert result.device == "cpu"
     assert "too little memory" in result.environment["device_why"]
-    with pytest.raises(OutOfMemoryError, match="GiB are free"):
+    with pytest.raises(OutOfMemoryError, match="bytes are free"):
         gpureg.fit(blobs(), strict_device=True, **OPTIONS)
 
 
 def test_in_the_middle_what_was_trained_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, strict: small_device(dtype))
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
     usual, calls = ReferenceKernels.steps, []
 
     def steps(self: ReferenceKernels, *arguments: Any) -> Any:

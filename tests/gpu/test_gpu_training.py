@@ -8,12 +8,11 @@ import pytest
 import gpureg
 from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
-from gpureg.errors import DeviceError, GpuregWarning, OutOfMemoryError
+from gpureg.errors import DeviceError, GpuregWarning
 from gpureg.fitting import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.solvers import lbfgs
 from gpureg.solvers.hessian import _inverse_factor
-from gpureg.types import StepPlan
 
 from .conftest import device_backend
 

@@ -16,7 +16,6 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-
 from hostcuda.build import CXX, cache_dir
 
 HERE = Path(__file__).parent
@@ -27,13 +26,13 @@ EMPTY = ("libcublasLt.so.13", "libcusparse.so.12", "libnvJitLink.so.13")
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w")
 
 
-class SoftDeviceUnavailable(RuntimeError):
+class SoftDeviceError(RuntimeError):
     """It can't be built here; the text says why."""
 
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """Variables for a process that is to see the soft device. Raises SoftDeviceUnavailable."""
+    """Variables for a process that is to see the soft device. Raises SoftDeviceError."""
     home = _home()
     if not (home / "complete").exists():
         _build(home)
@@ -56,7 +55,7 @@ def _home() -> Path:
 
 def _build(home: Path) -> None:
     if sys.platform != "linux":
-        raise SoftDeviceUnavailable("it is built on Linux only")
+        raise SoftDeviceError("it is built on Linux only")
     shutil.rmtree(home, ignore_errors=True)
     for folder in ("lib", "site", "work"):
         (home / folder).mkdir(parents=True)
@@ -177,7 +176,7 @@ def _cuda_include() -> str:
     for root in importlib.util.find_spec("nvidia").submodule_search_locations:
         for header in Path(root).glob("*/include/cuda_runtime_api.h"):
             return str(header.parent)
-    raise SoftDeviceUnavailable("the CUDA headers (nvidia-cuda-runtime, nvidia-cuda-crt) are not installed")
+    raise SoftDeviceError("the CUDA headers (nvidia-cuda-runtime, nvidia-cuda-crt) are not installed")
 
 
 def _package(name: str) -> str:
@@ -189,7 +188,7 @@ def _lapack() -> str:
     folder = Path(np.__file__).parent.parent / "numpy.libs"
     for path in folder.glob("libscipy_openblas64_*.so"):
         return str(path)
-    raise SoftDeviceUnavailable("NumPy brings no OpenBLAS of its own here")
+    raise SoftDeviceError("NumPy brings no OpenBLAS of its own here")
 
 
 def _run(*command, cwd=None, env=None) -> str:
@@ -197,5 +196,5 @@ def _run(*command, cwd=None, env=None) -> str:
         [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SoftDeviceUnavailable(f"{' '.join(map(str, command))}\n{(done.stderr or done.stdout)[-3000:]}")
+        raise SoftDeviceError(f"{' '.join(map(str, command))}\n{(done.stderr or done.stdout)[-3000:]}")
     return done.stdout
