@@ -25,7 +25,7 @@ def seconds(
 
 def copy_bandwidth(xp: object, wait: Callable[[], None], size: int = 2**30) -> float:
     """Bytes per second of a copy within the device's memory, read and write counted."""
-    source, target = xp.zeros(size // 4, xp.float32), xp.zeros(size // 4, xp.float32)  # type: ignore[attr-defined]
+    source, target = (xp.zeros(size // 4, dtype=xp.float32) for _ in range(2))  # type: ignore[attr-defined]
 
     def copy() -> None:
         target[...] = source

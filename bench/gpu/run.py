@@ -28,6 +28,7 @@ from gpureg.kernels.cuda.ops import CupyOps
 
 HERE = Path(__file__).parent
 LAMBDAS = (2.0, 0.2, 0.02, 0.002)
+KERNEL_SHAPES = ((1_000_000, 10), (100_000, 1000))  # rows, classes
 
 
 def main() -> int:
@@ -62,7 +63,7 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
     kernels = [
         fused_kernel(backend, CupyOps(backend), rows, K, copy)
         for backend in backends.values()
-        for rows, K in ((1_000_000, 10), (100_000, 1000))
+        for rows, K in KERNEL_SHAPES
     ]
     variants = {
         which: choose_kernels(single, "softmax", job.classes, which) for which in ("fused", "epoch", "reference")
