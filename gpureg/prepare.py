@@ -77,17 +77,19 @@ def check_memory(
     n, D = len(data.y_train), data.X_train.shape[1] + 1
     weighted = data.sample_weight is not None or config.class_weight is not None
     table = config.seeds * config.cv if config.cv is not None else 0
-    held_out = config.seeds * n if config.cv is not None else 0  # copies, to be evaluated fold by fold
-    rows = n + len(data.y_val) + held_out
-    samples = rows * (D * item + 4) + n * (table + weighted) * item
     full_batch = config.solver == "lbfgs"
     pending = 1 if full_batch else MOST_PENDING
     shape = RunShape(n, max(n, len(data.y_val)), D, at_once, pending, weighted or table > 0, full_batch)
     work = kernels.run_bytes(shape)
-    if work is None or shape.full_batch:
+    copies = config.seeds if config.cv is not None else 0  # of the training rows, to be evaluated fold by fold
+    if work is None:  # NumPy: the folds of the first assignment lie together
+        copies = max(0, copies - 1)
+    if work is None or full_batch:
         work = (work or 0) + min(models * bytes_per_model, config.memory)
-    if shape.full_batch:
+    if full_batch:
         work += moments_bytes(n, D)
+    rows = n * (1 + copies) + len(data.y_val)
+    samples = rows * (D * item + 4) + n * (table + weighted) * item
     if free is not None and samples + work > free:
         raise OutOfMemoryError(
             f"This run needs about {size_text(samples + work)} on {backend.device} ({size_text(samples)} for {rows:,} "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from gpureg.backend import choose_backend, numpy_backend
+from gpureg.backend import choose_backend, device_kept, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HostArray, cuda_index
@@ -63,6 +63,7 @@ class _Found:
         return _Found(weights, steps, reasons, later.warnings)
 
 
+@device_kept()
 def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device.
 
@@ -168,7 +169,7 @@ def _kernels(device: str, samples: Samples, models: int, dtype: str | None) -> K
     else:
         index = cuda_index(samples.home)
         named = f"cuda:{index}" if device == "auto" and index is not None else device
-        backend = choose_backend(named, dtype)
+        backend = choose_backend(named, dtype, factorises=True)
     which = "reference" if backend.name == "numpy" and work < PLAIN_WORK else "auto"
     return choose_kernels(backend, "logistic" if samples.binary else "softmax", len(samples.classes), which)
 
