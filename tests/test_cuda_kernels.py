@@ -192,10 +192,10 @@ def test_running_out_of_memory_says_what_to_change():
 
 def test_the_estimate_counts_what_is_held():
     budget = Budget()
-    needed = memory_needed(30_000, 785, 10, 1, 4, budget=budget)
+    needed = memory_needed(30_000, 785, 10, 4, weight_columns=0, budget=budget)
     data = 30_000 * 785 * 4
     assert 2 * data < needed < 2 * data + 10_000_000  # the samples, one gathered copy, and little else
-    assert memory_needed(30_000, 785, 10, 1, 8, budget=budget) > 1.9 * needed
+    assert memory_needed(30_000, 785, 10, 8, weight_columns=0, budget=budget) > 1.9 * needed
 
 
 def test_the_budget_cuts_by_itself_not_by_what_is_free():

@@ -32,20 +32,6 @@ class Budget:
         return max(1, self.total // 2 // (batch * row))
 
 
-def memory_needed(
-    rows: int, features: int, columns: int, models: int, itemsize: int, *, weight_columns: int = 0, budget: Budget
-) -> int:
-    """Bytes that a run takes at its peak, rounded up: data, one gathered copy of it, weights, and a block of logits.
-
-    `rows` counts training and evaluation rows together, `features` the D of X with its bias, `columns` C = L*K.
-    """
-    data = rows * (features * itemsize + 4 + weight_columns * itemsize)
-    gathered = min(rows * ((features + 2 * models) * itemsize + 4), budget.total // 2)
-    block = min(rows, budget.block_rows(columns, models, itemsize)) * (columns * itemsize + models * (itemsize + 1))
-    weights = 3 * features * columns * itemsize  # the weights, their gradient and one snapshot
-    return data + gathered + block + weights
-
-
 def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, budget: Budget) -> int:
     """Bytes that a run takes beside its samples, rounded up: CuPy's pool cuts its memory to fit, with some waste.
 
@@ -63,6 +49,16 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
     row = (D + (4 if shape.weighted else 2) * L) * itemsize + 16
     gathered = min(shape.rows * row, budget.total // 2)
     return block + gathered + D * (4 * C + 2 * stacked) * itemsize
+
+
+def memory_needed(rows: int, features: int, columns: int, itemsize: int, *, weight_columns: int, budget: Budget) -> int:
+    """Bytes that `rows` samples with their weights take, and training one model on them: the least a placement is for.
+
+    `features` counts the D of X with its bias, `columns` K.
+    """
+    data = rows * (features * itemsize + 4 + weight_columns * itemsize)
+    shape = RunShape(rows, rows, features, 1, 1, weight_columns > 0, False)
+    return data + run_bytes(shape, columns, columns, itemsize, budget)
 
 
 def refuse_if_short(needed: int, free: int | None, what: str) -> None:

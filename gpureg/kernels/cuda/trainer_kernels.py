@@ -95,7 +95,7 @@ class CudaKernels:
         table = None if weights is None else np.ascontiguousarray(weights, self._dtype)
         columns = 0 if table is None else table.shape[1]
         needed = memory_needed(
-            len(y), X.shape[1], self.n_columns, 1, self._dtype.itemsize, weight_columns=columns, budget=self.budget
+            len(y), X.shape[1], self.n_columns, self._dtype.itemsize, weight_columns=columns, budget=self.budget
         )
         refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
         with self._explained(f"Placing {len(y):,} samples", needed):
