@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class SoftDeviceError(RuntimeError):
 def environment() -> dict[str, str]:
     """Variables for a process that is to see the soft device. Raises SoftDeviceError."""
     home = _home()
-    if not (home / "complete").exists():
+    if not home.exists():
         _build(home)
     return {
         "PYTHONPATH": os.pathsep.join([str(home / "site"), str(TESTS)]),
@@ -56,16 +57,22 @@ def _home() -> Path:
 def _build(home: Path) -> None:
     if sys.platform != "linux":
         raise SoftDeviceError("it is built on Linux only")
-    shutil.rmtree(home, ignore_errors=True)
-    for folder in ("lib", "site", "work"):
-        (home / folder).mkdir(parents=True)
-    _shadow(home / "site")
-    _runtime_object(home / "work")
-    _libraries(home)
-    extension = home / "site" / "cupy_backends" / "cuda" / "api" / f"runtime{sysconfig.get_config_var('EXT_SUFFIX')}"
-    _run(CXX, "-shared", home / "work" / "runtime.o", home / "lib" / DRIVER, "-o", extension)
-    shutil.rmtree(home / "work")
-    (home / "complete").touch()
+    made = Path(tempfile.mkdtemp(prefix=f"{home.name}-", dir=home.parent))
+    try:
+        for folder in ("lib", "site", "work"):
+            (made / folder).mkdir()
+        _shadow(made / "site")
+        _runtime_object(made / "work")
+        _libraries(made)
+        extension = f"cupy_backends/cuda/api/runtime{sysconfig.get_config_var('EXT_SUFFIX')}"
+        _run(CXX, "-shared", made / "work" / "runtime.o", made / "lib" / DRIVER, "-o", made / "site" / extension)
+        shutil.rmtree(made / "work")
+        made.rename(home)
+    except OSError as error:
+        if not home.exists():  # else somebody was faster
+            raise SoftDeviceError(str(error)) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _shadow(site: Path) -> None:
@@ -156,24 +163,16 @@ def _symbols(which: str, file: Path) -> set[str]:
 
 
 def _cupy_version() -> str:
-    return next(
-        importlib.metadata.version(name)
-        for name in ("cupy-cuda13x", "cupy-cuda12x")
-        if importlib.util.find_spec("cupy") and _installed(name)
-    )
-
-
-def _installed(name: str) -> bool:
     try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return importlib.metadata.version("cupy-cuda13x")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise SoftDeviceError("cupy-cuda13x is not installed") from error
 
 
 def _cuda_include() -> str:
     """The CUDA headers that come as packages."""
-    for root in importlib.util.find_spec("nvidia").submodule_search_locations:
+    spec = importlib.util.find_spec("nvidia")
+    for root in (spec.submodule_search_locations or ()) if spec is not None else ():
         for header in Path(root).glob("*/include/cuda_runtime_api.h"):
             return str(header.parent)
     raise SoftDeviceError("the CUDA headers (nvidia-cuda-runtime, nvidia-cuda-crt) are not installed")
