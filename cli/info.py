@@ -9,7 +9,7 @@ import typer
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Versions, devices, BLAS and threads, data cache; pasteable into a bug report."""
-    from gpureg.backend import choose_backend, cuda_unusable, describe_device
+    from gpureg.backend import choose_backend, cuda_unusable
     from gpureg.data import CATALOG, cache_dir, is_cached
     from gpureg.environment import describe_environment
 
@@ -18,8 +18,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
     found["cuda"] = "usable" if reason is None else reason
     backend = choose_backend("auto")
     found["device"] = f"{backend.device} ({backend.name})"
-    if card := describe_device(backend):
-        found["card"] = card
+    if backend.card:
+        found["card"] = backend.card
     found["data cache"] = str(cache_dir())
     found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
     if as_json:

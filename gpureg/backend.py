@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ class Backend:
     """Where and in what the arithmetic is done.
 
     `xp` is an array-API namespace, `dtype` the float type's name, `why` one sentence that says how the device was
-    chosen, `requested` the device that was asked for. `from_host` takes a NumPy array to the device, `to_host` brings
+    chosen, `requested` the device that was asked for, `card` a GPU's name, compute capability and memory and the
+    versions of its driver and runtime, as text. `from_host` takes a NumPy array to the device, `to_host` brings
     one back.
     """
 
@@ -37,6 +38,7 @@ class Backend:
     to_host: Callable[[Array], Any]
     synchronize: Callable[[], None]
     free_memory: Callable[[], int | None]
+    card: dict[str, str] = field(default_factory=dict)
 
     @property
     def float_type(self) -> Any:
@@ -64,7 +66,8 @@ def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend
         return int(cupy.cuda.Device(index).mem_info[0]) + int(pool.free_bytes())
 
     wait = cupy.cuda.get_current_stream().synchronize
-    return Backend("cupy", xp, f"cuda:{index}", dtype, why, requested, cupy.asarray, cupy.asnumpy, wait, free)
+    to_device, to_host = cupy.asarray, cupy.asnumpy
+    return Backend("cupy", xp, f"cuda:{index}", dtype, why, requested, to_device, to_host, wait, free, _card(index))
 
 
 def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
@@ -99,26 +102,6 @@ def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
     except Exception as error:  # whatever the driver objects to is the reason
         return f"cuda:{index} does not work ({type(error).__name__}: {_first_line(error)})"
     return None
-
-
-def describe_device(backend: Backend) -> dict[str, str]:
-    """A CUDA device's name, compute capability and memory, and the versions of driver and runtime, as text; nothing for
-    other backends.
-    """
-    if backend.name != "cupy":
-        return {}
-    import cupy
-
-    index = parse_device(backend.device)[1]
-    runtime = cupy.cuda.runtime
-    properties = runtime.getDeviceProperties(index)
-    return {
-        "name": properties["name"].decode(),
-        "compute capability": f"{properties['major']}.{properties['minor']}",
-        "memory": size_text(properties["totalGlobalMem"]),
-        "driver": _cuda_version(runtime.driverGetVersion()),
-        "runtime": _cuda_version(runtime.runtimeGetVersion()),
-    }
 
 
 @contextmanager
@@ -170,6 +153,20 @@ def choose_backend(
             )
         warnings.warn(f"--device {device} can't be had: {reason}. Running on the CPU.", GpuregWarning, stacklevel=2)
     return numpy_backend(dtype, why=reason, requested=device)
+
+
+def _card(index: int) -> dict[str, str]:
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(index)
+    return {
+        "name": properties["name"].decode(),
+        "compute capability": f"{properties['major']}.{properties['minor']}",
+        "memory": size_text(properties["totalGlobalMem"]),
+        "driver": _cuda_version(runtime.driverGetVersion()),
+        "runtime": _cuda_version(runtime.runtimeGetVersion()),
+    }
 
 
 def _first_line(error: Exception) -> str:

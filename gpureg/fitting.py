@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gpureg.assemble import Trained, join, linear_model, model_results
-from gpureg.backend import Backend, choose_backend, describe_device, device_kept, numpy_backend
+from gpureg.backend import Backend, choose_backend, device_kept, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads, describe_environment
@@ -261,7 +261,7 @@ def _result(
 def _where(backend: Backend) -> dict[str, Any]:
     """The device and why it was taken; a GPU's name and versions too."""
     found: dict[str, Any] = {"device": backend.device, "device_why": backend.why}
-    return found | {"cuda": described} if (described := describe_device(backend)) else found
+    return found | {"cuda": backend.card} if backend.card else found
 
 
 def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) -> list[str]:
