@@ -15,6 +15,18 @@ _SOFT = Path(os.environ["SOFTDEVICE_LIBRARIES"])
 for _name in os.environ["SOFTDEVICE_LOAD"].split(os.pathsep):
     ctypes.CDLL(str(_SOFT / _name), mode=ctypes.RTLD_GLOBAL)
 
+if "SOFTDEVICE_WITHOUT" in os.environ:  # as where CuPy was installed without that library
+    from cuda import pathfinder
+
+    _load = pathfinder.load_nvidia_dynamic_lib
+
+    def _load_if_there(name):
+        if name == os.environ["SOFTDEVICE_WITHOUT"]:
+            raise pathfinder.DynamicLibNotFoundError(f'Failure finding "lib{name}.so"\nand where it was looked for')
+        return _load(name)
+
+    pathfinder.load_nvidia_dynamic_lib = _load_if_there
+
 _INCLUDE = re.compile(r"^\s*#\s*include.*$", re.M)
 _KERNEL = re.compile(r"\b__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
 
