@@ -113,7 +113,10 @@ template <class F> struct Body {
 template <class F> F* Body<F>::f = nullptr;
 
 template <class F> void run_block(unsigned n, F& f) {
-  if (fibers.size() < n) fibers.resize(n);
+  if (fibers.size() < n) {
+    fibers.resize(n);
+    for (Fiber& b : fibers) b.made = false;           // a context must not be moved
+  }
   Body<F>::f = &f; fibers_on = true; scheduler.entered = true;
   for (unsigned t = 0; t < n; ++t) {
     Fiber& b = fibers[t];
