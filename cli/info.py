@@ -9,14 +9,13 @@ import typer
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Versions, devices, BLAS and threads, data cache; pasteable into a bug report."""
-    from gpureg.backend import choose_backend, cuda_unusable
+    from gpureg.backend import choose_backend
     from gpureg.data import CATALOG, cache_dir, is_cached
     from gpureg.environment import describe_environment
 
     found: dict[str, Any] = describe_environment()
-    reason = cuda_unusable(0)
-    found["cuda"] = "usable" if reason is None else reason
     backend = choose_backend("auto")
+    found["cuda"] = "usable" if backend.name == "cupy" else backend.why
     found["device"] = f"{backend.device} ({backend.name})"
     if backend.card:
         found["card"] = backend.card

@@ -56,6 +56,11 @@ def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend
     reason = cuda_unusable(index)
     if reason is not None:
         raise DeviceError(f"cuda:{index} can't be used: {reason}.")
+    return _on_cuda(dtype, index, why, requested)
+
+
+def _on_cuda(dtype: str, index: int, why: str, requested: str) -> Backend:
+    """The backend of a device that has been found usable."""
     import array_api_compat.cupy as xp
     import cupy
 
@@ -107,16 +112,12 @@ def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
 @contextmanager
 def device_kept() -> Iterator[None]:
     """CuPy's current device is afterwards what it was: a caller may have arrays of their own on it."""
-    runtime = getattr(getattr(sys.modules.get("cupy"), "cuda", None), "runtime", None)
-    try:
-        before = None if runtime is None else runtime.getDevice()
-    except RuntimeError:  # no device
-        before = None
+    before = _current_device()
     try:
         yield
     finally:
-        if before is not None and runtime is not None:
-            runtime.setDevice(before)
+        if _current_device() != before:
+            sys.modules["cupy"].cuda.runtime.setDevice(before)
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -144,7 +145,7 @@ def choose_backend(
     reason = cuda_unusable(index, factorises=factorises)
     if reason is None:
         why = "a usable CUDA device was found" if kind == "auto" else "it was asked for"
-        return cupy_backend(dtype, index, why=why, requested=device)
+        return _on_cuda(dtype, index, why, device)
     if kind == "cuda":
         if strict:
             raise DeviceError(
@@ -167,6 +168,14 @@ def _card(index: int) -> dict[str, str]:
         "driver": _cuda_version(runtime.driverGetVersion()),
         "runtime": _cuda_version(runtime.runtimeGetVersion()),
     }
+
+
+def _current_device() -> int:
+    """CuPy's; 0, as CuPy begins, where it is not loaded or there is no device."""
+    try:
+        return int(sys.modules["cupy"].cuda.runtime.getDevice())
+    except (KeyError, RuntimeError):
+        return 0
 
 
 def _first_line(error: Exception) -> str:

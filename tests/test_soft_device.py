@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import SCRIPT, environment, same_run
+from commands import environment, same_run, script
 from softdevice import build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,11 +27,6 @@ def soft() -> dict[str, str]:
         if os.environ.get("GPUREG_REQUIRE_SOFT_DEVICE") == "1":
             pytest.fail(f"GPUREG_REQUIRE_SOFT_DEVICE=1, but {error}", pytrace=False)
         pytest.skip(f"no soft device: {error}")
-
-
-def gpureg(*arguments: object, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.mnist
@@ -55,14 +50,24 @@ TRAIN = ("train", "--dataset", "digits", "--epochs", 4, "--force", "--out")
 
 def test_both_devices_give_the_same_bits(soft: dict[str, str], tmp_path: Path) -> None:
     for device in ("cuda", "cuda:1"):
-        done = gpureg(*TRAIN, device.replace(":", ""), "--device", device, cwd=tmp_path, env=soft)
+        done = script(*TRAIN, device.replace(":", ""), "--device", device, cwd=tmp_path, **soft)
         assert done.returncode == 0, done.stderr
         assert f"on {device if ':' in device else 'cuda:0'}" in done.stdout
     same_run(tmp_path / "cuda", tmp_path / "cuda1")
 
 
+def test_the_current_device_is_left_alone_where_cupy_is_first_loaded_by_a_fit(soft: dict[str, str]) -> None:
+    job = (
+        "import gpureg, sys; assert 'cupy' not in sys.modules; data = gpureg.load_dataset('digits');"
+        "assert gpureg.fit(data, epochs=1, device='cuda:1', strict_device=True).device == 'cuda:1';"
+        "import cupy; assert cupy.cuda.runtime.getDevice() == 0"
+    )
+    done = subprocess.run([sys.executable, "-c", job], env=environment(**soft), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_info_names_the_card(soft: dict[str, str], tmp_path: Path) -> None:
-    shown = gpureg("info", cwd=tmp_path, env=soft).stdout
+    shown = script("info", cwd=tmp_path, **soft).stdout
     assert re.search(r"^cuda +usable$", shown, re.M)
     assert re.search(r"^card +name soft device 0, compute capability 9.0, memory 4.0 GiB, driver 13.0", shown, re.M)
 
@@ -74,11 +79,11 @@ def test_a_missing_library_is_a_reason_and_no_bug(
     """CuPy installs without cuBLAS and cuSOLVER, and counts its devices all the same."""
     env = soft | {"SOFTDEVICE_WITHOUT": library}
     options = ("--solver", solver, "--l2", 0.1, "--device", "cuda")
-    done = gpureg(*TRAIN, "a", *options, cwd=tmp_path, env=env)
+    done = script(*TRAIN, "a", *options, cwd=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     assert "a CUDA library is missing" in done.stderr
     assert "Running on the CPU" in done.stderr
-    done = gpureg(*TRAIN, "b", *options, "--strict-device", cwd=tmp_path, env=env)
+    done = script(*TRAIN, "b", *options, "--strict-device", cwd=tmp_path, **env)
     assert done.returncode == 3
     assert "pip install 'gpureg[cuda13]'" in done.stderr
     assert "bug" not in done.stderr
@@ -87,10 +92,10 @@ def test_a_missing_library_is_a_reason_and_no_bug(
 
 def test_too_little_memory_is_seen_before_the_start(soft: dict[str, str], tmp_path: Path) -> None:
     env = soft | {"SOFTDEVICE_MEMORY": "700000"}
-    done = gpureg(*TRAIN, "a", "--device", "cuda", cwd=tmp_path, env=env)
+    done = script(*TRAIN, "a", "--device", "cuda", cwd=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     assert re.search(r"too little memory \(This run needs about 1\.\d MiB on cuda:0 .* KiB are free", done.stderr)
     assert "on cpu" in done.stdout
-    done = gpureg(*TRAIN, "b", "--device", "cuda", "--strict-device", cwd=tmp_path, env=env)
+    done = script(*TRAIN, "b", "--device", "cuda", "--strict-device", cwd=tmp_path, **env)
     assert done.returncode == 2
     assert not (tmp_path / "b").exists()

@@ -39,8 +39,9 @@ def environment() -> dict[str, str]:
         _build(home)
     return {
         "PYTHONPATH": os.pathsep.join([str(home / "site"), str(TESTS)]),
-        "SOFTDEVICE_LIBRARIES": str(home / "lib"),
-        "SOFTDEVICE_LOAD": os.pathsep.join([DRIVER, *EMPTY, CUBLAS, CUSOLVER]),
+        "SOFTDEVICE_LIBRARIES": os.pathsep.join(
+            str(home / "lib" / name) for name in (DRIVER, *EMPTY, CUBLAS, CUSOLVER)
+        ),
         "SOFTDEVICE_LAPACK": _lapack(),
         "CUPY_ACCELERATORS": "",  # CUB comes compiled for real devices
         "CUPY_CACHE_IN_MEMORY": "1",  # hostcuda keeps what it compiled

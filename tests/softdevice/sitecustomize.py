@@ -8,12 +8,10 @@ import importlib.util
 import os
 import re
 import sys
-from pathlib import Path
 
-_SOFT = Path(os.environ["SOFTDEVICE_LIBRARIES"])
 # loaded by their full path and before anybody asks: whoever asks for them by name, gets these
-for _name in os.environ["SOFTDEVICE_LOAD"].split(os.pathsep):
-    ctypes.CDLL(str(_SOFT / _name), mode=ctypes.RTLD_GLOBAL)
+for _path in os.environ["SOFTDEVICE_LIBRARIES"].split(os.pathsep):
+    ctypes.CDLL(_path, mode=ctypes.RTLD_GLOBAL)
 
 if "SOFTDEVICE_WITHOUT" in os.environ:  # as where CuPy was installed without that library
     from cuda import pathfinder
