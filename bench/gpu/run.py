@@ -46,7 +46,7 @@ def main() -> int:
         return 3
     job = Job(epochs=5 if chosen.quick else 50)
     backends = {d: cupy_backend(d, chosen.device, why="a benchmark", requested="cuda") for d in ("float32", "float64")}
-    found = {"machine": machine(chosen.device), "job": vars(job), **measure(backends, job)}
+    found = {"machine": machine(backends["float32"]), "job": vars(job), **measure(backends, job)}
     name = re.sub(r"\W+", "-", found["machine"]["card"]).strip("-").lower()
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / f"{name}.json"
@@ -98,17 +98,15 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     return {name: taken / ours for name, taken in others.items()}
 
 
-def machine(device: int) -> dict[str, Any]:
+def machine(backend: Backend) -> dict[str, Any]:
     """What the figures were measured on and with."""
     import cupy
 
-    runtime = cupy.cuda.runtime
+    card = dict(backend.card)
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
     return {
-        "card": runtime.getDeviceProperties(device)["name"].decode(),
-        "compute_capability": cupy.cuda.Device(device).compute_capability,
-        "driver": runtime.driverGetVersion(),
-        "cuda_runtime": runtime.runtimeGetVersion(),
+        "card": card.pop("name"),
+        **card,
         "cupy": cupy.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
