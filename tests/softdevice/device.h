@@ -8,6 +8,8 @@ namespace soft {
 std::recursive_mutex& lock();
 // A line in the log (SOFTDEVICE_LOG names the file): launches, products and copies, in order.
 void note(const char* what);
+// SOFTDEVICE_IDLE: launches and products are accepted and not run, so that what takes time is the host's part.
+bool idle();
 // Ends the process where `size` bytes from `address` on are not device memory: a GPU would fault, or worse, not.
 void must_be_device_memory(const void* address, size_t size, const char* what);
 // Ends the process with a message.

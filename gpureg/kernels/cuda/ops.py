@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from gpureg.backend import Backend
 from gpureg.types import Array
 
@@ -64,15 +66,16 @@ class DeviceOps(Protocol):
 class CupyOps:
     """`DeviceOps` through CuPy, on the backend's device.
 
-    The accumulating product is `cupy.cublas.gemm`, one launch. That module is not documented: with
-    `documented_only`, or where it does not load, the product goes to memory of its own and is added in a second launch.
+    Products of C-contiguous matrices go straight to cuBLAS, the accumulating one in one launch (`_CublasProduct`).
+    What that uses is not documented: with `documented_only`, or where it does not load, `cupy.matmul` makes the
+    products, and the accumulating one goes to memory of its own and is added in launches of their own.
     """
 
     def __init__(self, backend: Backend, *, documented_only: bool = False) -> None:
         import cupy
 
         self._cp = cupy
-        self._gemm: Callable[..., Any] | None = None if documented_only else _gemm()
+        self._product = None if documented_only else _cublas_product()
         self._raw: dict[tuple[str, int], Any] = {}
         self.out_of_memory: type[BaseException] = cupy.cuda.memory.OutOfMemoryError
 
@@ -102,12 +105,15 @@ class CupyOps:
 
     def matmul(self, a: Array, b: Array, out: Array) -> None:
         """See the protocol."""
-        self._cp.matmul(a, b, out=out)
+        if self._product is not None and _contiguous(a, b, out):
+            self._product(a, b, out, transposed=False, alpha=1.0, beta=0.0)
+        else:
+            self._cp.matmul(a, b, out=out)
 
     def matmul_transposed(self, x: Array, r: Array, out: Array, alpha: float = 1.0, beta: float = 0.0) -> None:
         """See the protocol."""
-        if self._gemm is not None:
-            self._gemm("T", "N", x, r, out=out, alpha=alpha, beta=beta)
+        if self._product is not None and _contiguous(x, r, out):
+            self._product(x, r, out, transposed=True, alpha=alpha, beta=beta)
         elif beta == 0.0 and alpha == 1.0:
             self._cp.matmul(x.T, r, out=out)
         else:
@@ -133,9 +139,45 @@ class CupyOps:
         return int(attributes.get("MaxSharedMemoryPerBlockOptin", attributes["MaxSharedMemoryPerBlock"]))
 
 
-def _gemm() -> Callable[..., Any] | None:
+def _contiguous(a: Array, b: Array, out: Array) -> bool:
+    return bool(a.flags.c_contiguous and b.flags.c_contiguous and out.flags.c_contiguous)
+
+
+class _CublasProduct:
+    """`out = alpha op(a) b + beta out`, op(a) = a' where `transposed`, by CuPy's binding of cuBLAS.
+
+    Matrices are C-contiguous and of one type; alpha and beta are 0, 1 or -1. The binding takes addresses: a call costs
+    the host 1.2 µs, `cupy.matmul` and `cupy.cublas.gemm` 4, and a step of 128 x 785 x 10 waits for the host
+    (`bench/cuda_host.py`). Raises ImportError or AttributeError where this CuPy has no such binding.
+    """
+
+    def __init__(self) -> None:
+        from cupy.cuda.device import get_cublas_handle
+        from cupy_backends.cuda.libs import cublas
+
+        self._handle = get_cublas_handle
+        self._routines = {"f": cublas.sgemm, "d": cublas.dgemm}
+        self._plain, self._transpose = cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_T
+        factors = (0.0, 1.0, -1.0)
+        self._host = {kind: np.array(factors, kind) for kind in self._routines}  # read through their addresses
+        self._places = {
+            kind: {factor: array.ctypes.data + j * array.itemsize for j, factor in enumerate(factors)}
+            for kind, array in self._host.items()
+        }
+
+    def __call__(self, a: Array, b: Array, out: Array, *, transposed: bool, alpha: float, beta: float) -> None:
+        kind, (rows, columns) = out.dtype.char, out.shape
+        inner, operation = (a.shape[0], self._transpose) if transposed else (a.shape[1], self._plain)
+        place = self._places[kind]
+        # cuBLAS stores by columns, and so sees each matrix transposed: out' = b' op(a)'
+        self._routines[kind](
+            *(self._handle(), self._plain, operation, columns, rows, inner),
+            *(place[alpha], b.data.ptr, columns, a.data.ptr, a.shape[1], place[beta], out.data.ptr, columns),
+        )
+
+
+def _cublas_product() -> _CublasProduct | None:
     try:
-        from cupy.cublas import gemm
-    except ImportError:
+        return _CublasProduct()
+    except (ImportError, AttributeError):
         return None
-    return gemm

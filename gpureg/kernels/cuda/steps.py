@@ -19,25 +19,51 @@ from gpureg.types import Array, Floats, StepPlan
 
 @dataclass(frozen=True)
 class _Penalty:
-    """What the penalised step takes: `lr, l2 (A, 1)`, a buffer for the gradient `(D, A*K)`, and how many elements of W,
-    from its first row on, carry the penalty.
+    """What the penalised step takes: `lr, l2 (A, 1)`, a buffer for the gradient `(D, A*K)`, how many elements of W from
+    its first row on carry the penalty, and gradient and weights as `(D, A, K)`.
     """
 
     lr: Array
     l2: Array
     gradient: Array
     elements: int
+    cube: Array
+    weights: Array
 
 
-@dataclass(frozen=True)
+class _Memory:
+    """What up to `steps` gathered steps lie in, and each step's views of it.
+
+    It is kept from one run of steps to the next: a view costs the host 1.1 µs, and three of them are as much as a
+    launch (`bench/cuda_host.py`).
+    """
+
+    def __init__(self, ops: DeviceOps, pointwise: Pointwise, shape: tuple[int, int, int, int], dtype: Any) -> None:
+        steps, B, D, models = shape
+        self.shape = shape
+        self.batches = ops.empty((steps, B, D), dtype)
+        self.labels = ops.empty((steps, B), np.int32)
+        self.loss = ops.empty((steps, B, models), dtype)
+        self.views = list(zip(self.batches, pointwise.labels(self.labels, models), self.loss, strict=True))
+
+    def holds(self, shape: tuple[int, int, int, int]) -> bool:
+        """Whether a run of this shape fits: as many steps or fewer, and all else the same."""
+        return self.shape[0] >= shape[0] and self.shape[1:] == shape[1:]
+
+
 class MinibatchSteps:
     """The arithmetic of `Kernels.steps`. Weights are `(D, A*K)`, C-contiguous, and are overwritten."""
 
-    ops: DeviceOps
-    from_host: Callable[[Any], Array]
-    pointwise: Pointwise
-    budget: Budget
-    dtype: np.dtype[Any]
+    def __init__(
+        self,
+        ops: DeviceOps,
+        from_host: Callable[[Any], Array],
+        pointwise: Pointwise,
+        budget: Budget,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.ops, self.from_host, self.pointwise, self.budget, self.dtype = ops, from_host, pointwise, budget, dtype
+        self._memory: _Memory | None = None
 
     def run(
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
@@ -48,19 +74,18 @@ class MinibatchSteps:
         order = self.from_host(np.ascontiguousarray(plan.order, np.int64))
         penalty = self._penalty(W, plan)
         # without a penalty the learning rate goes into the residual, and the product adds straight onto the weights
-        factor = (np.ones(models) if penalty is not None else plan.lr) / B
+        factor = self._floats((np.ones(models) if penalty is not None else plan.lr)[None, None, :] / B)
         losses = self.ops.empty((n_steps, models), np.float64)
         snapshots: list[Array] = []
         stride = self.budget.gather_steps(B, X.shape[1], models, self.dtype.itemsize)
         for first in range(0, n_steps, stride):
             part = order[first : first + stride]
-            batches, labels = self._gather(X, y, part, models)
+            memory = self._gather(X, y, part, models)
             weight = self._batch_weights(weights, part, plan)
-            scale = self._floats(factor[None, None, :])
-            scale = self.ops.broadcast_to(scale, (len(part), 1, models)) if weight is None else weight * scale
-            loss = self.ops.empty((len(part), B, models), self.dtype)
+            scales = self.pointwise.scales(factor if weight is None else weight * factor)
             wanted = {step - first for step in plan.snapshot_after}
-            self._steps(W, batches, labels, self.pointwise.scales(scale), loss, penalty, wanted, snapshots)
+            self._steps(W, memory.views[: len(part)], scales, penalty, wanted, snapshots)
+            loss = memory.loss[: len(part)]
             if weight is not None:
                 loss *= weight
             losses[first : first + stride] = loss.sum(axis=1, dtype=np.float64) / B
@@ -69,29 +94,24 @@ class MinibatchSteps:
     def _steps(
         self,
         W: Array,
-        batches: Array,
-        labels: Array,
+        steps: list[tuple[Array, Array, Array]],
         scales: Array,
-        loss: Array,
         penalty: _Penalty | None,
         snapshot_after: set[int],
         snapshots: list[Array],
     ) -> None:
-        """The steps of one gathered run; everything has the step as its first axis."""
+        """The steps, each with its batch, labels and losses; scales have the step as their first axis, or 1."""
         ops, gradient_of = self.ops, self.pointwise.gradient
-        D, C = W.shape
-        Z = ops.empty((batches.shape[1], C), self.dtype)
-        cube = (D, -1, self.pointwise.n_columns)
-        for step in range(len(batches)):
-            X = batches[step]
+        Z = ops.empty((steps[0][0].shape[0], W.shape[1]), self.dtype)
+        shared = scales[0] if len(scales) == 1 else None
+        for step, (X, labels, loss) in enumerate(steps):
             ops.matmul(X, W, Z)
-            gradient_of(labels[step], scales[step], Z, loss[step])
+            gradient_of(labels, scales[step] if shared is None else shared, Z, loss)
             if penalty is None:
                 ops.matmul_transposed(X, Z, W, alpha=-1.0, beta=1.0)
             else:
-                G = penalty.gradient
-                ops.matmul_transposed(X, Z, G)
-                update_kernel()(G.reshape(cube), penalty.lr, penalty.l2, penalty.elements, W.reshape(cube))
+                ops.matmul_transposed(X, Z, penalty.gradient)
+                update_kernel()(penalty.cube, penalty.lr, penalty.l2, penalty.elements, penalty.weights)
             if step in snapshot_after:
                 snapshots.append(W.copy())
 
@@ -131,12 +151,18 @@ class MinibatchSteps:
         )
         return W, losses, [snapshots[j] for j in range(len(plan.snapshot_after))]
 
-    def _gather(self, X: Array, y: Array, order: Array, models: int) -> tuple[Array, Array]:
-        """The batches `(steps, B, D)` in one gather, and their labels as the fused kernel wants them."""
+    def _gather(self, X: Array, y: Array, order: Array, models: int) -> _Memory:
+        """The batches in one gather, and their labels, in the first steps of the memory."""
+        n, B = order.shape
+        shape = (n, B, X.shape[1], models)
+        memory = self._memory
+        if memory is None or not memory.holds(shape):
+            self._memory = memory = None  # given back before the new one is asked for
+            self._memory = memory = _Memory(self.ops, self.pointwise, shape, self.dtype)
         index = order.reshape(-1)
-        batches = self.ops.empty((*order.shape, X.shape[1]), self.dtype)
-        self.ops.take(X, index, 0, batches.reshape(-1, X.shape[1]))
-        return batches, self.pointwise.labels(self.ops.take(y, index, 0).reshape(order.shape), models)
+        self.ops.take(X, index, 0, memory.batches[:n].reshape(-1, X.shape[1]))
+        self.ops.take(y, index, 0, memory.labels[:n].reshape(-1))
+        return memory
 
     def _batch_weights(self, weights: Array | None, order: Array, plan: StepPlan) -> Array | None:
         """Row weights `(steps, B, A)` of the batches, None where every sample weighs 1."""
@@ -150,7 +176,8 @@ class MinibatchSteps:
             return None
         rows = W.shape[0] if plan.penalize_bias else W.shape[0] - 1
         lr, l2 = self._floats(plan.lr[:, None]), self._floats(plan.l2[:, None])
-        return _Penalty(lr, l2, self.ops.empty(W.shape, self.dtype), rows * W.shape[1])
+        G, cube = self.ops.empty(W.shape, self.dtype), (W.shape[0], -1, self.pointwise.n_columns)
+        return _Penalty(lr, l2, G, rows * W.shape[1], G.reshape(cube), W.reshape(cube))
 
     def _floats(self, host: Floats) -> Array:
         return self.from_host(np.ascontiguousarray(host, self.dtype))

@@ -83,6 +83,7 @@ class CudaKernels:
         self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
         self._pointwise = Pointwise(task, self.n_columns, self._ops)
         self._dtype = np.dtype(backend.dtype)
+        self._minibatches = MinibatchSteps(self._ops, backend.from_host, self._pointwise, self.budget, self._dtype)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are: a gather on the device costs the same in any order."""
@@ -137,7 +138,7 @@ class CudaKernels:
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
         with self._explained(f"Training {len(plan.lr)} models", None):
-            run = MinibatchSteps(self._ops, self.backend.from_host, self._pointwise, self.budget, self._dtype)
+            run = self._minibatches
             W = self._ops.contiguous(W)
             shape = (W.shape[0], self.n_columns, plan.order.shape[1], self._dtype.itemsize)
             if self._epoch_kernel and epoch.fits(self._ops, *shape):
