@@ -11,37 +11,55 @@ from gpureg.kernels.cuda import epoch, logistic, softmax, update
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.types import StepPlan
 
-TILE, WARP = 10, 300  # a class count of each family; 10 fills its lanes evenly, 33 does not
+# class counts: rows of a few lanes, which go through shared memory, of many lanes, and longer than a warp's registers;
+# 10 fills its lanes evenly, 33 does not, and 16 rows of 11 are no multiple of 32
+TILE, WIDE, WARP = 10, 100, 1100
 
 # (module, fragment, what is written, what is planted, K)
 BUGS = {
     "the row maximum is not subtracted": (softmax, "_TILE_SUM", "exp(v[j] - m)", "exp(v[j])", TILE),
-    "the maximum is not shared by the lanes": (softmax, "_ARGMAX", "m = m2;", "", TILE),
-    "the last of equal logits wins in a lane": (softmax, "_TILE_HEAD", "v[j] > m", "v[j] >= m", TILE),
+    "the maximum is not shared by the lanes": (softmax, "_TILE_MAX", "if (m2 > m) m = m2;", "", TILE),
+    "the argmax is not shared by the lanes": (softmax, "_ARGMAX", "m = m2;", "", TILE),
+    "the last of equal logits wins in a lane": (softmax, "_TILE_ARGMAX", "v[j] > m", "v[j] >= m", TILE),
     "the last of equal lanes wins": (softmax, "_ARGMAX", "a2 < am", "a2 > am", TILE),
     "ties between lanes are ignored": (softmax, "_ARGMAX", "|| (m2 == m && a2 < am)", "", TILE),
     "the sum is not shared by the lanes": (softmax, "_TILE_SUM", "s += __shfl_xor_sync(mask, s, o, G);", "", TILE),
     "lanes of other rows join": (softmax, "_TILE_SUM", "(mask, s, o, G)", "(mask, s, o + G, 32)", TILE),
     "the mask names every lane": (softmax, "_TILE_HEAD", "G == 32 ? 0xffffffffu", "true ? 0xffffffffu", TILE),
-    "absent classes count as a logit of 0": (softmax, "_TILE_HEAD", ": minus_inf;\n    if", ": T(0);\n    if", 33),
-    "the target is left out": (softmax, "_TILE_RESIDUAL", "- (k == y ? scale : T(0))", "", TILE),
-    "the target is not scaled": (softmax, "_TILE_RESIDUAL", "(k == y ? scale", "(k == y ? T(1)", TILE),
-    "the scale is left out": (softmax, "_TILE_RESIDUAL", "scale / s", "T(1) / s", TILE),
+    "absent classes count as a logit of 0": (softmax, "_TILE_HEAD", ": minus_inf;", ": T(0);", 33),
+    "the target is left out": (softmax, "_TILE_RESIDUAL", "- (j * G + lane == c ? f : T(0))", "", TILE),
+    "the target is not scaled": (softmax, "_TILE_RESIDUAL", "== c ? f", "== c ? T(1)", TILE),
+    "the scale is left out": (softmax, "_TILE_RESIDUAL", "f / s", "T(1) / s", TILE),
+    "the residuals stay on the shelf": (softmax, "_TILE_STAGED", "tile[e] = shelf[e + t]", "", TILE),
+    "the shelf is read before it is full": (softmax, "_TILE_STAGED", "= v[j];\n    __syncwarp();", "= v[j];", TILE),
+    "a warp's shelf is another's": (softmax, "_TILE_STAGED", "stage[threadIdx.x / 32u]", "stage[0] + 1", TILE),
+    "all rows share a place on the shelf": (softmax, "_TILE_STAGED", "shelf[t / G * K + j", "shelf[j", TILE),
+    "the tile is put back upside down": (
+        softmax,
+        "_TILE_STAGED",
+        "= shelf[e + t]",
+        "= shelf[32 / G * K - 1 - e - t]",
+        11,
+    ),
+    "a partial warp counts as a whole one": (softmax, "_TILE_STAGED", "i - t + 32 <= _ind.size()", "true", TILE),
+    "the tail of the tile is not put back": (softmax, "_TILE_STAGED", "e + t < 32 / G * K", "e + 32 <= 32 / G * K", 11),
     "the loss has the wrong sign": (softmax, "_LOSS", "log(s) - (own - m)", "(own - m) - log(s)", TILE),
     "a NaN row is a hit": (softmax, "_HIT_AFTER_SUM", "&& s == s", "", TILE),
     "a NaN row is a hit where only hits are wanted": (softmax, "_HIT_ALONE", "&& !bad && m - m == 0", "", TILE),
     "an infinite row is a hit": (softmax, "_HIT_ALONE", "&& m - m == 0", "", TILE),
     "NaN is looked for in one lane": (softmax, "_TILE_NAN", "bad |= __shfl_xor_sync(mask, bad, o, G);", "", TILE),
-    "row[y] is read while its owner overwrites it": (softmax, "_LOSS", "own - m", "row[y] - m", TILE),
-    "the same in a warp": (softmax, "_LOSS", "own - m", "row[y] - m", WARP),
+    "row[c] is read while its owner overwrites it": (softmax, "_LOSS", "own - m", "row[c] - m", WIDE),
+    "the same in a warp": (softmax, "_LOSS", "own - m", "row[c] - m", WARP),
     "the warp's sum stops half way": (softmax, "_WARP_SUM", "o = G / 2", "o = G / 4", WARP),
     "the warp skips the tail of the row": (softmax, "_WARP_RESIDUAL", "k < K; k", "k + G <= K; k", WARP),
     "the warp's maximum is not subtracted": (softmax, "_WARP_SUM", "s += exp(row[k] - m)", "s += exp(row[k])", WARP),
+    "the warp's maximum is one lane's": (softmax, "_WARP_MAX", "if (m2 > m) m = m2;", "", WARP),
+    "the last of equal logits wins in a warp": (softmax, "_WARP_ARGMAX", "v > m", "v >= m", WARP),
     "the positive class is 1": (logistic, "_MIRROR", "y == 0", "y == 1", 1),
     "exp overflows": (logistic, "_EXP", "u > 0 ? -u : u", "u", 1),
     "the loss forgets its linear part": (logistic, "_LOSS", "(u > 0 ? u : T(0)) + ", "", 1),
     "the sigmoid is mirrored": (logistic, "_RESIDUAL", "u > 0 ? T(1) : e", "u > 0 ? e : T(1)", 1),
-    "the residual has the wrong sign": (logistic, "_RESIDUAL", "-scale * p : scale * p", "scale * p : -scale * p", 1),
+    "the residual has the wrong sign": (logistic, "_RESIDUAL", "-f * p : f * p", "f * p : -f * p", 1),
     "a logit of 0 is positive": (logistic, "_HIT", "z > 0 : z <= 0", "z >= 0 : z < 0", 1),
     "a NaN logit is a hit": (logistic, "_HIT", "z > 0 : z <= 0", "z > 0 : !(z > 0)", 1),
 }
@@ -108,13 +126,13 @@ def test_a_planted_bug_is_caught(name, monkeypatch, forget_kernels):
     text = getattr(module, fragment)
     assert written in text, f"{fragment} no longer contains {written!r}: plant the bug anew"
     monkeypatch.setattr(module, fragment, text.replace(written, planted))
-    if planted == "row[y] - m":
+    if planted == "row[c] - m":
         monkeypatch.setattr(softmax, "_SYNC", "")  # the barrier would hide it
     with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
         parity(K)
 
 
-@pytest.mark.parametrize("K", [1, TILE, 33, WARP])
+@pytest.mark.parametrize("K", [1, TILE, 11, 33, WIDE, WARP])
 def test_without_a_bug_the_same_check_passes(K, forget_kernels):
     parity(K)
 

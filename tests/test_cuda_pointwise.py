@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
 from gpureg.kernels.cuda.update import update_kernel
 
-SHAPES = [("softmax", K) for K in (2, 10, 33, 100, 1000)] + [("logistic", 1)]
+SHAPES = [("softmax", K) for K in (2, 10, 33, 100, 1000, 1100)] + [("logistic", 1)]
 shapes = pytest.mark.parametrize(("task", "K"), SHAPES, ids=[f"{task}-{K}" for task, K in SHAPES])
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

@@ -11,7 +11,9 @@ TESTS = Path(__file__).parent
 
 _HARD_CASES = """
 from hostcuda.oracle import check, hard_cases
-for task, K, dtype in (("softmax", 33, "float64"), ("softmax", 300, "float32"), ("logistic", 1, "float32")):
+for task, K, dtype in (
+    ("softmax", 33, "float64"), ("softmax", 300, "float32"), ("softmax", 1100, "float32"), ("logistic", 1, "float32")
+):
     for case in list(hard_cases(K, dtype))[:3]:
         check(task, case)
 """
@@ -31,7 +33,7 @@ for epoch_kernel in (False, True):
 
 _PLANTED = """
 from gpureg.kernels.cuda import softmax
-changed = softmax._TILE_HEAD.replace("k < K ? row[k] : minus_inf", "row[k]")
+changed = softmax._TILE_HEAD.replace("j * G + lane < K ? mine[j * G] : minus_inf", "mine[j * G]")
 assert changed != softmax._TILE_HEAD
 softmax._TILE_HEAD = changed
 import numpy as np

@@ -18,18 +18,20 @@ _MIRROR = r"""
   const bool positive = y == 0;
   const T u = positive ? -z : z;
 """
+_SCALE = "  const T f = scale;                                // read before anything is stored\n"
 _EXP = "  const T e = exp(u > 0 ? -u : u);                  // never exponentiate a positive number\n"
 _LOSS = "  loss = (u > 0 ? u : T(0)) + log1p(e);             // NaN passes through e\n"
 _HIT = "  hit = positive ? z > 0 : z <= 0;                  // both false for NaN\n"
 _RESIDUAL = r"""
   const T p = (u > 0 ? T(1) : e) / (1 + e);         // sigmoid(u)
-  z = positive ? -scale * p : scale * p;
+  z = positive ? -f * p : f * p;
 """
 
 
 def operation(*, gradient: bool, loss: bool, hit: bool) -> str:
     """The body of the loop in CUDA C++; the residual comes last because it overwrites the logit."""
-    body = _MIRROR if gradient or loss else "  const bool positive = y == 0;\n"
+    body = _SCALE if gradient else ""
+    body += _MIRROR if gradient or loss else "  const bool positive = y == 0;\n"
     body += _EXP if gradient or loss else ""
     return body + (_LOSS if loss else "") + (_HIT if hit else "") + (_RESIDUAL if gradient else "")
 

@@ -6,12 +6,16 @@ For a row of K logits z with class y and scale s:
 
 Two families of `cupy.ElementwiseKernel`, chosen by K alone:
 
-* tile (K <= 256): G lanes of a warp share a row and hold ceil(K/G) <= 8 logits each in registers, so the logits are
-  read once and written once: 2 E bytes for E bytes of logits, the least a kernel in place can do. A thread per row
-  moves as few bytes in theory but reads uncoalesced, a log-sum-exp reduction with an elementwise pass behind it moves
-  3 E in two launches, and array expressions move about 13 E in nine or more.
-* warp (K > 256): a warp strides over the row, whose K logits no longer fit registers; the second and third pass come
+* tile (K <= 1024): G lanes of a warp share a row and hold its logits in registers, 8 or fewer each as long as a row
+  can have more lanes, up to 32 in a whole warp. The logits are read once and written once: 2 E bytes for E bytes of
+  logits, the least a kernel in place can do. A log-sum-exp reduction with an elementwise pass behind it moves 3 E in
+  two launches, and array expressions move about 13 E in nine or more.
+* warp (K > 1024): a warp strides over the row, whose K logits no longer fit registers; the second and third pass come
   from the cache.
+
+Where a row has few lanes, a warp's store would touch as many pieces of lines as it has rows: with 10 classes 80 pieces
+of 8 bytes for 640 bytes, four times the 20 sectors that these are. The residuals of up to 8 lanes a row therefore go
+through shared memory and leave in whole lines. Loads need no such care, since the first one brings the line into L1.
 
 The loop has the shape (B, L, G): it is set by the labels broadcast to it, while logits, loss and hit are raw. A row's
 lanes are neighbours in one warp because G divides 32 and CuPy's blocks are multiples of 32 threads.
@@ -22,25 +26,42 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-TILE_MAX_CLASSES = 256
-_REGISTERS_PER_LANE = 8  # logits a lane holds; more of them spill in float64
+TILE_MAX_CLASSES = 1024
+_REGISTERS_PER_LANE = 8  # logits a lane holds while a row can have more lanes
 _WARP = 32
+_WARPS = 4  # of a block: CuPy launches an ElementwiseKernel with 128 threads
+_STAGED_LANES = 8  # rows of more lanes are written in pieces of 64 bytes and more as it is
+
+# CuPy hands `y` and `scale` over as references: copied here, they are not read again after each store.
+_COPIES = "  const int c = y;\n"
+_SCALE = "  const T f = scale;\n"
 
 # The mask of a shuffle names the lanes of this row only: the last warp may be partial, and rows may diverge.
 _TILE_HEAD = r"""
-  const ptrdiff_t r = i / G;                        // row = sample * L + model
-  const int lane = (int)(i % G);
+  const ptrdiff_t r = (ptrdiff_t)((size_t)i / G);   // row = sample * L + model
+  const int lane = (int)(threadIdx.x & (G - 1));    // i % G: blocks are multiples of G threads
   const unsigned mask = G == 32 ? 0xffffffffu
       : (((1u << (G & 31)) - 1u) << (threadIdx.x & 31u & ~(unsigned)(G - 1)));
   const T minus_inf = -(T)__int_as_float(0x7f800000);
   auto* row = &z[r * K];                            // const where the logits are only read
-  T v[V]; T m = minus_inf; int am = 0;
+  auto* mine = row + lane;
+  T v[V]; T m = minus_inf;
   #pragma unroll
-  for (int j = 0; j < V; ++j) {
-    const int k = j * G + lane;
-    v[j] = k < K ? row[k] : minus_inf;
-    if (v[j] > m) { m = v[j]; am = k; }
-  }
+  for (int j = 0; j < V; ++j) v[j] = j * G + lane < K ? mine[j * G] : minus_inf;
+"""
+
+_TILE_MAX = r"""
+  #pragma unroll
+  for (int j = 0; j < V; ++j) if (v[j] > m) m = v[j];
+  #pragma unroll
+  for (int o = G / 2; o > 0; o >>= 1) { const T m2 = __shfl_xor_sync(mask, m, o, G); if (m2 > m) m = m2; }
+"""
+
+# The first of equal logits wins, in a lane and across lanes.
+_TILE_ARGMAX = r"""
+  int am = 0;
+  #pragma unroll
+  for (int j = 0; j < V; ++j) if (v[j] > m) { m = v[j]; am = j * G + lane; }
 """
 
 _TILE_SUM = r"""
@@ -60,13 +81,34 @@ _TILE_NAN = r"""
 """
 
 _TILE_RESIDUAL = r"""
-  const T inv = scale / s;
+  const T inv = f / s;
   #pragma unroll
-  for (int j = 0; j < V; ++j) {
-    const int k = j * G + lane;
-    if (k < K) row[k] = v[j] * inv - (k == y ? scale : T(0));
-  }
+  for (int j = 0; j < V; ++j) v[j] = v[j] * inv - (j * G + lane == c ? f : T(0));
 """
+
+_TILE_STORE = r"""
+  #pragma unroll
+  for (int j = 0; j < V; ++j) if (j * G + lane < K) mine[j * G] = v[j];
+"""
+
+# A warp's rows lie behind one another: through shared memory they are written in whole lines, not in pieces of G.
+_TILE_STAGED = r"""
+  __shared__ T stage[WARPS][32 / G * K];
+  const int t = (int)(threadIdx.x & 31u);
+  T* shelf = stage[threadIdx.x / 32u];
+  if (i - t + 32 <= _ind.size()) {                  // a whole warp
+    #pragma unroll
+    for (int j = 0; j < V; ++j) if (j * G + lane < K) shelf[t / G * K + j * G + lane] = v[j];
+    __syncwarp();
+    auto* tile = row - t / G * K + t;
+    #pragma unroll
+    for (int e = 0; e < 32 / G * K; e += 32) if (e + t < 32 / G * K) tile[e] = shelf[e + t];
+    __syncwarp();                                   // the shelf is free again
+  } else {
+    __syncwarp(mask);
+    STORE
+  }
+""".replace("STORE", _TILE_STORE)
 
 _WARP_HEAD = r"""
   const ptrdiff_t r = i / G;
@@ -74,7 +116,17 @@ _WARP_HEAD = r"""
   const unsigned mask = 0xffffffffu;
   const T minus_inf = -(T)__int_as_float(0x7f800000);
   auto* row = &z[r * K];                            // const where the logits are only read
-  T m = minus_inf; int am = 0;
+  T m = minus_inf;
+"""
+
+_WARP_MAX = r"""
+  for (int k = lane; k < K; k += G) { const T v = row[k]; if (v > m) m = v; }
+  #pragma unroll
+  for (int o = G / 2; o > 0; o >>= 1) { const T m2 = __shfl_xor_sync(mask, m, o); if (m2 > m) m = m2; }
+"""
+
+_WARP_ARGMAX = r"""
+  int am = 0;
   for (int k = lane; k < K; k += G) { const T v = row[k]; if (v > m) { m = v; am = k; } }
 """
 
@@ -93,11 +145,10 @@ _WARP_NAN = r"""
 """
 
 _WARP_RESIDUAL = r"""
-  const T inv = scale / s;
-  for (int k = lane; k < K; k += G) row[k] = exp(row[k] - m) * inv - (k == y ? scale : T(0));
+  const T inv = f / s;
+  for (int k = lane; k < K; k += G) row[k] = exp(row[k] - m) * inv - (k == c ? f : T(0));
 """
 
-# The first of equal logits wins, also across lanes.
 _ARGMAX = r"""
   #pragma unroll
   for (int o = G / 2; o > 0; o >>= 1) {
@@ -107,11 +158,11 @@ _ARGMAX = r"""
 """
 
 # Read again, from the cache: picked out of the registers, v[y], the compiler would move v to memory.
-_OWN = "  const T own = row[y];\n"
+_OWN = "  const T own = row[c];\n"
 _LOSS = "  if (lane == 0) loss[r] = log(s) - (own - m);\n"
 _SYNC = "  if (G > 1) __syncwarp(mask);                      // row[y] is read by all before its owner overwrites it\n"
-_HIT_AFTER_SUM = "  if (lane == 0) hit[r] = am == y && s == s;\n"
-_HIT_ALONE = "  if (lane == 0) hit[r] = am == y && !bad && m - m == 0;\n"  # as s == s: no NaN, and a finite maximum
+_HIT_AFTER_SUM = "  if (lane == 0) hit[r] = am == c && s == s;\n"
+_HIT_ALONE = "  if (lane == 0) hit[r] = am == c && !bad && m - m == 0;\n"  # as s == s: no NaN, and a finite maximum
 
 
 def lanes(classes: int) -> int:
@@ -125,11 +176,17 @@ def lanes(classes: int) -> int:
 def operation(classes: int, *, gradient: bool, loss: bool, hit: bool) -> str:
     """The body of the loop in CUDA C++, put together from the parts that the wanted outputs need."""
     tile = classes <= TILE_MAX_CLASSES
-    parts = [(_TILE_HEAD if tile else _WARP_HEAD, True), (_OWN, loss), (_ARGMAX, True)]
+    staged = tile and lanes(classes) <= _STAGED_LANES
     summed = gradient or loss
+    parts = [(_COPIES, True), (_SCALE, gradient), (_TILE_HEAD if tile else _WARP_HEAD, True), (_OWN, loss)]
+    if hit:
+        parts += [(_TILE_ARGMAX if tile else _WARP_ARGMAX, True), (_ARGMAX, True)]
+    else:
+        parts += [(_TILE_MAX if tile else _WARP_MAX, True)]
     parts += [(_TILE_SUM if tile else _WARP_SUM, summed), (_TILE_NAN if tile else _WARP_NAN, not summed)]
     parts += [(_LOSS, loss), (_HIT_AFTER_SUM, hit and summed), (_HIT_ALONE, hit and not summed)]
-    parts += [(_SYNC, gradient and loss), (_TILE_RESIDUAL if tile else _WARP_RESIDUAL, gradient)]
+    parts += [(_SYNC, gradient and loss and not staged), (_TILE_RESIDUAL if tile else _WARP_RESIDUAL, gradient)]
+    parts += [(_TILE_STAGED, gradient and staged), (_TILE_STORE, gradient and tile and not staged)]
     return "".join(text for text, wanted in parts if wanted)
 
 
@@ -156,5 +213,5 @@ def softmax_kernel(classes: int, *, gradient: bool, loss: bool, hit: bool) -> An
         ", ".join(text for text, wanted in outputs if wanted),
         operation(classes, gradient=gradient, loss=loss, hit=hit),
         f"{name}_k{classes}",
-        preamble=f"constexpr int K = {classes}, G = {group}, V = {-(-classes // group)};",
+        preamble=f"constexpr int K = {classes}, G = {group}, V = {-(-classes // group)}, WARPS = {_WARPS};",
     )
