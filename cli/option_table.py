@@ -97,7 +97,9 @@ DEVICE = panel(
         default="2GiB",
         metavar="SIZE",
     ),
-    _fit("kernels", str, f"{', '.join(KERNELS)} (CUDA: one launch an epoch).", choices=KERNELS, metavar="NAME"),
+    _fit(
+        "kernels", str, f"{', '.join(KERNELS)} (CUDA: 2 launches a step, 1 an epoch).", choices=KERNELS, metavar="NAME"
+    ),
 )
 OUTPUT = panel(
     "Run and output",

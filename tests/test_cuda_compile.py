@@ -8,7 +8,7 @@ import pytest
 from cupy.cuda.compiler import CompileException
 from hostcuda import ARCHITECTURES, Arg, compile_cubin, elementwise_source
 
-from gpureg.kernels.cuda import epoch
+from gpureg.kernels.cuda import epoch, pair
 from gpureg.kernels.cuda.logistic import logistic_kernel
 from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
 from gpureg.kernels.cuda.update import update_kernel
@@ -55,6 +55,9 @@ def sources() -> dict[str, str]:
         widest = epoch.max_columns(np.dtype(dtype).itemsize)
         for D, K, B in ((785, 10, 128), (65, 1, 32), (65, widest, 32)):
             found[f"epoch D={D} K={K} B={B} {dtype}"] = epoch.source(D, K, B, dtype)
+        for K in (1, 10, pair.MAX_COLUMNS):
+            for name, source in zip(pair.NAMES, pair.sources(785, K, 128, dtype), strict=True):
+                found[f"{name} K={K} {dtype}"] = source
     return found
 
 

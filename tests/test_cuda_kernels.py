@@ -17,6 +17,7 @@ from gpureg.kernels.reference import ReferenceKernels
 from gpureg.types import StepPlan
 
 N, D = 150, 7
+WAYS = ("fused", "pair", "epoch")
 TOLERANCE = {"float32": 5e-6, "float64": 1e-12}
 tasks = pytest.mark.parametrize(("task", "classes"), [("softmax", 5), ("logistic", 2)])
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -54,15 +55,15 @@ def both(task, classes, dtype, p, chosen: StepPlan, **options):
 
 @tasks
 @dtypes
-@pytest.mark.parametrize("epoch_kernel", [False, True], ids=["launches", "epoch"])
+@pytest.mark.parametrize("steps_by", WAYS)
 @pytest.mark.parametrize(
     "options",
     [{}, {"l2": 0.3}, {"l2": 0.3, "penalize_bias": False}, {"weighted": False, "l2": 0.01}, {"batch": 1, "steps": 5}],
     ids=["plain", "penalty", "free bias", "unweighted", "batch of one"],
 )
-def test_steps(task, classes, dtype, epoch_kernel, options):
+def test_steps(task, classes, dtype, steps_by, options):
     p = problem(task, classes)
-    wanted, got = both(task, classes, dtype, p, plan(p.models, **options), epoch_kernel=epoch_kernel)
+    wanted, got = both(task, classes, dtype, p, plan(p.models, **options), steps_by=steps_by)
     assert len(got) == len(wanted) == 4
     for mine, reference in zip(got, wanted, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
@@ -71,11 +72,11 @@ def test_steps(task, classes, dtype, epoch_kernel, options):
 @tasks
 def test_steps_do_not_depend_on_the_order_of_the_lanes(task, classes):
     p = problem(task, classes)
-    for epoch_kernel in (False, True):
+    for steps_by in WAYS:
         found = []
         for reverse in (False, True):
             with settings(reverse=reverse):
-                found.append(both(task, classes, "float32", p, plan(p.models, l2=0.1), epoch_kernel=epoch_kernel)[1])
+                found.append(both(task, classes, "float32", p, plan(p.models, l2=0.1), steps_by=steps_by)[1])
         for forward, backward in zip(*found, strict=True):
             np.testing.assert_array_equal(forward, backward)
 
@@ -103,10 +104,11 @@ def test_evaluation_and_gradient(task, classes, dtype):
 
 
 @tasks
-def test_a_small_budget_cuts_the_gather_and_changes_nothing(task, classes):
+@pytest.mark.parametrize("steps_by", ["fused", "pair"])
+def test_a_small_budget_cuts_the_run_and_changes_nothing(task, classes, steps_by):
     p = problem(task, classes)
     chosen = plan(p.models, l2=0.1)
-    whole, cut = (both(task, classes, "float64", p, chosen, memory=m)[1] for m in (None, 2500))
+    whole, cut = (both(task, classes, "float64", p, chosen, memory=m, steps_by=steps_by)[1] for m in (None, 2500))
     assert Budget(2500).gather_steps(16, D, p.models, 8) < len(chosen.order)
     for a, b in zip(whole, cut, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -124,13 +126,13 @@ def test_select_concat_and_subset():
 
 
 @tasks
-@pytest.mark.parametrize(("l2", "launches"), [(0.0, 3), (0.5, 4)])
-def test_launches_per_step(task, classes, l2, launches):
+@pytest.mark.parametrize(("steps_by", "l2", "launches"), [("fused", 0.0, 3), ("fused", 0.5, 4), ("pair", 0.5, 2)])
+def test_launches_per_step(task, classes, steps_by, l2, launches):
     """Each further step adds its launches and nothing else: the gather, the reduction and the upload are once a run."""
     p = problem(task, classes)
     counted = []
     for steps in (4, 9):
-        kernels = host_kernels(task, classes, "float32")
+        kernels = host_kernels(task, classes, "float32", steps_by=steps_by)
         rows = kernels.place(p.X, p.y, p.weights, None)
         with settings() as launched:
             kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=l2, steps=steps, snapshots=()))
@@ -140,30 +142,42 @@ def test_launches_per_step(task, classes, l2, launches):
 
 def test_the_epoch_kernel_is_one_launch():
     p = problem("softmax", 5)
-    kernels = host_kernels("softmax", 5, "float32", epoch_kernel=True)
+    kernels = host_kernels("softmax", 5, "float32", steps_by="epoch")
     rows = kernels.place(p.X, p.y, None, None)
     with settings() as launched:
         kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=0.1, weighted=False))
     assert launched == ["sgd_epoch"]
 
 
+@pytest.mark.parametrize(("classes", "way"), [(32, "sgd_forward"), (33, "softmax_grad_loss_k33")])
+def test_the_pair_is_for_models_of_a_warps_width(classes, way):
+    p = problem("softmax", classes, models=2)
+    wanted, got = both("softmax", classes, "float64", p, plan(2, weighted=False), steps_by="pair")
+    for mine, reference in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-12, atol=1e-12)
+    kernels = host_kernels("softmax", classes, "float64", steps_by="pair")
+    with settings() as launched:
+        kernels.steps(kernels.weights(p.W), kernels.place(p.X, p.y, None, None), plan(2, weighted=False))
+    assert way in launched
+
+
 def test_a_shape_too_large_for_a_block_is_trained_by_launches():
     p = problem("softmax", 5)
-    small = CudaKernels(host_backend("float32"), "softmax", 5, epoch_kernel=True, ops=HostOps(shared_limit=100))
+    small = CudaKernels(host_backend("float32"), "softmax", 5, steps_by="epoch", ops=HostOps(shared_limit=100))
     with settings() as launched:
         small.steps(small.weights(p.W), small.place(p.X, p.y, None, None), plan(p.models, weighted=False, steps=2))
     assert launched.count("softmax_grad_loss_k5") == 2
 
 
-@pytest.mark.parametrize("epoch_kernel", [False, True])
-def test_a_diverged_model_shows_and_leaves_the_others_alone(epoch_kernel):
+@pytest.mark.parametrize("steps_by", WAYS)
+def test_a_diverged_model_shows_and_leaves_the_others_alone(steps_by):
     p = problem("softmax", 5)
     p.W[:, 5:10] = np.nan
     chosen = plan(p.models, weighted=False)
     with np.errstate(invalid="ignore"):
-        wild = both("softmax", 5, "float32", p, chosen, epoch_kernel=epoch_kernel)[1]
+        wild = both("softmax", 5, "float32", p, chosen, steps_by=steps_by)[1]
     p.W[:, 5:10] = 0.0
-    tame = both("softmax", 5, "float32", p, chosen, epoch_kernel=epoch_kernel)[1]
+    tame = both("softmax", 5, "float32", p, chosen, steps_by=steps_by)[1]
     assert not np.isfinite(wild[1][:, 1]).any()
     np.testing.assert_array_equal(wild[1][:, [0, 2]], tame[1][:, [0, 2]])
     np.testing.assert_array_equal(wild[0][:, :5], tame[0][:, :5])

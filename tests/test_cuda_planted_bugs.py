@@ -7,7 +7,7 @@ from hostcuda.ops import host_kernels
 from hostcuda.oracle import check, hard_cases
 
 from gpureg.backend import numpy_backend
-from gpureg.kernels.cuda import epoch, logistic, softmax, update
+from gpureg.kernels.cuda import epoch, logistic, pair, softmax, update
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.types import StepPlan
 
@@ -93,6 +93,40 @@ EPOCH_BUGS = {
     "the last features are left out": ("d < D; d += THREADS", "d < D - 1; d += THREADS"),
     "a warp's loss is left out": ("j < WARPS; ++j) total", "j < WARPS - 1; ++j) total"),
 }
+# (what is written, what is planted) in the two kernels of a step
+PAIR_BUGS = {
+    "the partial products are read before they are written": ("the same bits\n  __syncthreads();", "the same bits"),
+    "the lanes' products are not added": ("kept + __shfl_xor_sync(0xffffffffu, given, o)", "kept"),
+    "a lane keeps what it gave": ("kept = upper ? z[2 * j + 1] : z[2 * j]", "kept = upper ? z[2 * j] : z[2 * j + 1]"),
+    "the odd one is left out": (
+        "z[n / 2] = z[n - 1] + __shfl_xor_sync(0xffffffffu, z[n - 1], o)",
+        "z[n / 2] = z[n - 1]",
+    ),
+    "sums are taken for another class's": ("2 * j + ((lane & o) != 0)", "2 * j + ((lane & o) == 0)"),
+    "the odd one is taken for another": (": n - 1;", ": 0;"),
+    "a warp's products are left out": ("j < WARPS; ++j) u", "j < WARPS - 1; ++j) u"),
+    "the row maximum is not subtracted": ("exp(u - m)", "exp(u)"),
+    "the maximum is one lane's": ("if (m2 > m) m = m2;", ""),
+    "absent classes join the sum": ("lane < K ? exp(u - m) : T(0)", "exp(u - m)"),
+    "the loss forgets the weights": ("= scale * (log(s)", "= (log(s)"),
+    "the loss is another class's": ("__shfl_sync(0xffffffffu, u, c)", "__shfl_sync(0xffffffffu, u, 0)"),
+    "the residual forgets the weights": ("e * (scale / s)", "e / (s * B)"),
+    "the weights of another fold are used": ("* F + column[model]", "* F"),
+    "models share their weights forward": ("W + model * K", "W"),
+    "models share their residuals": ("* models + model) * K;\n  T* own", "* models) * K;\n  T* own"),
+    "the first batch is used forward": ("order[(ptrdiff_t)step * B + r]", "order[r]"),
+    "the first batch is used backward": ("order + (ptrdiff_t)step * B", "order"),
+    "only a block's first rows count": ("r += THREADS / FEATURES", "r += B"),
+    "only a block's first features count": ("d += THREADS", "d += D"),
+    "the gradients are read before they are written": ("= a[j];\n  __syncthreads();", "= a[j];"),
+    "a warp's gradients are left out": ("q < WARPS; ++q", "q < WARPS - 1; ++q"),
+    "the penalty is halved": ("l2[model] + l2[model]", "l2[model]"),
+    "the bias is penalised": ("row < penalized_rows ?", "true ?"),
+    "the learning rate is the first model's": ("lr[model]", "lr[0]"),
+    "a snapshot is taken before the update": ("+ place] = moved", "+ place] = w"),
+    "every snapshot lands in the first": ("snapshots[s * (D * C)", "snapshots[0 * (D * C)"),
+    "the last features are left out": ("row >= D", "row >= D - 1"),
+}
 UPDATE_BUGS = {
     "the penalty is halved": ("(l2 + l2)", "l2"),
     "the bias is penalised": ("i < penalized ?", "true ?"),
@@ -137,20 +171,21 @@ def test_without_a_bug_the_same_check_passes(K, forget_kernels):
     parity(K)
 
 
-def steps_parity(*, epoch_kernel: bool) -> None:
+def steps_parity(*, steps_by: str) -> None:
     """A few weighted, penalised steps with a free bias and snapshots, in both lane orders, against the reference."""
     rng = np.random.default_rng(5)
-    X, y, weights = 3.0 * rng.standard_normal((60, 7)), rng.integers(0, 3, 60), rng.uniform(0.2, 2.0, (60, 2))
+    # more features than a block has threads, more rows than it has groups of them, and both ragged
+    X, y, weights = 0.5 * rng.standard_normal((60, 261)), rng.integers(0, 3, 60), rng.uniform(0.2, 2.0, (60, 2))
     X[3] *= 300.0  # a row whose logits overflow exp
-    order = rng.integers(0, 60, (4, 11))
+    order = rng.integers(0, 60, (4, 35))
     order[:, 0] = 3
     lr, l2, column = np.array([0.02, 0.05]), np.array([0.3, 0.5]), np.array([0, 1])
     plan = StepPlan(order, lr, l2, column, (0, 2), False)
-    W = rng.standard_normal((7, 6))
+    W = rng.standard_normal((261, 6))
     found = []
     for reverse in (None, False, True):
         reference = ReferenceKernels(numpy_backend("float64"), "softmax", 3)
-        kernels = reference if reverse is None else host_kernels("softmax", 3, "float64", epoch_kernel=epoch_kernel)
+        kernels = reference if reverse is None else host_kernels("softmax", 3, "float64", steps_by=steps_by)
         with settings(reverse=bool(reverse)):
             rows = kernels.place(X, y, weights, None)
             end, losses, snapshots = kernels.steps(kernels.weights(W.copy()), rows, plan)
@@ -166,7 +201,18 @@ def test_a_bug_planted_in_the_epoch_kernel_is_caught(name, monkeypatch):
     assert written in epoch._SOURCE, f"the source no longer contains {written!r}: plant the bug anew"
     monkeypatch.setattr(epoch, "_SOURCE", epoch._SOURCE.replace(written, planted))
     with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
-        steps_parity(epoch_kernel=True)
+        steps_parity(steps_by="epoch")
+
+
+@pytest.mark.parametrize("name", PAIR_BUGS)
+def test_a_bug_planted_in_the_pair_of_kernels_is_caught(name, monkeypatch):
+    written, planted = PAIR_BUGS[name]
+    found = [part for part in ("_ADD_LANES", "_FORWARD", "_BACKWARD") if written in getattr(pair, part)]
+    assert found, f"the sources no longer contain {written!r}: plant the bug anew"
+    for part in found:
+        monkeypatch.setattr(pair, part, getattr(pair, part).replace(written, planted))
+    with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
+        steps_parity(steps_by="pair")
 
 
 @pytest.mark.parametrize("name", UPDATE_BUGS)
@@ -175,9 +221,9 @@ def test_a_bug_planted_in_the_penalised_step_is_caught(name, monkeypatch, forget
     assert written in update.OPERATION
     monkeypatch.setattr(update, "OPERATION", update.OPERATION.replace(written, planted))
     with pytest.raises((AssertionError, LaunchError)), np.errstate(all="ignore"):
-        steps_parity(epoch_kernel=False)
+        steps_parity(steps_by="fused")
 
 
-@pytest.mark.parametrize("epoch_kernel", [False, True])
-def test_without_a_bug_the_steps_pass(epoch_kernel, forget_kernels):
-    steps_parity(epoch_kernel=epoch_kernel)
+@pytest.mark.parametrize("steps_by", ["fused", "pair", "epoch"])
+def test_without_a_bug_the_steps_pass(steps_by, forget_kernels):
+    steps_parity(steps_by=steps_by)

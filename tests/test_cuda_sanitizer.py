@@ -26,8 +26,8 @@ rng = np.random.default_rng(0)
 X, y, weights = rng.standard_normal((40, 9)), rng.integers(0, 3, 40), rng.random((40, 2))
 order, lr, l2 = rng.permutation(40)[:36].reshape(4, 9), np.array([0.1, 0.2]), np.array([0.0, 0.1])
 plan = StepPlan(order, lr, l2, np.array([0, 1]), (0, 3))
-for epoch_kernel in (False, True):
-    kernels = host_kernels("softmax", 3, "float32", epoch_kernel=epoch_kernel)
+for steps_by in ("fused", "pair", "epoch"):
+    kernels = host_kernels("softmax", 3, "float32", steps_by=steps_by)
     kernels.steps(kernels.weights(np.zeros((9, 6))), kernels.place(X, y, weights, None), plan)
 """
 

@@ -55,7 +55,7 @@ def assert_same_course(wanted, got, tolerance: float) -> None:
     assert got.selected == wanted.selected
 
 
-@pytest.mark.parametrize("kernels", ["auto", "epoch"])
+@pytest.mark.parametrize("kernels", ["auto", "pair", "epoch"])
 @pytest.mark.parametrize("name", CASES)
 def test_history_is_numpys_in_float64(name, kernels):
     wanted, got = both(name, "float64", kernels=kernels)
@@ -63,7 +63,7 @@ def test_history_is_numpys_in_float64(name, kernels):
     assert_same_course(wanted, got, 1e-9)
 
 
-@pytest.mark.parametrize("kernels", ["fused", "epoch"])
+@pytest.mark.parametrize("kernels", ["fused", "pair", "epoch"])
 @pytest.mark.parametrize("name", ["softmax sweep", "logistic sweep"])
 def test_history_is_numpys_in_float32(name, kernels):
     wanted, got = both(name, "float32", kernels=kernels, patience=0)

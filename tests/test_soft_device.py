@@ -66,6 +66,18 @@ def test_the_current_device_is_left_alone_where_cupy_is_first_loaded_by_a_fit(so
     assert done.returncode == 0, done.stderr
 
 
+def test_an_idle_device_runs_nothing(soft: dict[str, str]) -> None:
+    """As the benchmark of the host's time wants it: neither a kernel nor a product."""
+    job = (
+        "import cupy; assert not cupy.ones(3).any();"
+        "a, out = cupy.asarray([[2.0, 3.0]]), cupy.zeros((1, 1)); cupy.matmul(a, a.T, out=out);"
+        "assert not out.get().any()"
+    )
+    env = environment(**soft, SOFTDEVICE_IDLE="1")
+    done = subprocess.run([sys.executable, "-c", job], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_info_names_the_card(soft: dict[str, str], tmp_path: Path) -> None:
     shown = script("info", cwd=tmp_path, **soft).stdout
     assert re.search(r"^cuda +usable$", shown, re.M)

@@ -8,19 +8,30 @@ from collections.abc import Callable
 
 
 def seconds(
-    work: Callable[[], object], wait: Callable[[], None], *, repeats: int = 7, warm: int = 2
+    work: Callable[[], object], wait: Callable[[], None], *, repeats: int = 7, warm: int = 2, calls: int = 1
 ) -> dict[str, float]:
-    """Median, least and most wall time of `work`, the device idle before and after."""
+    """Median, least and most wall time of a call of `work`, the device idle before and after `calls` of them.
+
+    A launch and the wait for it cost the host more than a short kernel takes: with many calls in the queue the time of
+    one is the device's.
+    """
     for _ in range(warm):
         work()
     wait()
     times = []
     for _ in range(repeats):
         begun = time.perf_counter()
-        work()
+        for _ in range(calls):
+            work()
         wait()
-        times.append(time.perf_counter() - begun)
-    return {"median": statistics.median(times), "least": min(times), "most": max(times), "repeats": repeats}
+        times.append((time.perf_counter() - begun) / calls)
+    return {
+        "median": statistics.median(times),
+        "least": min(times),
+        "most": max(times),
+        "repeats": repeats,
+        "calls": calls,
+    }
 
 
 def copy_bandwidth(xp: object, wait: Callable[[], None], size: int = 2**30) -> float:
@@ -30,7 +41,7 @@ def copy_bandwidth(xp: object, wait: Callable[[], None], size: int = 2**30) -> f
     def copy() -> None:
         target[...] = source
 
-    return 2 * size / seconds(copy, wait, repeats=15)["median"]
+    return 2 * size / seconds(copy, wait, repeats=15, calls=10)["median"]
 
 
 def count_launches(run: Callable[[int], object]) -> float | str:

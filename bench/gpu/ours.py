@@ -19,6 +19,7 @@ from gpureg.kernels.cuda.ops import DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.types import StepPlan
 
+CALLS = 32  # of a kernel between two waits
 SILENT = Hooks(lambda event: None, lambda: False)
 
 
@@ -63,7 +64,7 @@ def fused_kernel(backend: Backend, ops: DeviceOps, rows: int, K: int, copy: floa
         ("gradient", 2 * rows * K * item + small, lambda: pointwise.gradient(labels, scale, next(logits), loss)),
         ("evaluation", rows * K * item + small + rows, lambda: pointwise.evaluate(labels, next(logits), hit, loss)),
     ):
-        taken = seconds(work, backend.synchronize, repeats=15)
+        taken = seconds(work, backend.synchronize, repeats=15, calls=CALLS)
         rate = size / taken["median"]
         found[name] = {"seconds": taken, "bytes": size, "bytes_per_second": rate, "share_of_copy": rate / copy}
     return found

@@ -28,6 +28,7 @@ from gpureg.kernels.cuda.ops import CupyOps
 
 HERE = Path(__file__).parent
 LAMBDAS = (2.0, 0.2, 0.02, 0.002)
+WAYS = ("fused", "pair", "epoch", "reference")
 KERNEL_SHAPES = ((1_000_000, 10), (100_000, 1000))  # rows, classes
 
 
@@ -65,9 +66,7 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
         for backend in backends.values()
         for rows, K in KERNEL_SHAPES
     ]
-    variants = {
-        which: choose_kernels(single, "softmax", job.classes, which) for which in ("fused", "epoch", "reference")
-    }
+    variants = {which: choose_kernels(single, "softmax", job.classes, which) for which in WAYS}
     stepping = {
         which: [steps(twin, single, job, models, l2, count=models == 1) for models in (1, 4, 32) for l2 in (0.0, 0.02)]
         for which, twin in variants.items()
@@ -77,9 +76,7 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
         "fused_kernel": kernels,
         "steps": stepping,
         "evaluation": [evaluation(variants["fused"], single, job, models) for models in (1, 4, 32)],
-        "report_job": [
-            whole_job(single, job, l2, which) for which in ("fused", "epoch", "reference") for l2 in ((0.0,), LAMBDAS)
-        ],
+        "report_job": [whole_job(single, job, l2, which) for which in WAYS for l2 in ((0.0,), LAMBDAS)],
         "report_job_float64": whole_job(backends["float64"], job, (0.0,), "fused"),
         "peers": [or_reason(lambda mode=mode: torch_job(job, mode)) for mode in MODES],  # type: ignore[misc]
         "cuml": or_reason(lambda: cuml_job(job)),

@@ -174,10 +174,10 @@ def choose_kernels(
         from gpureg.kernels.numpy_fused import NumpyKernels
 
         return NumpyKernels(backend, task, n_classes)
-    if which in ("auto", "fused", "epoch") and backend.name == "cupy":
+    if which in ("auto", "fused", "pair", "epoch") and backend.name == "cupy":
         from gpureg.kernels.cuda import CudaKernels
 
-        return CudaKernels(backend, task, n_classes, memory=memory, epoch_kernel=which == "epoch")
+        return CudaKernels(backend, task, n_classes, memory=memory, steps_by="fused" if which == "auto" else which)
     if which in ("auto", "reference"):
         return ReferenceKernels(backend, task, n_classes)
     raise UsageError(

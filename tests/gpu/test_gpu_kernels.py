@@ -72,14 +72,14 @@ def problem(task: str, classes: int):
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
-@pytest.mark.parametrize("way", ["fused", "documented", "epoch"])
+@pytest.mark.parametrize("way", ["fused", "documented", "pair", "epoch"])
 @pytest.mark.parametrize(("task", "classes"), [("softmax", 10), ("logistic", 2)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_steps_evaluation_and_gradient(task, classes, dtype, way, l2):
     X, y, weights, W = problem(task, classes)
     backend = device_backend(dtype)
     ops = CupyOps(backend, documented_only=way == "documented")
-    cuda = CudaKernels(backend, task, classes, epoch_kernel=way == "epoch", ops=ops)
+    cuda = CudaKernels(backend, task, classes, steps_by=way if way != "documented" else "fused", ops=ops)
     reference = ReferenceKernels(numpy_backend("float64"), task, classes)
     order = np.random.default_rng(1).integers(0, 500, (20, 32))
     column = np.array([0, 1, 1])

@@ -21,8 +21,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["fused", "epoch", "reference"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "kernels"),
+    [*((case, kernels) for case in CASES for kernels in ("fused", "epoch", "reference")), ("single", "pair")],
+)
 def test_interrupted_and_resumed(case: str, kernels: str, tmp_path: Path) -> None:
     config = FitConfig(kernels=kernels, **CASES[case])
     backend = device_backend(config.dtype)

@@ -35,7 +35,7 @@ REPORT_BINARY = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["fused", "epoch", "reference"])
+@pytest.mark.parametrize("kernels", ["fused", "pair", "epoch", "reference"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
     data = gpureg.load_dataset("digits")

@@ -48,7 +48,8 @@ constexpr size_t STACK = 64 * 1024;
 // signal mask, which costs more than the kernels under test. AddressSanitizer wants to see swapcontext, and gets it.
 struct Context { ucontext_t uc; jmp_buf jump; bool entered = false; };
 struct Fiber {
-  Context ctx; std::vector<char> stack; bool made = false, done = true; Wait wait = RUNNING; unsigned mask = 0; char slot[16];
+  Context ctx; std::vector<char> stack; bool made = false, done = true; Wait wait = RUNNING; unsigned mask = 0;
+  char slot[16], shown[16];                           // what it gives; what the others see from the release on
 };
 static std::vector<Fiber> fibers;
 static Context scheduler;
@@ -89,7 +90,12 @@ inline bool release_warp(unsigned warp, unsigned n) {
       }
       ready &= fibers[u].wait == WARP && fibers[u].mask == m;
     }
-    if (ready) for (unsigned l = 0; l < 32; ++l) if (m >> l & 1) fibers[lo + l].wait = RUNNING;
+    if (!ready) continue;
+    for (unsigned l = 0; l < 32; ++l) {
+      if (!(m >> l & 1)) continue;
+      Fiber& released = fibers[lo + l];
+      released.wait = RUNNING; std::memcpy(released.shown, released.slot, sizeof released.slot);
+    }
   }
   return true;
 }
@@ -150,9 +156,8 @@ template <class F> void run_grid(unsigned grid, unsigned block, bool as_fibers, 
 template <class T> T exchange(unsigned mask, T v, unsigned source) {
   static_assert(sizeof(T) <= sizeof(Fiber::slot), "shuffled value too large");
   std::memcpy(fibers[current].slot, &v, sizeof v);
-  suspend(WARP, mask);
-  T r; std::memcpy(&r, fibers[(current & ~31u) + source].slot, sizeof r);
-  suspend(WARP, mask);                                // no lane writes its slot again before all have read
+  suspend(WARP, mask);                                // all that are released run before anybody is released again
+  T r; std::memcpy(&r, fibers[(current & ~31u) + source].shown, sizeof r);
   return r;
 }
 }  // namespace hc

@@ -76,11 +76,9 @@ def host_backend(dtype: str, free: int | None = None) -> Backend:
     )
 
 
-def host_kernels(task: str, n_classes: int, dtype: str, *, memory=None, epoch_kernel=False, free=None) -> CudaKernels:
+def host_kernels(task: str, n_classes: int, dtype: str, *, memory=None, steps_by="fused", free=None) -> CudaKernels:
     """The product's CUDA kernels, executed on the CPU."""
-    return CudaKernels(
-        host_backend(dtype, free), task, n_classes, memory=memory, epoch_kernel=epoch_kernel, ops=HostOps()
-    )
+    return CudaKernels(host_backend(dtype, free), task, n_classes, memory=memory, steps_by=steps_by, ops=HostOps())
 
 
 def launches_per_step(record: list[str], steps: int) -> float:

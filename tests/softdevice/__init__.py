@@ -8,6 +8,9 @@ executed here: its arrays, its memory pool, its launches, its use of cuBLAS and 
   CuPy's source of the same version, against `cuda.cpp`. Everything else of CuPy is the wheel's.
 * `sitecustomize.py` hands the source that CuPy would give to NVRTC to `hostcuda`.
 
+With SOFTDEVICE_IDLE launches and products are accepted and not run: what takes time is the host's part
+(`bench/cuda_host.py`).
+
 What it can't show: speed, real concurrency, a device's rounding, cuBLAS's own choices. `build.environment()` returns
 the environment in which a Python process finds it.
 """

@@ -1,5 +1,4 @@
-"""Minibatch gradient descent on the device: three launches a step, four with a penalty, or one for a whole run of
-steps."""
+"""Minibatch gradient descent on the device: three launches a step, four with a penalty."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.kernels.cuda import epoch
 from gpureg.kernels.cuda.memory import Budget
 from gpureg.kernels.cuda.ops import DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
@@ -114,42 +112,6 @@ class MinibatchSteps:
                 update_kernel()(penalty.cube, penalty.lr, penalty.l2, penalty.elements, penalty.weights)
             if step in snapshot_after:
                 snapshots.append(W.copy())
-
-    def in_one_launch(
-        self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
-    ) -> tuple[Array, Array, list[Array]]:
-        """As `run`, by the whole-epoch kernel, where `epoch.fits`. Losses are `(steps, A)` in the weights' type."""
-        (n_steps, B), (D, C) = plan.order.shape, W.shape
-        K, models = self.pointwise.n_columns, len(plan.lr)
-        slot = np.full(n_steps, -1, np.int32)
-        slot[list(plan.snapshot_after)] = np.arange(len(plan.snapshot_after))
-        use_weights = weights is not None and plan.column is not None
-        column = np.zeros(models) if plan.column is None else plan.column
-        losses = self.ops.empty((n_steps, models), self.dtype)
-        snapshots = self.ops.empty((max(1, len(plan.snapshot_after)), D, C), self.dtype)
-        size = epoch.shared_bytes(D, K, B, self.dtype.itemsize)
-        launch = self.ops.raw_kernel(epoch.source(D, K, B, self.dtype.name), epoch.NAME, size)
-        launch(
-            models,
-            epoch.THREADS,
-            (
-                X,
-                y,
-                self.from_host(np.ascontiguousarray(plan.order, np.int32)),
-                weights if use_weights else X,  # not read
-                np.int32(weights.shape[1] if use_weights and weights is not None else 0),
-                self.from_host(np.ascontiguousarray(column, np.int32)),
-                self._floats(plan.lr),
-                self._floats(plan.l2),
-                W,
-                losses,
-                self.from_host(slot),
-                snapshots,
-                np.int32(n_steps),
-                np.int32(D if plan.penalize_bias else D - 1),
-            ),
-        )
-        return W, losses, [snapshots[j] for j in range(len(plan.snapshot_after))]
 
     def _gather(self, X: Array, y: Array, order: Array, models: int) -> _Memory:
         """The batches in one gather, and their labels, in the first steps of the memory."""

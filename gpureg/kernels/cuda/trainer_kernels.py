@@ -10,7 +10,6 @@ import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.errors import OutOfMemoryError
-from gpureg.kernels.cuda import epoch
 from gpureg.kernels.cuda.memory import (
     DEFAULT_BUDGET,
     Budget,
@@ -21,6 +20,7 @@ from gpureg.kernels.cuda.memory import (
 )
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.raw_steps import RawSteps
 from gpureg.kernels.cuda.steps import MinibatchSteps
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
@@ -58,9 +58,9 @@ class CudaKernels:
     A minibatch step is three launches where no model has a penalty: the product into a buffer, the fused kernel with
     the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
     epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
-    bounds the working memory beside the data, in bytes. `epoch_kernel` trains in one launch per run of steps where
-    the shape allows it. Raises OutOfMemoryError (also for CuPy's own) with what is needed, what is free and what to
-    change.
+    bounds the working memory beside the data, in bytes. `steps_by`: "pair" trains in two launches a step, "epoch" in
+    one for a whole run of steps, where the shape allows it. Raises OutOfMemoryError (also for CuPy's own) with what is
+    needed, what is free and what to change.
     """
 
     name = "cuda"
@@ -73,17 +73,19 @@ class CudaKernels:
         n_classes: int,
         *,
         memory: int | None = None,
-        epoch_kernel: bool = False,
+        steps_by: str = "fused",
         ops: DeviceOps | None = None,
     ) -> None:
         self.backend, self.task = backend, task
         self.n_columns = 1 if task == "logistic" else n_classes
         self.budget = Budget(DEFAULT_BUDGET if memory is None else memory)
-        self._epoch_kernel = epoch_kernel
         self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
         self._pointwise = Pointwise(task, self.n_columns, self._ops)
         self._dtype = np.dtype(backend.dtype)
         self._minibatches = MinibatchSteps(self._ops, backend.from_host, self._pointwise, self.budget, self._dtype)
+        self._raw: RawSteps | None = None
+        if steps_by != "fused":
+            self._raw = RawSteps(steps_by, self._ops, backend.from_host, self.n_columns, self.budget, self._dtype)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are: a gather on the device costs the same in any order."""
@@ -138,12 +140,9 @@ class CudaKernels:
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
         with self._explained(f"Training {len(plan.lr)} models", None):
-            run = self._minibatches
-            W = self._ops.contiguous(W)
-            shape = (W.shape[0], self.n_columns, plan.order.shape[1], self._dtype.itemsize)
-            if self._epoch_kernel and epoch.fits(self._ops, *shape):
-                return run.in_one_launch(W, rows.X, rows.y, rows.weights, plan)
-            return run.run(W, rows.X, rows.y, rows.weights, plan)
+            raw = self._raw
+            run = self._minibatches if raw is None or not raw.fits(rows.X.shape[1], plan.order.shape[1]) else raw
+            return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
 
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
         """See the protocol: put on the device's queue at once, brought back when the result is asked for.

@@ -1,0 +1,144 @@
+"""A minibatch step in two launches without cuBLAS: forward with the loss, and backward with the update.
+
+A step of 128 x 785 x 10 is bound by what a launch costs, on the host and on the device. Here it has two in place of
+three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The products are read
+from L2 once per row and once per feature group, not in tiles, so it is for narrow models only. Whether it gains is for
+a measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
+"""
+
+from __future__ import annotations
+
+THREADS = 128, 256  # forward: of a row; backward: of a group of features
+MAX_COLUMNS = 32  # a lane per class
+_FEATURES = 8  # of a block of the backward kernel; a warp's lanes read 32 bytes of four rows
+NAMES = "sgd_forward", "sgd_backward"
+
+# Sums of K values over the lanes whose numbers differ in the bits `low` to 16. A lane hands half of its values over in
+# each round and keeps the other half: K/2 + K/4 + ... shuffles, not K a round. It ends with ceil(K low / 32) sums.
+_ADD_LANES = r"""
+__device__ __forceinline__ void add_lanes(T* z, int lane, int low) {
+  #pragma unroll
+  for (int o = 16; o >= low; o >>= 1) {
+    const int n = (K + 16 / o - 1) / (16 / o);        // values before this round
+    const bool upper = (lane & o) != 0;
+    #pragma unroll
+    for (int j = 0; j < K / 2; ++j) {                 // a bound that unrolls whatever the round
+      if (j >= n / 2) continue;
+      const T kept = upper ? z[2 * j + 1] : z[2 * j], given = upper ? z[2 * j] : z[2 * j + 1];
+      z[j] = kept + __shfl_xor_sync(0xffffffffu, given, o);
+    }
+    if (n % 2) z[n / 2] = z[n - 1] + __shfl_xor_sync(0xffffffffu, z[n - 1], o);
+  }
+}
+__device__ __forceinline__ int place_of(int j, int lane, int low) {  // which of the K values a lane's j-th sum is
+  for (int o = low; o <= 16; o <<= 1) {
+    const int n = (K + 16 / o - 1) / (16 / o);
+    j = j < n / 2 ? 2 * j + ((lane & o) != 0) : n - 1;
+  }
+  return j;
+}
+"""
+
+# Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block per row and model: y (N),
+# row weights (N, F) with F = 0 for none, column (L), loss (steps, B, L).
+_FORWARD = r"""
+extern "C" __global__ void __launch_bounds__(THREADS) sgd_forward(
+    const T* X, const int* y, const int* order, const T* weights, int F, const int* column, const T* W, T* R, T* loss,
+    int models, int step) {
+  __shared__ T partial[WARPS][K];
+  const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
+  const int r = blockIdx.x / models, model = blockIdx.x % models;
+  const ptrdiff_t C = (ptrdiff_t)models * K, n = order[(ptrdiff_t)step * B + r];
+  const T* x = X + n * D; const T* w = W + model * K;
+  T z[K];
+  #pragma unroll
+  for (int k = 0; k < K; ++k) z[k] = 0;
+  for (int d = t; d < D; d += THREADS) {
+    const T v = x[d];
+    #pragma unroll
+    for (int k = 0; k < K; ++k) z[k] += v * w[d * C + k];
+  }
+  add_lanes(z, lane, 1);
+  partial[warp][place_of(0, lane, 1)] = z[0];         // lanes that hold the same sum write the same bits
+  __syncthreads();
+  if (warp > 0) return;
+  T u = 0;                                            // a lane per class
+  if (lane < K) for (int j = 0; j < WARPS; ++j) u += partial[j][lane];
+  const int c = y[n];
+  const T scale = (F ? weights[n * F + column[model]] : T(1)) / B;
+  T* residual = R + ((ptrdiff_t)r * models + model) * K;
+  T* own_loss = loss + ((ptrdiff_t)step * B + r) * models + model;
+  if (K == 1) {                                       // logistic: class 0 is positive; the mirrored logit
+    if (lane > 0) return;
+    const T q = c == 0 ? -u : u, e = exp(q > 0 ? -q : q), p = (q > 0 ? T(1) : e) / (1 + e);
+    *own_loss = scale * ((q > 0 ? q : T(0)) + log1p(e));
+    *residual = c == 0 ? -scale * p : scale * p;
+    return;
+  }
+  const T minus_inf = -(T)__int_as_float(0x7f800000);
+  T m = lane < K ? u : minus_inf;
+  for (int o = 16; o > 0; o >>= 1) { const T m2 = __shfl_xor_sync(0xffffffffu, m, o); if (m2 > m) m = m2; }
+  const T e = lane < K ? exp(u - m) : T(0), own = __shfl_sync(0xffffffffu, u, c);
+  T s = e;
+  for (int o = 16; o > 0; o >>= 1) s += __shfl_xor_sync(0xffffffffu, s, o);
+  if (lane < K) residual[lane] = e * (scale / s) - (lane == c ? scale : T(0));
+  if (lane == 0) *own_loss = scale * (log(s) - (own - m));
+}
+"""
+
+# Backward, a block per eight features and model: lr, l2 (L), slot (steps) the snapshot to fill after a step or -1,
+# snapshots (slots, D, L*K).
+_BACKWARD = r"""
+extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
+    const T* X, const int* order, const T* R, const T* lr, const T* l2, T* W, const int* slot, T* snapshots,
+    int penalized_rows, int models, int step) {
+  __shared__ T partial[WARPS][FEATURES * K];
+  const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
+  const int first = blockIdx.x / models * FEATURES, model = blockIdx.x % models, d = first + t % FEATURES;
+  const ptrdiff_t C = (ptrdiff_t)models * K;
+  const int* index = order + (ptrdiff_t)step * B;
+  T a[K];
+  #pragma unroll
+  for (int k = 0; k < K; ++k) a[k] = 0;
+  for (int r = t / FEATURES; r < B; r += THREADS / FEATURES) {
+    const T v = d < D ? X[(ptrdiff_t)index[r] * D + d] : T(0);
+    const T* g = R + ((ptrdiff_t)r * models + model) * K;
+    #pragma unroll
+    for (int k = 0; k < K; ++k) a[k] += v * g[k];
+  }
+  add_lanes(a, lane, FEATURES);                       // those of a feature
+  #pragma unroll
+  for (int j = 0; j < (K * FEATURES + 31) / 32; ++j)
+    partial[warp][lane % FEATURES * K + place_of(j, lane, FEATURES)] = a[j];
+  __syncthreads();
+  const T rate = lr[model], decay = l2[model] + l2[model];
+  const int s = slot[step];
+  for (int j = t; j < FEATURES * K; j += THREADS) {
+    const int row = first + j / K;
+    if (row >= D) break;
+    T g = 0;                                          // always in the same order: the same bits on every run
+    for (int q = 0; q < WARPS; ++q) g += partial[q][j];
+    const ptrdiff_t place = row * C + model * K + j % K;
+    const T w = W[place], moved = w - rate * (row < penalized_rows ? g + decay * w : g);
+    W[place] = moved;
+    if (s >= 0) snapshots[s * (D * C) + place] = moved;
+  }
+}
+"""
+
+
+def sources(features: int, columns: int, batch: int, dtype: str) -> tuple[str, str]:
+    """The two kernels, for D features (bias last), K columns a model (1: logistic), batches of B, and a float type."""
+    real = {"float32": "float", "float64": "double"}[dtype]
+    forward, backward = (
+        f"typedef {real} T;\n"
+        f"constexpr int D = {features}, K = {columns}, B = {batch}, THREADS = {threads}, WARPS = {threads // 32}, "
+        f"FEATURES = {_FEATURES};\n{_ADD_LANES}"
+        for threads in THREADS
+    )
+    return forward + _FORWARD, backward + _BACKWARD
+
+
+def blocks(features: int, batch: int, models: int) -> tuple[int, int]:
+    """Blocks of the two launches."""
+    return batch * models, -(-features // _FEATURES) * models

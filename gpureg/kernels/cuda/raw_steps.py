@@ -1,0 +1,98 @@
+"""Minibatch gradient descent by raw kernels, which gather their batches themselves: two launches a step, or one for a
+whole run of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpureg.kernels.cuda import epoch, pair
+from gpureg.kernels.cuda.memory import Budget
+from gpureg.kernels.cuda.ops import DeviceOps
+from gpureg.types import Array, Floats, StepPlan
+
+
+class RawSteps:
+    """The arithmetic of `Kernels.steps` for models of `columns` columns, `way` being "pair" or "epoch".
+
+    Weights are `(D, A*K)`, C-contiguous, and are overwritten.
+    """
+
+    def __init__(
+        self,
+        way: str,
+        ops: DeviceOps,
+        from_host: Callable[[Any], Array],
+        columns: int,
+        budget: Budget,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.way, self.ops, self.from_host, self.columns, self.budget = way, ops, from_host, columns, budget
+        self.dtype = dtype
+
+    def fits(self, features: int, batch: int) -> bool:
+        """Whether the shape can be trained this way on the device at hand."""
+        if self.way == "pair":
+            return self.columns <= pair.MAX_COLUMNS
+        return epoch.fits(self.ops, features, self.columns, batch, self.dtype.itemsize)
+
+    def run(
+        self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
+    ) -> tuple[Array, Array, list[Array]]:
+        """As `MinibatchSteps.run`. The losses of the whole-epoch kernel are in the weights' type."""
+        n_steps, models = len(plan.order), len(plan.lr)
+        wanted = len(plan.snapshot_after)
+        slot = np.full(n_steps, -1, np.int32)
+        slot[list(plan.snapshot_after)] = np.arange(wanted)
+        column = None if weights is None else plan.column
+        table: tuple[Any, ...] = (X, np.int32(0)) if column is None else (weights, np.int32(weights.shape[1]))  # type: ignore[union-attr]
+        given = {
+            "order": self.from_host(np.ascontiguousarray(plan.order, np.int32)),
+            "weights": (*table, self._ints(np.zeros(models) if column is None else column)),  # X: not read
+            "rates": (self._floats(plan.lr), self._floats(plan.l2)),
+            "slot": self._ints(slot),
+            "snapshots": self.ops.empty((max(1, wanted), *W.shape), self.dtype),
+            "penalized": np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
+        }
+        run = self._pairs if self.way == "pair" else self._in_one_launch
+        return W, run(W, X, y, plan, given), list(given["snapshots"][:wanted])
+
+    def _in_one_launch(self, W: Array, X: Array, y: Array, plan: StepPlan, given: dict[str, Any]) -> Array:
+        """The losses `(steps, A)`."""
+        (n_steps, B), D, models = plan.order.shape, W.shape[0], len(plan.lr)
+        losses = self.ops.empty((n_steps, models), self.dtype)
+        source = epoch.source(D, self.columns, B, self.dtype.name)
+        size = epoch.shared_bytes(D, self.columns, B, self.dtype.itemsize)
+        launch = self.ops.raw_kernel(source, epoch.NAME, size)
+        arrays = (X, y, given["order"], *given["weights"], *given["rates"], W, losses, given["slot"])
+        launch(models, epoch.THREADS, (*arrays, given["snapshots"], np.int32(n_steps), given["penalized"]))
+        return losses
+
+    def _pairs(self, W: Array, X: Array, y: Array, plan: StepPlan, given: dict[str, Any]) -> Array:
+        """The losses `(steps, A)` float64, reduced as often as their budget asks for."""
+        (n_steps, B), D, models = plan.order.shape, W.shape[0], len(plan.lr)
+        code = pair.sources(D, self.columns, B, self.dtype.name)
+        forward, backward = (self.ops.raw_kernel(s, name, 0) for s, name in zip(code, pair.NAMES, strict=True))
+        rows, features = zip(pair.blocks(D, B, models), pair.THREADS, strict=True)
+        stride = min(n_steps, self.budget.gather_steps(B, D, models, self.dtype.itemsize))
+        loss = self.ops.empty((stride, B, models), self.dtype)
+        residuals = self.ops.empty((B, W.shape[1]), self.dtype)
+        losses = self.ops.empty((n_steps, models), np.float64)
+        count = np.int32(models)
+        for first in range(0, n_steps, stride):
+            order, slot = given["order"][first : first + stride], given["slot"][first : first + stride]
+            there = (X, y, order, *given["weights"], W, residuals, loss, count)
+            back = (X, order, residuals, *given["rates"], W, slot, given["snapshots"], given["penalized"], count)
+            for step in np.arange(len(order), dtype=np.int32):
+                forward(*rows, (*there, step))
+                backward(*features, (*back, step))
+            losses[first : first + stride] = loss[: len(order)].sum(axis=1, dtype=np.float64)
+        return losses
+
+    def _ints(self, host: Any) -> Array:
+        return self.from_host(np.ascontiguousarray(host, np.int32))
+
+    def _floats(self, host: Floats) -> Array:
+        return self.from_host(np.ascontiguousarray(host, self.dtype))
