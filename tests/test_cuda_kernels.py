@@ -161,6 +161,22 @@ def test_the_pair_is_for_models_of_a_warps_width(classes, way):
     assert way in launched
 
 
+@pytest.mark.parametrize("steps_by", ["pair", "epoch"])
+def test_more_features_than_a_block_takes_at_once(steps_by):
+    rng = np.random.default_rng(4)
+    X, y, W = 0.1 * rng.standard_normal((9, 1100)), rng.integers(0, 3, 9), rng.standard_normal((1100, 3))
+    run = StepPlan(rng.integers(0, 9, (3, 5)), np.array([0.5]), np.array([0.1]), None, (1,))
+    found = []
+    for kernels in (
+        ReferenceKernels(numpy_backend("float64"), "softmax", 3),
+        host_kernels("softmax", 3, "float64", steps_by=steps_by),
+    ):
+        end, losses, (snapshot,) = kernels.steps(kernels.weights(W.copy()), kernels.place(X, y, None, None), run)
+        found.append([kernels.to_host(a) for a in (end, losses, snapshot)])
+    for wanted, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-13)
+
+
 def test_a_shape_too_large_for_a_block_is_trained_by_launches():
     p = problem("softmax", 5)
     small = CudaKernels(host_backend("float32"), "softmax", 5, steps_by="epoch", ops=HostOps(shared_limit=100))

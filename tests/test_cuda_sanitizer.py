@@ -43,7 +43,7 @@ execute("softmax", Case(np.zeros((60, 1, 33), np.float32), np.zeros(60, int), np
 
 _EPOCH_PLANTED = """
 from gpureg.kernels.cuda import epoch
-changed = epoch._SOURCE.replace("d < D; d += THREADS", "d <= D; d += THREADS")
+changed = epoch._SOURCE.replace("d < D; d += 32", "d <= D; d += 32")
 assert changed != epoch._SOURCE
 epoch._SOURCE = changed
 """

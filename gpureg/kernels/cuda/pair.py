@@ -8,36 +8,12 @@ a measurement on the card to say: nothing picks it by itself (`--kernels pair` d
 
 from __future__ import annotations
 
+from gpureg.kernels.cuda.reduce import ADD_LANES
+
 THREADS = 128, 256  # forward: of a row; backward: of a group of features
 MAX_COLUMNS = 32  # a lane per class
 _FEATURES = 8  # of a block of the backward kernel; a warp's lanes read 32 bytes of four rows
 NAMES = "sgd_forward", "sgd_backward"
-
-# Sums of K values over the lanes whose numbers differ in the bits `low` to 16. A lane hands half of its values over in
-# each round and keeps the other half: K/2 + K/4 + ... shuffles, not K a round. It ends with ceil(K low / 32) sums.
-_ADD_LANES = r"""
-__device__ __forceinline__ void add_lanes(T* z, int lane, int low) {
-  #pragma unroll
-  for (int o = 16; o >= low; o >>= 1) {
-    const int n = (K + 16 / o - 1) / (16 / o);        // values before this round
-    const bool upper = (lane & o) != 0;
-    #pragma unroll
-    for (int j = 0; j < K / 2; ++j) {                 // a bound that unrolls whatever the round
-      if (j >= n / 2) continue;
-      const T kept = upper ? z[2 * j + 1] : z[2 * j], given = upper ? z[2 * j] : z[2 * j + 1];
-      z[j] = kept + __shfl_xor_sync(0xffffffffu, given, o);
-    }
-    if (n % 2) z[n / 2] = z[n - 1] + __shfl_xor_sync(0xffffffffu, z[n - 1], o);
-  }
-}
-__device__ __forceinline__ int place_of(int j, int lane, int low) {  // which of the K values a lane's j-th sum is
-  for (int o = low; o <= 16; o <<= 1) {
-    const int n = (K + 16 / o - 1) / (16 / o);
-    j = j < n / 2 ? 2 * j + ((lane & o) != 0) : n - 1;
-  }
-  return j;
-}
-"""
 
 # Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block per row and model: y (N),
 # row weights (N, F) with F = 0 for none, column (L), loss (steps, B, L).
@@ -58,8 +34,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_forward(
     #pragma unroll
     for (int k = 0; k < K; ++k) z[k] += v * w[d * C + k];
   }
-  add_lanes(z, lane, 1);
-  partial[warp][place_of(0, lane, 1)] = z[0];         // lanes that hold the same sum write the same bits
+  add_lanes<K>(z, lane, 1);
+  partial[warp][place_of<K>(0, lane, 1)] = z[0];         // lanes that hold the same sum write the same bits
   __syncthreads();
   if (warp > 0) return;
   T u = 0;                                            // a lane per class
@@ -106,10 +82,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
     #pragma unroll
     for (int k = 0; k < K; ++k) a[k] += v * g[k];
   }
-  add_lanes(a, lane, FEATURES);                       // those of a feature
+  add_lanes<K>(a, lane, FEATURES);                       // those of a feature
   #pragma unroll
   for (int j = 0; j < (K * FEATURES + 31) / 32; ++j)
-    partial[warp][lane % FEATURES * K + place_of(j, lane, FEATURES)] = a[j];
+    partial[warp][lane % FEATURES * K + place_of<K>(j, lane, FEATURES)] = a[j];
   __syncthreads();
   const T rate = lr[model], decay = l2[model] + l2[model];
   const int s = slot[step];
@@ -133,7 +109,7 @@ def sources(features: int, columns: int, batch: int, dtype: str) -> tuple[str, s
     forward, backward = (
         f"typedef {real} T;\n"
         f"constexpr int D = {features}, K = {columns}, B = {batch}, THREADS = {threads}, WARPS = {threads // 32}, "
-        f"FEATURES = {_FEATURES};\n{_ADD_LANES}"
+        f"FEATURES = {_FEATURES};\n{ADD_LANES}"
         for threads in THREADS
     )
     return forward + _FORWARD, backward + _BACKWARD
