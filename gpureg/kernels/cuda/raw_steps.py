@@ -4,6 +4,7 @@ whole run of steps."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,21 @@ from gpureg.kernels.cuda import epoch, pair
 from gpureg.kernels.cuda.memory import Budget
 from gpureg.kernels.cuda.ops import DeviceOps
 from gpureg.types import Array, Floats, StepPlan
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A plan on the device: `order (steps, B)`; the row-weight table `(N, F)`, F (0: not read) and `column (A,)`;
+    `rates`: lr and l2 `(A,)`; `slot (steps,)` the snapshot to fill after a step or -1; `snapshots (slots, D, C)`; how
+    many rows of W carry the penalty.
+    """
+
+    order: Array
+    weights: tuple[Array, np.int32, Array]
+    rates: tuple[Array, Array]
+    slot: Array
+    snapshots: Array
+    penalized: np.int32
 
 
 class RawSteps:
@@ -42,37 +58,34 @@ class RawSteps:
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
     ) -> tuple[Array, Array, list[Array]]:
         """As `MinibatchSteps.run`. The losses of the whole-epoch kernel are in the weights' type."""
-        n_steps, models = len(plan.order), len(plan.lr)
         wanted = len(plan.snapshot_after)
-        slot = np.full(n_steps, -1, np.int32)
+        slot = np.full(len(plan.order), -1)
         slot[list(plan.snapshot_after)] = np.arange(wanted)
-        column = None if weights is None else plan.column
-        table: tuple[Any, ...] = (X, np.int32(0)) if column is None else (weights, np.int32(weights.shape[1]))  # type: ignore[union-attr]
-        given = {
-            "order": self.from_host(np.ascontiguousarray(plan.order, np.int32)),
-            "weights": (*table, self._ints(np.zeros(models) if column is None else column)),  # X: not read
-            "rates": (self._floats(plan.lr), self._floats(plan.l2)),
-            "slot": self._ints(slot),
-            "snapshots": self.ops.empty((max(1, wanted), *W.shape), self.dtype),
-            "penalized": np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
-        }
+        given = _Given(
+            self._ints(plan.order),
+            self._weights(X, weights, plan),
+            (self._floats(plan.lr), self._floats(plan.l2)),
+            self._ints(slot),
+            self.ops.empty((max(1, wanted), *W.shape), self.dtype),
+            np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
+        )
         run = self._pairs if self.way == "pair" else self._in_one_launch
-        return W, run(W, X, y, plan, given), list(given["snapshots"][:wanted])
+        return W, run(W, X, y, given), list(given.snapshots[:wanted])
 
-    def _in_one_launch(self, W: Array, X: Array, y: Array, plan: StepPlan, given: dict[str, Any]) -> Array:
+    def _in_one_launch(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
         """The losses `(steps, A)`."""
-        (n_steps, B), D, models = plan.order.shape, W.shape[0], len(plan.lr)
+        (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
         losses = self.ops.empty((n_steps, models), self.dtype)
         source = epoch.source(D, self.columns, B, self.dtype.name)
         size = epoch.shared_bytes(D, self.columns, B, self.dtype.itemsize)
         launch = self.ops.raw_kernel(source, epoch.NAME, size)
-        arrays = (X, y, given["order"], *given["weights"], *given["rates"], W, losses, given["slot"])
-        launch(models, epoch.THREADS, (*arrays, given["snapshots"], np.int32(n_steps), given["penalized"]))
+        arrays = (X, y, given.order, *given.weights, *given.rates, W, losses, given.slot, given.snapshots)
+        launch(models, epoch.THREADS, (*arrays, np.int32(n_steps), given.penalized))
         return losses
 
-    def _pairs(self, W: Array, X: Array, y: Array, plan: StepPlan, given: dict[str, Any]) -> Array:
+    def _pairs(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
         """The losses `(steps, A)` float64, reduced as often as their budget asks for."""
-        (n_steps, B), D, models = plan.order.shape, W.shape[0], len(plan.lr)
+        (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
         code = pair.sources(D, self.columns, B, self.dtype.name)
         forward, backward = (self.ops.raw_kernel(s, name, 0) for s, name in zip(code, pair.NAMES, strict=True))
         rows, features = zip(pair.blocks(D, B, models), pair.THREADS, strict=True)
@@ -82,14 +95,19 @@ class RawSteps:
         losses = self.ops.empty((n_steps, models), np.float64)
         count = np.int32(models)
         for first in range(0, n_steps, stride):
-            order, slot = given["order"][first : first + stride], given["slot"][first : first + stride]
-            there = (X, y, order, *given["weights"], W, residuals, loss, count)
-            back = (X, order, residuals, *given["rates"], W, slot, given["snapshots"], given["penalized"], count)
+            order, slot = given.order[first : first + stride], given.slot[first : first + stride]
+            there = (X, y, order, *given.weights, W, residuals, loss, count)
+            back = (X, order, residuals, *given.rates, W, slot, given.snapshots, given.penalized, count)
             for step in np.arange(len(order), dtype=np.int32):
                 forward(*rows, (*there, step))
                 backward(*features, (*back, step))
             losses[first : first + stride] = loss[: len(order)].sum(axis=1, dtype=np.float64)
         return losses
+
+    def _weights(self, X: Array, weights: Array | None, plan: StepPlan) -> tuple[Array, np.int32, Array]:
+        if weights is None or plan.column is None:
+            return X, np.int32(0), self._ints(np.zeros(len(plan.lr)))  # X stands in, and is not read
+        return weights, np.int32(weights.shape[1]), self._ints(plan.column)
 
     def _ints(self, host: Any) -> Array:
         return self.from_host(np.ascontiguousarray(host, np.int32))
