@@ -36,7 +36,7 @@ def measured() -> dict[str, Any]:
     backend, job = cupy_backend("float32", 0, why="a benchmark", requested="cuda"), Job()
     stepping = []
     for which, models, l2 in STEPS:
-        found = steps(choose_kernels(backend, "softmax", 10, which), backend, job, models, l2, count=False)
+        found = steps(choose_kernels(backend, "softmax", 10, which), backend, job, models, l2)
         stepping.append(
             {"kernels": which, "models": models, "l2": l2, "step_us": round(found["step_seconds"] * 1e6, 2)}
         )

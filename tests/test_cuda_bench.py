@@ -30,10 +30,18 @@ def test_our_figures(bench, monkeypatch):
     assert fused["gradient"]["bytes"] == 40 * (2 * 10 * 4 + 4 + 4)
     assert fused["evaluation"]["bytes"] == 40 * (10 * 4 + 4 + 4 + 1)
     kernels = host_kernels("softmax", 3, "float32")
-    assert bench.ours.steps(kernels, backend, job, 2, 0.1, count=False)["step_seconds"] > 0
+    assert bench.ours.steps(kernels, backend, job, 2, 0.1)["step_seconds"] > 0
+    limits = bench.ours.Limits(1e6, 1e9)
+    assert limits.step_seconds(job, 3) == {
+        "bandwidth": 4 * (16 * 5 + 2 * 5 * 3) / 1e6,
+        "arithmetic": 4 * 16 * 5 * 3 / 1e9,
+    }
+    found = bench.ours.steps(kernels, backend, job, 2, 0.1, limits=limits)
+    assert found["share_of_limit"] == pytest.approx(4 * (16 * 5 + 2 * 5 * 6) / 1e6 / found["step_seconds"])
     assert bench.ours.evaluation(kernels, backend, job, 2)["seconds"]["repeats"] == 7
     assert bench.ours.whole_job(backend, job, (0.0, 0.1), "fused")["models"] == 2
     assert bench.measure.copy_bandwidth(np, lambda: None, size=4096) > 0
+    assert bench.measure.product_rate(np, lambda: None, size=8) > 0
 
 
 def test_peers_do_the_job_or_say_why_not(bench):
@@ -52,13 +60,16 @@ def test_ratios_and_summary(bench):
     found |= {
         "ratios": bench.run.ratios(found),
         "machine": {"card": "a card"},
-        "copy_bytes_per_second": 1e12,
+        "limits": {"bytes_per_second": 1e12, "operations_per_second": 4.2e13},
         "fused_kernel": [{"rows": 10, "classes": 3, "dtype": "float32", "gradient": {"share_of_copy": 0.5}}],
-        "steps": {"fused": [{"models": 1, "l2": 0.0, "step_seconds": 1e-4, "launches_per_step": 3.0}]},
+        "steps": {
+            "fused": [{"models": 1, "l2": 0.0, "step_seconds": 1e-4, "share_of_limit": 0.25, "launches_per_step": 3.0}]
+        },
     }
     text = bench.run.summary(json.loads(json.dumps(found)))
-    assert "50% of that" in text
-    assert "100.0 µs a step 3.0" in text
+    assert "50% of the copy" in text
+    assert "multiplies at 42.0 TFLOP/s" in text
+    assert "100.0 µs a step, 25% of the card's limit, 3.0 launches" in text
 
 
 @pytest.mark.skipif(cuda_unusable(0) is None, reason="there is a GPU here")

@@ -6,6 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 
 def seconds(
     work: Callable[[], object], wait: Callable[[], None], *, repeats: int = 7, warm: int = 2, calls: int = 1
@@ -42,6 +44,15 @@ def copy_bandwidth(xp: object, wait: Callable[[], None], size: int = 2**30) -> f
         target[...] = source
 
     return 2 * size / seconds(copy, wait, repeats=15, calls=10)["median"]
+
+
+def product_rate(xp: object, wait: Callable[[], None], size: int = 4096) -> float:
+    """Floating-point operations per second of a large float32 product, two for each multiply-add."""
+    rng = np.random.default_rng(0)
+    a, b = (xp.asarray(rng.standard_normal((size, size), np.float32)) for _ in range(2))  # type: ignore[attr-defined]
+    out = xp.empty((size, size), dtype=np.float32)  # type: ignore[attr-defined]
+    taken = seconds(lambda: xp.matmul(a, b, out=out), wait, repeats=15, calls=10)  # type: ignore[attr-defined]
+    return 2 * size**3 / taken["median"]
 
 
 def count_launches(run: Callable[[int], object]) -> float | str:

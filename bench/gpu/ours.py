@@ -70,8 +70,30 @@ def fused_kernel(backend: Backend, ops: DeviceOps, rows: int, K: int, copy: floa
     return found
 
 
-def steps(kernels: Kernels, backend: Backend, job: Job, models: int, l2: float, *, count: bool) -> dict[str, Any]:
-    """Seconds of an epoch and of a step, evaluations apart; launches per step where `count`."""
+@dataclass(frozen=True)
+class Limits:
+    """What the card can do, measured: bytes per second of a copy, float32 operations per second of a product."""
+
+    bytes_per_second: float
+    operations_per_second: float
+
+    def step_seconds(self, job: Job, columns: int) -> dict[str, float]:
+        """The least that a step can take by either limit, in float32: the batch read once, the weights read and
+        written once; two products.
+        """
+        D = job.features + 1
+        return {
+            "bandwidth": 4 * (job.batch * D + 2 * D * columns) / self.bytes_per_second,
+            "arithmetic": 4 * job.batch * D * columns / self.operations_per_second,
+        }
+
+
+def steps(
+    kernels: Kernels, backend: Backend, job: Job, models: int, l2: float, *, limits: Limits | None = None
+) -> dict[str, Any]:
+    """Seconds of an epoch and of a step, evaluations apart; with `limits` the share that the larger of its limits has
+    in a step, and for a single model the launches per step.
+    """
     rng = np.random.default_rng(0)
     D, b = job.features + 1, job.n // job.batch
     X = rng.standard_normal((job.n, D)).astype(backend.dtype)
@@ -86,8 +108,11 @@ def steps(kernels: Kernels, backend: Backend, job: Job, models: int, l2: float, 
 
     taken = seconds(run, backend.synchronize)
     found = {"models": models, "l2": l2, "epoch_seconds": taken, "step_seconds": taken["median"] / b}
-    if count:
-        found["launches_per_step"] = count_launches(run)
+    if limits is not None:
+        least = limits.step_seconds(job, models * kernels.n_columns)
+        found |= {"limit_seconds": least, "share_of_limit": max(least.values()) / found["step_seconds"]}
+        if models == 1:
+            found["launches_per_step"] = count_launches(run)
     return found
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import copy_bandwidth
-from ours import Job, evaluation, fused_kernel, steps, whole_job
+from measure import copy_bandwidth, product_rate
+from ours import Job, Limits, evaluation, fused_kernel, steps, whole_job
 from peers import MODES, cuml_job, or_reason, torch_job
 
 from gpureg.backend import Backend, cuda_unusable, cupy_backend
@@ -28,6 +28,7 @@ from gpureg.kernels.cuda.ops import CupyOps
 
 HERE = Path(__file__).parent
 LAMBDAS = (2.0, 0.2, 0.02, 0.002)
+MODELS = (1, 4, 32, 96)
 WAYS = ("fused", "pair", "epoch", "reference")
 KERNEL_SHAPES = ((1_000_000, 10), (100_000, 1000))  # rows, classes
 
@@ -61,6 +62,7 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
     """All figures, ours and the peers', in one process on one card."""
     single = backends["float32"]
     copy = copy_bandwidth(single.xp, single.synchronize)
+    limits = Limits(copy, product_rate(single.xp, single.synchronize))
     kernels = [
         fused_kernel(backend, CupyOps(backend), rows, K, copy)
         for backend in backends.values()
@@ -68,14 +70,14 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
     ]
     variants = {which: choose_kernels(single, "softmax", job.classes, which) for which in WAYS}
     stepping = {
-        which: [steps(twin, single, job, models, l2, count=models == 1) for models in (1, 4, 32) for l2 in (0.0, 0.02)]
+        which: [steps(twin, single, job, models, l2, limits=limits) for models in MODELS for l2 in (0.0, 0.02)]
         for which, twin in variants.items()
     }
     found: dict[str, Any] = {
-        "copy_bytes_per_second": copy,
+        "limits": vars(limits),
         "fused_kernel": kernels,
         "steps": stepping,
-        "evaluation": [evaluation(variants["fused"], single, job, models) for models in (1, 4, 32)],
+        "evaluation": [evaluation(variants["fused"], single, job, models) for models in MODELS],
         "report_job": [whole_job(single, job, l2, which) for which in WAYS for l2 in ((0.0,), LAMBDAS)],
         "report_job_float64": whole_job(backends["float64"], job, (0.0,), "fused"),
         "peers": [or_reason(lambda mode=mode: torch_job(job, mode)) for mode in MODES],  # type: ignore[misc]
@@ -115,15 +117,19 @@ def machine(backend: Backend) -> dict[str, Any]:
 
 def summary(found: dict[str, Any]) -> str:
     """The figures in a few lines."""
-    lines = [f"{found['machine']['card']}: copies at {found['copy_bytes_per_second'] / 1e9:.0f} GB/s"]
+    lines = [
+        f"{found['machine']['card']}: copies at {found['limits']['bytes_per_second'] / 1e9:.0f} GB/s, "
+        f"multiplies at {found['limits']['operations_per_second'] / 1e12:.1f} TFLOP/s in float32"
+    ]
     for run in found["fused_kernel"]:
         share = 100 * run["gradient"]["share_of_copy"]
-        lines.append(f"fused kernel, {run['rows']:,} x {run['classes']} {run['dtype']}: {share:.0f}% of that")
+        lines.append(f"fused kernel, {run['rows']:,} x {run['classes']} {run['dtype']}: {share:.0f}% of the copy")
     for which, runs in found["steps"].items():
         for run in runs:
-            launches = run.get("launches_per_step", "")
+            launches = f", {run['launches_per_step']} launches" if "launches_per_step" in run else ""
             lines.append(
-                f"{which}, L = {run['models']}, λ = {run['l2']}: {run['step_seconds'] * 1e6:.1f} µs a step {launches}"
+                f"{which}, L = {run['models']}, λ = {run['l2']}: {run['step_seconds'] * 1e6:.1f} µs a step, "
+                f"{100 * run['share_of_limit']:.0f}% of the card's limit{launches}"
             )
     lines += [f"report's job: {name} takes {value:.2f} times as long" for name, value in found["ratios"].items()]
     return "\n".join(lines)

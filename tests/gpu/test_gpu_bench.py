@@ -20,6 +20,7 @@ def test_every_part_runs_and_is_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run, "Job", small)
     monkeypatch.setattr(run, "KERNEL_SHAPES", ((60, 10), (4, 1000)))
     monkeypatch.setattr(run, "copy_bandwidth", functools.partial(measure.copy_bandwidth, size=1 << 16))
+    monkeypatch.setattr(run, "product_rate", functools.partial(measure.product_rate, size=32))
     monkeypatch.setattr(run, "cuml_job", lambda job: {})  # the peers' own work is not what is tried here
     monkeypatch.setattr(run, "torch_job", lambda job, mode: {"mode": mode, "seconds": 1.0})
     monkeypatch.setattr("sys.argv", ["run.py", "--quick", "--out", str(tmp_path)])
@@ -27,7 +28,7 @@ def test_every_part_runs_and_is_written(monkeypatch, tmp_path, capsys):
     (path,) = tmp_path.glob("*.json")
     found = json.loads(path.read_text())
     assert len(found["fused_kernel"]) == 4
-    assert {which: len(runs) for which, runs in found["steps"].items()} == dict.fromkeys(run.WAYS, 6)
+    assert {which: len(runs) for which, runs in found["steps"].items()} == dict.fromkeys(run.WAYS, 2 * len(run.MODELS))
     assert all(job["seconds"] > 0 for job in found["report_job"])
     assert found["ratios"]["PyTorch eager"] > 0
     assert found["machine"]["card"] in capsys.readouterr().out
