@@ -55,9 +55,9 @@ def sources() -> dict[str, str]:
         widest = epoch.max_columns(np.dtype(dtype).itemsize)
         for D, K, B in ((785, 10, 128), (65, 1, 32), (65, widest, 32)):
             found[f"epoch D={D} K={K} B={B} {dtype}"] = epoch.source(D, K, B, dtype)
-        for K in (1, 10, pair.MAX_COLUMNS):
-            for name, source in zip(pair.NAMES, pair.sources(785, K, 128, dtype), strict=True):
-                found[f"{name} K={K} {dtype}"] = source
+        for K, L in ((1, 1), (10, 1), (10, 32), (pair.MAX_COLUMNS, 32), (1, 32)):
+            for name, source in zip(pair.NAMES, pair.sources(785, K, 128, L, dtype), strict=True):
+                found[f"{name} K={K} L={L} {dtype}"] = source
     return found
 
 

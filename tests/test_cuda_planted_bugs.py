@@ -105,7 +105,10 @@ EPOCH_BUGS = {
 }
 # (what is written, what is planted) in the two kernels of a step
 PAIR_BUGS = {
-    "the partial products are read before they are written": ("the same bits\n  __syncthreads();", "the same bits"),
+    "the partial products are read before they are written": ("= z[j];\n  __syncthreads();", "= z[j];"),
+    "all rows of a tile are the first": ("index[first + q < B ? first + q : first]", "index[first]"),
+    "the rows of a tile are mixed up": ("partial[j][warp * K + lane]", "partial[j][lane]"),
+    "the last tile is left out": ("warp >= TILE || r >= B", "warp >= TILE || first + TILE > B"),
     "the lanes' products are not added": ("kept + __shfl_xor_sync(0xffffffffu, given, o)", "kept"),
     "a lane keeps what it gave": ("kept = upper ? z[2 * j + 1] : z[2 * j]", "kept = upper ? z[2 * j] : z[2 * j + 1]"),
     "the odd one is left out": (
@@ -124,8 +127,8 @@ PAIR_BUGS = {
     "the weights of another fold are used": ("* F + column[model]", "* F"),
     "models share their weights forward": ("W + model * K", "W"),
     "models share their residuals": ("* models + model) * K;\n  T* own", "* models) * K;\n  T* own"),
-    "the first batch is used forward": ("order[(ptrdiff_t)step * B + r]", "order[r]"),
-    "the first batch is used backward": ("order + (ptrdiff_t)step * B", "order"),
+    "the first labels are used": ("index[r];\n  T u", "order[r];\n  T u"),
+    "the first batch is used": ("order + (ptrdiff_t)step * B", "order"),
     "only a block's first rows count": ("r += THREADS / FEATURES", "r += B"),
     "only a block's first features count": ("d += THREADS", "d += D"),
     "the gradients are read before they are written": ("= a[j];\n  __syncthreads();", "= a[j];"),
@@ -189,9 +192,9 @@ def steps_parity(*, steps_by: str) -> None:
     X[3] *= 300.0  # a row whose logits overflow exp
     order = rng.integers(0, 60, (4, 35))
     order[:, 0] = 3
-    lr, l2, column = np.array([0.02, 0.05]), np.array([0.3, 0.5]), np.array([0, 1])
+    lr, l2, column = np.linspace(0.02, 0.05, 5), np.linspace(0.3, 0.5, 5), np.arange(5) % 2
     plan = StepPlan(order, lr, l2, column, (0, 2), False)
-    W = rng.standard_normal((261, 6))
+    W = rng.standard_normal((261, 15))
     found = []
     for reverse in (None, False, True):
         reference = ReferenceKernels(numpy_backend("float64"), "softmax", 3)

@@ -1,45 +1,61 @@
 """A minibatch step in two launches without cuBLAS: forward with the loss, and backward with the update.
 
 A step of 128 x 785 x 10 is bound by what a launch costs, on the host and on the device. Here it has two in place of
-three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The products are read
-from L2 once per row and once per feature group, not in tiles, so it is for narrow models only. Whether it gains is for
-a measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
+three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The weights are read
+once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for a
+measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from gpureg.kernels.cuda.reduce import ADD_LANES
 
 THREADS = 128, 256  # forward: of a row; backward: of a group of features
 MAX_COLUMNS = 32  # a lane per class
+_TILE_BYTES, _TILE = 160, 4  # accumulators of several rows at once, and how many of these at most: a warp each
+_FEW_MODELS = 4  # 512 blocks of one row for batches of 128; the weights are read from L2 once per block
 _FEATURES = 8  # of a block of the backward kernel; a warp's lanes read 32 bytes of four rows
 NAMES = "sgd_forward", "sgd_backward"
 
-# Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block per row and model: y (N),
+# Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block per TILE rows and model: y (N),
 # row weights (N, F) with F = 0 for none, column (L), loss (steps, B, L).
 _FORWARD = r"""
 extern "C" __global__ void __launch_bounds__(THREADS) sgd_forward(
     const T* X, const int* y, const int* order, const T* weights, int F, const int* column, const T* W, T* R, T* loss,
     int models, int step) {
-  __shared__ T partial[WARPS][K];
+  __shared__ T partial[WARPS][TILE * K];
   const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
-  const int r = blockIdx.x / models, model = blockIdx.x % models;
-  const ptrdiff_t C = (ptrdiff_t)models * K, n = order[(ptrdiff_t)step * B + r];
-  const T* x = X + n * D; const T* w = W + model * K;
-  T z[K];
+  const int first = blockIdx.x / models * TILE, model = blockIdx.x % models;
+  const ptrdiff_t C = (ptrdiff_t)models * K;
+  const int* index = order + (ptrdiff_t)step * B;
+  const T* w = W + model * K;
+  const T* x[TILE]; T z[TILE * K];
   #pragma unroll
-  for (int k = 0; k < K; ++k) z[k] = 0;
+  for (int q = 0; q < TILE; ++q) x[q] = X + (ptrdiff_t)index[first + q < B ? first + q : first] * D;
+  #pragma unroll
+  for (int j = 0; j < TILE * K; ++j) z[j] = 0;
   for (int d = t; d < D; d += THREADS) {
-    const T v = x[d];
+    T v[TILE];
     #pragma unroll
-    for (int k = 0; k < K; ++k) z[k] += v * w[d * C + k];
+    for (int q = 0; q < TILE; ++q) v[q] = x[q][d];
+    #pragma unroll
+    for (int k = 0; k < K; ++k) {
+      const T u = w[d * C + k];                       // read once for TILE rows
+      #pragma unroll
+      for (int q = 0; q < TILE; ++q) z[q * K + k] += v[q] * u;
+    }
   }
-  add_lanes<K>(z, lane, 1);
-  partial[warp][place_of<K>(0, lane, 1)] = z[0];         // lanes that hold the same sum write the same bits
+  add_lanes<TILE * K>(z, lane, 1);
+  #pragma unroll
+  for (int j = 0; j < (TILE * K + 31) / 32; ++j) partial[warp][place_of<TILE * K>(j, lane, 1)] = z[j];
   __syncthreads();
-  if (warp > 0) return;
-  T u = 0;                                            // a lane per class
-  if (lane < K) for (int j = 0; j < WARPS; ++j) u += partial[j][lane];
+  const int r = first + warp;                         // a warp per row, a lane per class
+  if (warp >= TILE || r >= B) return;
+  const ptrdiff_t n = index[r];
+  T u = 0;
+  if (lane < K) for (int j = 0; j < WARPS; ++j) u += partial[j][warp * K + lane];
   const int c = y[n];
   const T scale = (F ? weights[n * F + column[model]] : T(1)) / B;
   T* residual = R + ((ptrdiff_t)r * models + model) * K;
@@ -103,18 +119,25 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
 """
 
 
-def sources(features: int, columns: int, batch: int, dtype: str) -> tuple[str, str]:
-    """The two kernels, for D features (bias last), K columns a model (1: logistic), batches of B, and a float type."""
+def tile(columns: int, models: int, itemsize: int) -> int:
+    """Rows of a forward block: one while the blocks of single rows are few, else as many as registers hold."""
+    return 1 if models <= _FEW_MODELS else max(1, min(_TILE, _TILE_BYTES // (columns * itemsize)))
+
+
+def sources(features: int, columns: int, batch: int, models: int, dtype: str) -> tuple[str, str]:
+    """The two kernels, for D features (bias last), K columns a model (1: logistic), batches of B, how many models,
+    which only the forward tile depends on, and a float type."""
     real = {"float32": "float", "float64": "double"}[dtype]
+    rows = tile(columns, models, np.dtype(dtype).itemsize)
     forward, backward = (
         f"typedef {real} T;\n"
         f"constexpr int D = {features}, K = {columns}, B = {batch}, THREADS = {threads}, WARPS = {threads // 32}, "
-        f"FEATURES = {_FEATURES};\n{ADD_LANES}"
+        f"FEATURES = {_FEATURES}, TILE = {rows};\n{ADD_LANES}"
         for threads in THREADS
     )
     return forward + _FORWARD, backward + _BACKWARD
 
 
-def blocks(features: int, batch: int, models: int) -> tuple[int, int]:
+def blocks(features: int, columns: int, batch: int, models: int, itemsize: int) -> tuple[int, int]:
     """Blocks of the two launches."""
-    return batch * models, -(-features // _FEATURES) * models
+    return -(-batch // tile(columns, models, itemsize)) * models, -(-features // _FEATURES) * models

@@ -86,9 +86,10 @@ class RawSteps:
     def _pairs(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
         """The losses `(steps, A)` float64, reduced as often as their budget asks for."""
         (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
-        code = pair.sources(D, self.columns, B, self.dtype.name)
+        code = pair.sources(D, self.columns, B, models, self.dtype.name)
         forward, backward = (self.ops.raw_kernel(s, name, 0) for s, name in zip(code, pair.NAMES, strict=True))
-        rows, features = zip(pair.blocks(D, B, models), pair.THREADS, strict=True)
+        blocks = pair.blocks(D, self.columns, B, models, self.dtype.itemsize)
+        rows, features = zip(blocks, pair.THREADS, strict=True)
         stride = min(n_steps, self.budget.gather_steps(B, D, models, self.dtype.itemsize))
         loss = self.ops.empty((stride, B, models), self.dtype)
         residuals = self.ops.empty((B, W.shape[1]), self.dtype)
