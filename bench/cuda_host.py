@@ -2,9 +2,10 @@
 
 python bench/cuda_host.py [--write]
 
-A step of 128 x 785 x 10 is so small that a GPU waits for the host. The soft device of the tests stands in for driver
-and cuBLAS with calls that return at once (SOFTDEVICE_IDLE): what is left is the time of gpureg and CuPy in Python and
-Cython. A real launch adds the driver's own part, some 2 µs, and the device may be the slower of the two: no GPU figure.
+A step of 128 x 785 x 10 is so small that launching it may take longer than running it. The soft device of the tests
+stands in for driver and cuBLAS with calls that return at once (SOFTDEVICE_IDLE): what is left is the time of gpureg and
+CuPy in Python and Cython. A real launch adds the driver's own part, and the device may be the slower of the two: these
+are no figures of a GPU.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from timing import busy, say, write
 
 HERE = Path(__file__).parent
@@ -40,7 +43,42 @@ def measured() -> dict[str, Any]:
         stepping.append(
             {"kernels": which, "models": models, "l2": l2, "step_us": round(found["step_seconds"] * 1e6, 2)}
         )
-    return {"steps": stepping, "torch_step_us": round(torch_step() * 1e6, 2)}
+    return {"steps": stepping, "calls_us": calls(backend), "torch_step_us": round(torch_step() * 1e6, 2)}
+
+
+def calls(backend: Any, count: int = 2000) -> dict[str, float]:
+    """Microseconds of the host for the single calls that a step is made of, and for those that it does without."""
+    import cupy
+    from cupy.cublas import gemm
+
+    from gpureg.kernels.cuda.ops import CupyOps
+    from gpureg.kernels.cuda.pointwise import Pointwise
+
+    ops = CupyOps(backend)
+    pointwise = Pointwise("softmax", 10, ops)
+    batches, W, Z = (cupy.zeros(shape, np.float32) for shape in ((156, 128, 785), (785, 10), (128, 10)))
+    X, loss, scale = batches[3], cupy.zeros((128, 1), np.float32), pointwise.scales(cupy.ones((1, 1), np.float32))
+    labels = pointwise.labels(cupy.zeros(128, np.int32), 1)
+    work = {
+        "product": lambda: ops.matmul(X, W, Z),
+        "cupy.matmul": lambda: cupy.matmul(X, W, out=Z),
+        "cupy.cublas.gemm": lambda: gemm("T", "N", X, Z, out=W, alpha=-1.0, beta=1.0),
+        "fused kernel": lambda: pointwise.gradient(labels, scale, Z, loss),
+        "a view of a batch": lambda: batches[3],
+    }
+    found = {}
+    for name, call in work.items():
+        taken = [seconds_of(call, count) for _ in range(7)]
+        found[name] = round(sorted(taken)[3] * 1e6, 2)
+    return found
+
+
+def seconds_of(call: Callable[[], object], count: int) -> float:
+    """The mean of many calls."""
+    begun = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - begun) / count
 
 
 def torch_step(count: int = 3000) -> float:
@@ -88,6 +126,8 @@ def main() -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     for row in found["steps"]:
         print(f"{row['kernels']:10s} L = {row['models']:2d}, λ = {row['l2']:<5g} {row['step_us']:7.1f} µs a step")
+    for name, microseconds in found["calls_us"].items():
+        print(f"{name:33s} {microseconds:7.2f} µs a call")
     print(f"PyTorch eager, nothing to compute {found['torch_step_us']:7.1f} µs a step")
     if options.write:
         say(f"written to {write('cuda_host', {'busy': note, **found})}")

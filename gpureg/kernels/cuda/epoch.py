@@ -12,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.kernels.cuda.ops import DeviceOps
-from gpureg.kernels.cuda.reduce import ADD_LANES
+from gpureg.kernels.cuda.reduce import ADD_LANES, tile
 
 THREADS = 256
 _ACCUMULATOR_BYTES = 128  # one per column in the registers of a thread; twice as many spill
-_TILE_BYTES, _TILE = 160, 4  # accumulators of several rows or features at once, and how many of these at most
 NAME = "sgd_epoch"
 
 # X (N, D), y (N), order (steps, B), weights (N, F) with F = 0 for none, column, lr, l2 (L), W (D, L*K), loss (steps,
@@ -133,12 +132,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sgd_epoch(
 def source(features: int, columns: int, batch: int, dtype: str) -> str:
     """The kernel for D features (bias last), K columns a model (1: logistic), batches of B, and a float type's name."""
     real = {"float32": "float", "float64": "double"}[dtype]
-    tile = max(1, min(_TILE, _TILE_BYTES // (columns * np.dtype(dtype).itemsize)))
-    span = min(tile, -(-features // THREADS))  # more features than there are would be multiplied by 0
+    rows = tile(columns, np.dtype(dtype).itemsize)
+    span = min(rows, -(-features // THREADS))  # more features than there are would be multiplied by 0
     return (
         f"typedef {real} T;\n"
         f"constexpr int D = {features}, K = {columns}, B = {batch}, THREADS = {THREADS}, WARPS = {THREADS // 32}, "
-        f"TILE = {tile}, SPAN = {span};\n{ADD_LANES}{_SOURCE}"
+        f"TILE = {rows}, SPAN = {span};\n{ADD_LANES}{_SOURCE}"
     )
 
 

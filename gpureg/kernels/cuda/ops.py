@@ -147,8 +147,9 @@ class _CublasProduct:
     """`out = alpha op(a) b + beta out`, op(a) = a' where `transposed`, by CuPy's binding of cuBLAS.
 
     Matrices are C-contiguous and of one type; alpha and beta are 0, 1 or -1. The binding takes addresses: a call costs
-    the host 1.2 µs, `cupy.matmul` and `cupy.cublas.gemm` 4, and a step of 128 x 785 x 10 waits for the host
-    (`bench/cuda_host.py`). Raises ImportError or AttributeError where this CuPy has no such binding.
+    the host about 2 µs with the check, `cupy.matmul` and `cupy.cublas.gemm` 4 (`bench/cuda_host.py`), and of a step of
+    128 x 785 x 10 the host's part may be the longest. Raises ImportError or AttributeError where this CuPy has no such
+    binding.
     """
 
     def __init__(self) -> None:

@@ -1,20 +1,19 @@
 """A minibatch step in two launches without cuBLAS: forward with the loss, and backward with the update.
 
-A step of 128 x 785 x 10 is bound by what a launch costs, on the host and on the device. Here it has two in place of
-three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The weights are read
-once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for a
-measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
+What a step of 128 x 785 x 10 costs is expected to be its launches, on the host and on the device. Here it has two in
+place of three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The weights
+are read once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for
+a measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from gpureg.kernels.cuda.reduce import ADD_LANES
+from gpureg.kernels.cuda.reduce import ADD_LANES, tile
 
 THREADS = 128, 256  # forward: of a row; backward: of a group of features
 MAX_COLUMNS = 32  # a lane per class
-_TILE_BYTES, _TILE = 160, 4  # accumulators of several rows at once, and how many of these at most: a warp each
 _FEW_MODELS = 4  # 512 blocks of one row for batches of 128; the weights are read from L2 once per block
 _FEATURES = 8  # of a block of the backward kernel; a warp's lanes read 32 bytes of four rows
 NAMES = "sgd_forward", "sgd_backward"
@@ -119,16 +118,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
 """
 
 
-def tile(columns: int, models: int, itemsize: int) -> int:
-    """Rows of a forward block: one while the blocks of single rows are few, else as many as registers hold."""
-    return 1 if models <= _FEW_MODELS else max(1, min(_TILE, _TILE_BYTES // (columns * itemsize)))
+def _rows(columns: int, models: int, itemsize: int) -> int:
+    """Rows of a forward block, a warp for each at its end: one while the blocks of single rows are few."""
+    return 1 if models <= _FEW_MODELS else tile(columns, itemsize)
 
 
 def sources(features: int, columns: int, batch: int, models: int, dtype: str) -> tuple[str, str]:
     """The two kernels, for D features (bias last), K columns a model (1: logistic), batches of B, how many models,
     which only the forward tile depends on, and a float type."""
     real = {"float32": "float", "float64": "double"}[dtype]
-    rows = tile(columns, models, np.dtype(dtype).itemsize)
+    rows = _rows(columns, models, np.dtype(dtype).itemsize)
     forward, backward = (
         f"typedef {real} T;\n"
         f"constexpr int D = {features}, K = {columns}, B = {batch}, THREADS = {threads}, WARPS = {threads // 32}, "
@@ -140,4 +139,4 @@ def sources(features: int, columns: int, batch: int, models: int, dtype: str) ->
 
 def blocks(features: int, columns: int, batch: int, models: int, itemsize: int) -> tuple[int, int]:
     """Blocks of the two launches."""
-    return -(-batch // tile(columns, models, itemsize)) * models, -(-features // _FEATURES) * models
+    return -(-batch // _rows(columns, models, itemsize)) * models, -(-features // _FEATURES) * models

@@ -1,6 +1,15 @@
-"""CUDA source that raw kernels share: sums over the lanes of a warp."""
+"""What raw kernels share: how many rows they take at once, and CUDA source for sums over the lanes of a warp."""
 
 from __future__ import annotations
+
+_TILE_BYTES, _MOST_ROWS = 160, 4  # accumulators that leave a thread registers enough, in float64 too
+
+
+def tile(columns: int, itemsize: int) -> int:
+    """Rows (or features) whose K accumulators each a thread keeps at once, at least one: what is read for one of them
+    serves all."""
+    return max(1, min(_MOST_ROWS, _TILE_BYTES // (columns * itemsize)))
+
 
 # `add_lanes<N>(z, lane, low)` sums N values over the lanes whose numbers differ in the bits `low` to 16. A lane hands
 # half of its values over in each round and keeps the other half: N/2 + N/4 + ... shuffles, not N a round. Afterwards
