@@ -64,10 +64,11 @@ def test_the_reports_softmax_runs():
 
 
 @pytest.mark.mnist
+@pytest.mark.parametrize("kernels", ["fused", "pair", "epoch"])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_the_reports_binary_runs(shuffle):
+def test_the_reports_binary_runs(shuffle, kernels):
     data = gpureg.load_dataset("mnist", classes=[2, 3])
-    config = FitConfig(task="logistic", dtype="float64", shuffle=shuffle)
+    config = FitConfig(task="logistic", dtype="float64", shuffle=shuffle, kernels=kernels)
     model = fit_on(device_backend("float64"), data, config, SILENT).models[0]
     epoch, train, val, train_accuracy, val_accuracy = REPORT_BINARY[shuffle]
     assert (model.stopped_epoch, model.train_accuracy, model.val_accuracy) == (epoch, train_accuracy, val_accuracy)
