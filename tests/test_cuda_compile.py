@@ -8,7 +8,7 @@ import pytest
 from cupy.cuda.compiler import CompileException
 from hostcuda import ARCHITECTURES, Arg, compile_cubin, elementwise_source
 
-from gpureg.kernels.cuda import epoch, pair
+from gpureg.kernels.cuda import epoch, logistic, pair, softmax
 from gpureg.kernels.cuda.logistic import logistic_kernel
 from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
 from gpureg.kernels.cuda.update import update_kernel
@@ -106,6 +106,16 @@ def test_each_logit_is_read_once_and_written_once(K, stores):
     evaluation = softmax_source(K, "float32", EVALUATION)
     assert evaluation.count("mine[") == 1
     assert "tile[" not in evaluation
+
+
+@pytest.mark.parametrize("outputs", [GRADIENT, EVALUATION, HITS], ids=["gradient", "evaluation", "hits"])
+def test_label_and_scale_are_read_once(outputs):
+    """CuPy hands them over as references: each further use would be a load behind a store, which it may alias."""
+    bodies = [softmax.operation(K, **outputs) for K in (10, 100, 1100)] + [logistic.operation(**outputs)]
+    for body in bodies:
+        code = re.sub(r"//.*", "", body)
+        assert len(re.findall(r"\by\b", code)) == 1
+        assert len(re.findall(r"\bscale\b", code)) == outputs["gradient"]
 
 
 def test_the_memory_of_a_block_is_what_the_launch_asks_for():
