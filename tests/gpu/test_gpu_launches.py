@@ -54,7 +54,7 @@ def launches(job: Callable[[], object]) -> int:
 @pytest.mark.parametrize(("way", "l2", "wanted"), [("fused", 0.0, 3), ("fused", 0.1, 4), ("pair", 0.1, 2)])
 @pytest.mark.parametrize(("task", "classes"), [("softmax", 10), ("logistic", 2)])
 def test_launches_of_a_step(task, classes, way, l2, wanted, weighted):
-    """cuBLAS may give a product a second kernel (split-k) where it sees fit: hence one more for each on a real device.
+    """On a real device cuBLAS may give a product a second kernel (split-k) where it sees fit; 4 launches are the goal.
     The pair does without cuBLAS."""
     rng = np.random.default_rng(0)
     kernels = CudaKernels(device_backend("float32"), task, classes, steps_by=way)
@@ -68,8 +68,8 @@ def test_launches_of_a_step(task, classes, way, l2, wanted, weighted):
         return lambda: kernels.to_host(kernels.steps(kernels.weights(start), rows, plan)[0])
 
     per_step = (launches(steps(12)) - launches(steps(6))) / 6
-    products = 0 if way == "pair" or "SOFTDEVICE_LOG" in os.environ else 2
-    assert wanted <= per_step <= wanted + products
+    most = wanted if way == "pair" or "SOFTDEVICE_LOG" in os.environ else 4
+    assert wanted <= per_step <= most
 
 
 @pytest.mark.parametrize(("l2", "most"), [((0.0,), 1.5), (tuple(np.geomspace(1.0, 1e-4, 24)), 4.0)])
