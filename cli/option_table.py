@@ -98,7 +98,11 @@ DEVICE = panel(
         metavar="SIZE",
     ),
     _fit(
-        "kernels", str, f"{', '.join(KERNELS)} (CUDA: 2 launches a step, 1 an epoch).", choices=KERNELS, metavar="NAME"
+        "kernels",
+        str,
+        "auto, fused, reference; on CUDA also pair (2 launches a step) and epoch (1 launch an epoch).",
+        choices=KERNELS,
+        metavar="NAME",
     ),
 )
 OUTPUT = panel(

@@ -19,7 +19,7 @@ from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError
 from gpureg.events import Event
 from gpureg.grid import check_stability, chunks, cv_rows, model_table, select_row
-from gpureg.kernels import choose_kernels
+from gpureg.kernels import choose_kernels, fallback_notices
 from gpureg.parts import Hooks, Parts
 from gpureg.prepare import bytes_per_model, check_memory, prepare
 from gpureg.results import CvRow, FitResult, ModelResult
@@ -155,6 +155,8 @@ def fit_on(
     kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
     parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
+    if config.solver == "sgd":
+        notices += fallback_notices(kernels, config.kernels, D, min(config.batch_size, n))
     per_model = _bytes_per_model(config, D, kernels.n_columns, n)
     blocks = chunks(len(table), per_model, config.memory, batches=config.solver == "sgd")
     check_memory(data, config, kernels, per_model, len(table), max(map(len, blocks)))

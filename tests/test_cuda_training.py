@@ -70,6 +70,16 @@ def test_history_is_numpys_in_float32(name, kernels):
     assert_same_course(wanted, got, 1e-4)
 
 
+@pytest.mark.parametrize(("kernels", "shared", "classes"), [("epoch", 100, 3), ("pair", 10**5, 33)])
+def test_kernels_that_do_not_take_the_shape_say_so(kernels, shared, classes, monkeypatch):
+    monkeypatch.setattr(trainer_kernels, "CupyOps", lambda backend: HostOps(shared_limit=shared))
+    data, options = blobs(150, 60, classes=classes), {"epochs": 2, "batch_size": 24, "dtype": "float64"}
+    with pytest.warns(GpuregWarning, match=rf"--kernels {kernels} does not take batches of 24 .*fused trained"):
+        got = fit_on(host_backend("float64"), data, FitConfig(kernels=kernels, **options), SILENT)
+    fused = fit_on(host_backend("float64"), data, FitConfig(kernels="fused", **options), SILENT)
+    np.testing.assert_array_equal(got.model.coef, fused.model.coef)
+
+
 @pytest.mark.parametrize("way", ["newton", "alone", "whitened"])
 @pytest.mark.parametrize(("task", "classes"), [("softmax", 3), ("logistic", 2)])
 def test_the_full_batch_solver_reaches_numpys_optimum(task, classes, way, monkeypatch):

@@ -161,6 +161,17 @@ def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None
     workers.run(work)
 
 
+def fallback_notices(kernels: Kernels, which: str, features: int, batch: int) -> list[str]:
+    """What to tell where kernels named `which` hand batches of B with D features to others of their twin."""
+    as_asked: Callable[[int, int], bool] | None = getattr(kernels, "steps_as_asked", None)
+    if as_asked is None or as_asked(features, batch):
+        return []
+    return [
+        f"--kernels {which} does not take batches of {batch} with {features} features and {kernels.n_columns} columns "
+        f"a model on {kernels.backend.device}; --kernels fused trained in its place."
+    ]
+
+
 def choose_kernels(
     backend: Backend, task: str, n_classes: int, which: str = "auto", memory: int | None = None
 ) -> Kernels:

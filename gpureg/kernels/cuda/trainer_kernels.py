@@ -140,9 +140,13 @@ class CudaKernels:
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
         with self._explained(f"Training {len(plan.lr)} models", None):
-            raw = self._raw
-            run = self._minibatches if raw is None or not raw.fits(rows.X.shape[1], plan.order.shape[1]) else raw
+            raw = self._raw if self.steps_as_asked(rows.X.shape[1], plan.order.shape[1]) else None
+            run = self._minibatches if raw is None else raw
             return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
+
+    def steps_as_asked(self, features: int, batch: int) -> bool:
+        """Whether `steps_by` can have its way with D features and batches of B; the fused kernels step in for it."""
+        return self._raw is None or self._raw.fits(features, batch)
 
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
         """See the protocol: put on the device's queue at once, brought back when the result is asked for.
