@@ -83,7 +83,7 @@ def seconds_of(call: Callable[[], object], count: int) -> float:
 
 def torch_step(count: int = 3000) -> float:
     """Seconds that PyTorch's eager step takes where there is nothing to compute, on its CPU device: its launches would
-    come on top, about ten of them."""
+    come on top."""
     import torch
 
     torch.set_num_threads(1)

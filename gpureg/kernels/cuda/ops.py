@@ -7,6 +7,7 @@ NumPy's and the kernels are CuPy's own source compiled for the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +62,26 @@ class DeviceOps(Protocol):
     def shared_memory_limit(self) -> int:
         """Bytes of shared memory that one block may ask for."""
         ...
+
+
+@dataclass(frozen=True)
+class ToDevice:
+    """The way of host arrays to the device, and `dtype`, the float type of the weights there."""
+
+    from_host: Callable[[Any], Array]
+    dtype: np.dtype[Any]
+
+    def floats(self, host: Any) -> Array:
+        """Contiguous, in the weights' type."""
+        return self.from_host(np.ascontiguousarray(host, self.dtype))
+
+    def ints(self, host: Any) -> Array:
+        """Contiguous, as int32."""
+        return self.from_host(np.ascontiguousarray(host, np.int32))
+
+    def indices(self, host: Any) -> Array:
+        """Contiguous, as int64, for `DeviceOps.take`."""
+        return self.from_host(np.ascontiguousarray(host, np.int64))
 
 
 class CupyOps:

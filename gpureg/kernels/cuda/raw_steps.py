@@ -3,16 +3,14 @@ whole run of steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gpureg.kernels.cuda import epoch, pair
 from gpureg.kernels.cuda.memory import Budget
-from gpureg.kernels.cuda.ops import DeviceOps
-from gpureg.types import Array, Floats, StepPlan
+from gpureg.kernels.cuda.ops import DeviceOps, ToDevice
+from gpureg.types import Array, StepPlan
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,9 @@ class RawSteps:
     Weights are `(D, A*K)`, C-contiguous, and are overwritten.
     """
 
-    def __init__(
-        self,
-        way: str,
-        ops: DeviceOps,
-        from_host: Callable[[Any], Array],
-        columns: int,
-        budget: Budget,
-        dtype: np.dtype[Any],
-    ) -> None:
-        self.way, self.ops, self.from_host, self.columns, self.budget = way, ops, from_host, columns, budget
-        self.dtype = dtype
+    def __init__(self, way: str, ops: DeviceOps, to_device: ToDevice, columns: int, budget: Budget) -> None:
+        self.way, self.ops, self.to_device, self.columns, self.budget = way, ops, to_device, columns, budget
+        self.dtype = to_device.dtype
 
     def fits(self, features: int, batch: int) -> bool:
         """Whether the shape can be trained this way on the device at hand."""
@@ -62,10 +52,10 @@ class RawSteps:
         slot = np.full(len(plan.order), -1)
         slot[list(plan.snapshot_after)] = np.arange(wanted)
         given = _Given(
-            self._ints(plan.order),
+            self.to_device.ints(plan.order),
             self._weights(X, weights, plan),
-            (self._floats(plan.lr), self._floats(plan.l2)),
-            self._ints(slot),
+            (self.to_device.floats(plan.lr), self.to_device.floats(plan.l2)),
+            self.to_device.ints(slot),
             self.ops.empty((max(1, wanted), *W.shape), self.dtype),
             np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
         )
@@ -107,11 +97,5 @@ class RawSteps:
 
     def _weights(self, X: Array, weights: Array | None, plan: StepPlan) -> tuple[Array, np.int32, Array]:
         if weights is None or plan.column is None:
-            return X, np.int32(0), self._ints(np.zeros(len(plan.lr)))  # X stands in, and is not read
-        return weights, np.int32(weights.shape[1]), self._ints(plan.column)
-
-    def _ints(self, host: Any) -> Array:
-        return self.from_host(np.ascontiguousarray(host, np.int32))
-
-    def _floats(self, host: Floats) -> Array:
-        return self.from_host(np.ascontiguousarray(host, self.dtype))
+            return X, np.int32(0), self.to_device.ints(np.zeros(len(plan.lr)))  # X stands in, and is not read
+        return weights, np.int32(weights.shape[1]), self.to_device.ints(plan.column)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpureg.kernels.cuda.memory import Budget
-from gpureg.kernels.cuda.ops import DeviceOps
+from gpureg.kernels.cuda.ops import DeviceOps, ToDevice
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.update import update_kernel
-from gpureg.types import Array, Floats, StepPlan
+from gpureg.types import Array, StepPlan
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,9 @@ class _Memory:
 class MinibatchSteps:
     """The arithmetic of `Kernels.steps`. Weights are `(D, A*K)`, C-contiguous, and are overwritten."""
 
-    def __init__(
-        self,
-        ops: DeviceOps,
-        from_host: Callable[[Any], Array],
-        pointwise: Pointwise,
-        budget: Budget,
-        dtype: np.dtype[Any],
-    ) -> None:
-        self.ops, self.from_host, self.pointwise, self.budget, self.dtype = ops, from_host, pointwise, budget, dtype
+    def __init__(self, ops: DeviceOps, to_device: ToDevice, pointwise: Pointwise, budget: Budget) -> None:
+        self.ops, self.to_device, self.pointwise, self.budget = ops, to_device, pointwise, budget
+        self.dtype = to_device.dtype
         self._memory: _Memory | None = None
 
     def run(
@@ -69,10 +62,10 @@ class MinibatchSteps:
         """Weights, step losses `(steps, A)` float64 and snapshots; `X (N, D)`, `y (N,)` int32, `weights (N, F)`."""
         n_steps, B = plan.order.shape
         models = len(plan.lr)
-        order = self.from_host(np.ascontiguousarray(plan.order, np.int64))
+        order = self.to_device.indices(plan.order)
         penalty = self._penalty(W, plan)
         # without a penalty the learning rate goes into the residual, and the product adds straight onto the weights
-        factor = self._floats((np.ones(models) if penalty is not None else plan.lr)[None, None, :] / B)
+        factor = self.to_device.floats((np.ones(models) if penalty is not None else plan.lr)[None, None, :] / B)
         losses = self.ops.empty((n_steps, models), np.float64)
         snapshots: list[Array] = []
         stride = self.budget.gather_steps(B, X.shape[1], models, self.dtype.itemsize)
@@ -130,16 +123,13 @@ class MinibatchSteps:
         """Row weights `(steps, B, A)` of the batches, None where every sample weighs 1."""
         if weights is None or plan.column is None:
             return None
-        column = self.from_host(np.asarray(plan.column, np.int64))
+        column = self.to_device.indices(plan.column)
         return self.ops.take(self.ops.take(weights, order.reshape(-1), 0), column, 1).reshape(*order.shape, -1)
 
     def _penalty(self, W: Array, plan: StepPlan) -> _Penalty | None:
         if not np.any(plan.l2):
             return None
         rows = W.shape[0] if plan.penalize_bias else W.shape[0] - 1
-        lr, l2 = self._floats(plan.lr[:, None]), self._floats(plan.l2[:, None])
+        lr, l2 = self.to_device.floats(plan.lr[:, None]), self.to_device.floats(plan.l2[:, None])
         G, cube = self.ops.empty(W.shape, self.dtype), (W.shape[0], -1, self.pointwise.n_columns)
         return _Penalty(lr, l2, G, rows * W.shape[1], G.reshape(cube), W.reshape(cube))
-
-    def _floats(self, host: Floats) -> Array:
-        return self.from_host(np.ascontiguousarray(host, self.dtype))

@@ -18,7 +18,7 @@ from gpureg.kernels.cuda.memory import (
     refuse_if_short,
     run_bytes,
 )
-from gpureg.kernels.cuda.ops import CupyOps, DeviceOps
+from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.raw_steps import RawSteps
 from gpureg.kernels.cuda.steps import MinibatchSteps
@@ -82,10 +82,11 @@ class CudaKernels:
         self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
         self._pointwise = Pointwise(task, self.n_columns, self._ops)
         self._dtype = np.dtype(backend.dtype)
-        self._minibatches = MinibatchSteps(self._ops, backend.from_host, self._pointwise, self.budget, self._dtype)
+        self._to_device = ToDevice(backend.from_host, self._dtype)
+        self._minibatches = MinibatchSteps(self._ops, self._to_device, self._pointwise, self.budget)
         self._raw: RawSteps | None = None
         if steps_by != "fused":
-            self._raw = RawSteps(steps_by, self._ops, backend.from_host, self.n_columns, self.budget, self._dtype)
+            self._raw = RawSteps(steps_by, self._ops, self._to_device, self.n_columns, self.budget)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are: a gather on the device costs the same in any order."""
@@ -95,24 +96,19 @@ class CudaKernels:
         """See the protocol. Raises OutOfMemoryError before the upload where the samples, and the batches that training
         gathers from them, can't fit.
         """
-        table = None if weights is None else np.ascontiguousarray(weights, self._dtype)
-        columns = 0 if table is None else table.shape[1]
+        columns = 0 if weights is None else weights.shape[1]
         needed = memory_needed(
             len(y), X.shape[1], self.n_columns, self._dtype.itemsize, weight_columns=columns, budget=self.budget
         )
         refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
         with self._explained(f"Placing {len(y):,} samples", needed):
-            to_device = self.backend.from_host
-            return CudaRows(
-                to_device(np.ascontiguousarray(X, self._dtype)),
-                to_device(np.ascontiguousarray(y, np.int32)),
-                None if table is None else to_device(table),
-            )
+            put = self._to_device
+            return CudaRows(put.floats(X), put.ints(y), None if weights is None else put.floats(weights))
 
     def subset(self, rows: CudaRows, index: Ints) -> CudaRows:
         """See the protocol."""
         with self._explained("A subset of the samples", len(index) * rows.X.shape[1] * self._dtype.itemsize):
-            picked = self.backend.from_host(np.asarray(index, np.int64))
+            picked = self._to_device.indices(index)
             return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None)
 
     def run_bytes(self, shape: RunShape) -> int | None:
@@ -121,7 +117,7 @@ class CudaKernels:
 
     def weights(self, host: Floats) -> Array:
         """See the protocol."""
-        return self._floats(host)
+        return self._to_device.floats(host)
 
     def to_host(self, array: Array) -> Floats:
         """See the protocol."""
@@ -131,7 +127,7 @@ class CudaKernels:
         """See the protocol."""
         K = self.n_columns
         columns = (np.asarray(models, np.int64)[:, None] * K + np.arange(K)).reshape(-1)
-        return self._ops.take(W, self.backend.from_host(columns), 1)
+        return self._ops.take(W, self._to_device.indices(columns), 1)
 
     def concat(self, parts: list[Array]) -> Array:
         """See the protocol."""
@@ -178,8 +174,8 @@ class CudaKernels:
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
         ops, models = self._ops, W.shape[1] // self.n_columns
         with self._explained(f"The gradient of {models} models", None):
-            picked = None if column is None else self.backend.from_host(np.asarray(column, np.int64))
-            ones = self._floats(np.ones((1, models)))
+            picked = None if column is None else self._to_device.indices(column)
+            ones = self._to_device.floats(np.ones((1, models)))
             cost, gradient = ops.zeros((models,), np.float64), ops.zeros(W.shape, self._dtype)
             for block, logits in self._logits(W, rows):
                 loss = ops.empty((logits.shape[0], models), self._dtype)
@@ -203,9 +199,6 @@ class CudaKernels:
             logits = buffer[: block.stop - start]
             self._ops.matmul(rows.X[block], W, logits)
             yield block, logits
-
-    def _floats(self, host: Floats) -> Array:
-        return self.backend.from_host(np.ascontiguousarray(host, self._dtype))
 
     @contextmanager
     def _explained(self, what: str, needed: int | None) -> Iterator[None]:
