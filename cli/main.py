@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gpureg import __version__
 from gpureg.errors import GpuregError
+from gpureg.version import __version__
 
 from . import data, info, plot, reproduce, sweep, train
 from .notes import complain

@@ -58,7 +58,6 @@ def fit_and_save(
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
     from gpureg.fitting import Hooks, fit_config
-    from gpureg.run_directory import save_run
 
     data = load(config, values)
     options = data_options(values)
@@ -69,13 +68,13 @@ def fit_and_save(
         hooks = Hooks(shown.see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
         result = fit_config(data, config, hooks, saved=saved)
         result = replace(result, config=result.config | options)
-        save_run(result, out, force=True)
+        result.save(out, force=True)
     return result
 
 
 def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console) -> None:
     """Show the result; raises the command's exit code where that is not 0."""
-    from gpureg.run_directory import to_json_dict
+    from gpureg.results import to_json_dict
 
     as_json = bool(values.get("json"))
     with unread_is_fine():

@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gpureg.version import __version__
 
 if TYPE_CHECKING:
     from gpureg.data import Dataset, load_dataset, make_dataset

@@ -10,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from gpureg import __version__
+from gpureg.version import __version__
 
 PACKAGES = ("numpy", "scikit-learn", "cupy-cuda13x", "cupy-cuda12x", "array-api-compat", "matplotlib", "safetensors")
 

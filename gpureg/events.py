@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpureg.results import StopReason
-from gpureg.types import Floats, Ints, ModelTable
+from gpureg.types import Floats, Ints, ModelTable, StopReason
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ from gpureg.errors import OutOfMemoryError
 from gpureg.events import Evaluated, Event, ModelStopped, Started
 from gpureg.history import History
 from gpureg.kernels import Kernels
-from gpureg.results import StopReason
 from gpureg.resume import Arrays, Keeper, Saved, not_of_this_fit, pack, restore, same_tables
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.sgd import SgdSolver
 from gpureg.solvers.sgd_state import SgdState
 from gpureg.trainer import train
-from gpureg.types import Ints
+from gpureg.types import Ints, StopReason
 
 
 @dataclass(frozen=True)

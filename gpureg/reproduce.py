@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpureg import __version__
 from gpureg.config import REPORT_LAMBDAS, FitConfig
 from gpureg.errors import RunError
-from gpureg.run_directory import Run, load_run, save_run
+from gpureg.run_directory import Run, load_run
+from gpureg.version import __version__
 
 DATASET = "mnist"
 SAME_RESULT = (
@@ -111,7 +111,7 @@ def train_run(directory: Path, config: FitConfig) -> Run:
     data = load_dataset(DATASET, task=config.task)
     result = fit_config(data, config, Hooks(lambda event: None, lambda: False))
     result = replace(result, config={"dataset": DATASET, **result.config})
-    return load_run(save_run(result, directory, force=True))
+    return load_run(result.save(directory, force=True))
 
 
 def _write(folder: Path, runs: dict[str, Run], reused: set[str], begun: float) -> Reproduction:

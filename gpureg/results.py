@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gpureg.history import History
 from gpureg.model import LinearModel
-
-StopReason = Literal["patience", "max_epochs", "converged", "diverged", "interrupted"]
-SCHEMA = 1
+from gpureg.run_directory import SCHEMA, Run, write_run
+from gpureg.run_files import plain
+from gpureg.types import StopReason
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,48 @@ class FitResult:
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the run directory; refuses to overwrite one unless `force`."""
-        from gpureg.run_directory import save_run  # a room below: imported where it is used
+        path = Path(directory)
+        run = Run(path, to_json_dict(self, path), self.history, self.model, self.config, self.environment)
+        return write_run(run, force=force)
 
-        return save_run(self, directory, force=force)
+
+def to_json_dict(result: FitResult, run_dir: str | Path | None = None) -> dict[str, Any]:
+    """The JSON result, schema 1: what `--json` prints and result.json holds. What does not exist is None, never NaN."""
+    with_folds = result.cv is not None or any(m.fold is not None or m.seed is not None for m in result.models)
+    head = (
+        "task",
+        "dataset",
+        "device",
+        "device_requested",
+        "backend",
+        "dtype",
+        "seed",
+        "n_train",
+        "n_val",
+        "n_features",
+    )
+    value: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(result, name) for name in head}
+    value |= {
+        "classes": result.classes,
+        "seconds": result.seconds,
+        "run_dir": None if run_dir is None else str(run_dir),
+        "models": [_model_dict(model, with_folds) for model in result.models],
+        "selected": result.selected,
+    }
+    if result.cv is not None:
+        value["cv"] = [asdict(row) for row in result.cv]
+    if result.warnings:
+        value["warnings"] = result.warnings
+    found: dict[str, Any] = plain(value)
+    return found
+
+
+def _model_dict(model: ModelResult, with_folds: bool) -> dict[str, Any]:
+    value = asdict(model)
+    optional = {
+        "lr": model.lr is not None,
+        "fold": with_folds,
+        "seed": with_folds,
+        "certificate": bool(model.certificate),
+    }
+    return {name: item for name, item in value.items() if optional.get(name, True)}

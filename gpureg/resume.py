@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpureg import __version__
 from gpureg.assemble import Trained
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
@@ -28,6 +27,7 @@ from gpureg.solvers.problem import Measured, Outcome
 from gpureg.solvers.sgd import SgdSolver
 from gpureg.solvers.sgd_state import SgdState, Stream
 from gpureg.types import Array, Floats, ModelTable
+from gpureg.version import __version__
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 FORMAT = 1

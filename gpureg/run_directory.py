@@ -11,7 +11,7 @@ checkpoint/         the trainer's state, while it runs or after it was interrupt
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from gpureg import run_files
 from gpureg.errors import RunError
 from gpureg.history import History
 from gpureg.model import LinearModel
-from gpureg.results import SCHEMA, FitResult, ModelResult
 from gpureg.run_checkpoint import CHECKPOINT, cannot_write, read_checkpoint, remove_checkpoint, write_checkpoint
 
 __all__ = [
@@ -31,11 +30,11 @@ __all__ = [
     "prepare_run_directory",
     "read_checkpoint",
     "remove_checkpoint",
-    "save_run",
-    "to_json_dict",
     "write_checkpoint",
+    "write_run",
 ]
 
+SCHEMA = 1
 RESULT, CONFIG, ENVIRONMENT = "result.json", "config.toml", "environment.json"
 HISTORY, MODEL = "history.npz", "model.safetensors"
 AGAIN = "Run the training again, or name another run directory."
@@ -53,52 +52,10 @@ class Run:
     environment: dict[str, Any]
 
 
-def to_json_dict(result: FitResult, run_dir: str | Path | None = None) -> dict[str, Any]:
-    """The JSON result, schema 1: what `--json` prints and result.json holds. What does not exist is None, never NaN."""
-    with_folds = result.cv is not None or any(m.fold is not None or m.seed is not None for m in result.models)
-    head = (
-        "task",
-        "dataset",
-        "device",
-        "device_requested",
-        "backend",
-        "dtype",
-        "seed",
-        "n_train",
-        "n_val",
-        "n_features",
-    )
-    value: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(result, name) for name in head}
-    value |= {
-        "classes": result.classes,
-        "seconds": result.seconds,
-        "run_dir": None if run_dir is None else str(run_dir),
-        "models": [_model_dict(model, with_folds) for model in result.models],
-        "selected": result.selected,
-    }
-    if result.cv is not None:
-        value["cv"] = [asdict(row) for row in result.cv]
-    if result.warnings:
-        value["warnings"] = result.warnings
-    plain: dict[str, Any] = run_files.plain(value)
-    return plain
-
-
-def _model_dict(model: ModelResult, with_folds: bool) -> dict[str, Any]:
-    value = asdict(model)
-    optional = {
-        "lr": model.lr is not None,
-        "fold": with_folds,
-        "seed": with_folds,
-        "certificate": bool(model.certificate),
-    }
-    return {name: item for name, item in value.items() if optional.get(name, True)}
-
-
 def prepare_run_directory(directory: str | Path, force: bool = False) -> Path:
     """Make room for a run before its training begins, so that a refusal costs nothing; returns the folder, made if new.
 
-    An earlier run stays as it is, even with `force`, until `save_run` replaces it; its checkpoint is dropped. Raises
+    An earlier run stays as it is, even with `force`, until `write_run` replaces it; its checkpoint is dropped. Raises
     RunError where `directory` is a file, holds other files than a run's, holds a run and `force` is false, or can't be
     made.
     """
@@ -132,16 +89,15 @@ def _refuse_overwriting(path: Path, force: bool, checkpoint_counts: bool) -> Non
     raise RunError(f"{path} already holds a run; give another --out, or replace it with --force.")
 
 
-def save_run(result: FitResult, directory: str | Path, *, force: bool = False) -> Path:
-    """Write `result` as the run directory `directory` and return its path.
+def write_run(run: Run, *, force: bool = False) -> Path:
+    """Write `run` into its directory, as `load_run` reads it, and return the path.
 
     A new folder appears in one rename. In a folder that exists (prepared, holding a checkpoint, or replaced with
     `force`) result.json goes first and comes last: a kill in between leaves a run that counts as unfinished, never a
     mixture. The checkpoint is removed, unless the run was interrupted and is to be resumed. Raises RunError where a run
     is there and `force` is false, or the disk refuses.
     """
-    path = Path(directory)
-    files = _run_files(result, path)
+    path, files = run.directory, _run_files(run)
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,17 +109,17 @@ def save_run(result: FitResult, directory: str | Path, *, force: bool = False) -
         (path / RESULT).unlink(missing_ok=True)
         for name, content in files.items():
             run_files.write_bytes(path / name, content)
-        if not any(model.stop_reason == "interrupted" for model in result.models):
+        if not any(model["stop_reason"] == "interrupted" for model in run.result["models"]):
             remove_checkpoint(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
 
 
-def _run_files(result: FitResult, path: Path) -> dict[str, bytes]:
+def _run_files(run: Run) -> dict[str, bytes]:
     import tomli_w
 
-    model = result.model
+    model = run.model
     metadata = {
         "task": model.task,
         "classes": json.dumps(run_files.plain(model.classes)),
@@ -171,13 +127,13 @@ def _run_files(result: FitResult, path: Path) -> dict[str, bytes]:
         "selected": str(model.selected),
     }
     tensors = {name: np.asarray(getattr(model, name)) for name in ("coef", "intercept", "offset", "scale")}
-    history = {field.name: np.asarray(getattr(result.history, field.name)) for field in fields(History)}
+    history = {field.name: np.asarray(getattr(run.history, field.name)) for field in fields(History)}
     return {
-        CONFIG: tomli_w.dumps(_without_none(run_files.plain(result.config))).encode(),
-        ENVIRONMENT: run_files.json_bytes(result.environment),
+        CONFIG: tomli_w.dumps(_without_none(run_files.plain(run.config))).encode(),
+        ENVIRONMENT: run_files.json_bytes(run.environment),
         HISTORY: run_files.npz_bytes(history),
         MODEL: run_files.safetensors_bytes(tensors, metadata),
-        RESULT: run_files.json_bytes(to_json_dict(result, path)),  # last: it marks a finished run
+        RESULT: run_files.json_bytes(run.result),  # last: it marks a finished run
     }
 
 

@@ -13,7 +13,7 @@ class index 0 is the positive class.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import numpy.typing as npt
 Array = Any  # an array of whatever namespace the backend holds: NumPy, CuPy, PyTorch, array-api-strict
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+StopReason = Literal["patience", "max_epochs", "converged", "diverged", "interrupted"]
 
 
 @dataclass(frozen=True)

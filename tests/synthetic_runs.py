@@ -84,3 +84,7 @@ def synthetic_result(l2=(0.0,), stops=None, task="softmax", cv=False, seconds=0.
         config=config or {"task": task, "dataset": dataset, "l2": list(l2), "shuffle": True, "patience": None},
         environment={"python": "3", "numpy": np.__version__},
     )  # fmt: skip
+
+
+def save_run(result, directory, force=False):
+    return result.save(directory, force=force)

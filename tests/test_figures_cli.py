@@ -6,12 +6,11 @@ import pytest
 import typer
 from gpureg_cli.plot import plot
 from gpureg_cli.sparkline import ASCII, BLOCKS, blocks_for, sparkline
-from synthetic_runs import synthetic_result
+from synthetic_runs import save_run, synthetic_result
 from typer.testing import CliRunner
 
 import gpureg
 from gpureg.errors import RunError, UsageError
-from gpureg.run_directory import save_run
 
 app = typer.Typer()
 app.command()(plot)

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthetic_runs import synthetic_result
+from synthetic_runs import save_run, synthetic_result
 
 from gpureg.errors import UsageError
 from gpureg.figures import choice, images
 from gpureg.figures.confusion import confusion, counts
 from gpureg.figures.style import figure_bytes
-from gpureg.run_directory import load_run, save_run
+from gpureg.run_directory import load_run
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_runs import synthetic_result
+from synthetic_runs import save_run, synthetic_result
 
 from gpureg.figures import page, report
 from gpureg.figures.style import figure_bytes
-from gpureg.run_directory import load_run, save_run
+from gpureg.run_directory import load_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HEADLESS = [

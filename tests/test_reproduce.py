@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from gpureg_cli.reproduce import reproduce as command
-from synthetic_runs import synthetic_result
+from synthetic_runs import save_run, synthetic_result
 from typer.testing import CliRunner
 
 import gpureg
@@ -12,7 +12,7 @@ from gpureg import reproduce as module
 from gpureg.config import FitConfig
 from gpureg.errors import RunError, UsageError
 from gpureg.figures import page, report
-from gpureg.run_directory import load_run, save_run
+from gpureg.run_directory import load_run
 
 
 def synthetic(config):

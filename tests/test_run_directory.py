@@ -9,16 +9,15 @@ import time
 
 import numpy as np
 import pytest
-from synthetic_runs import synthetic_result
+from synthetic_runs import save_run, synthetic_result
 
 from gpureg import run_files
 from gpureg.errors import RunError
+from gpureg.results import to_json_dict
 from gpureg.run_directory import (
     load_run,
     prepare_run_directory,
     read_checkpoint,
-    save_run,
-    to_json_dict,
     write_checkpoint,
 )
 

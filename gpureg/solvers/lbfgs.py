@@ -20,12 +20,11 @@ from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
 from gpureg.kernels import Kernels, steady
 from gpureg.objective import Objective, gap_bound
-from gpureg.results import StopReason
 from gpureg.solvers.lbfgs_certificate import attainable, certify
 from gpureg.solvers.lbfgs_directions import MEMORY, MIDDLING_WEIGHTS, handover, newton_first
 from gpureg.solvers.lbfgs_state import Batch, LbfgsState, Way, build_history
 from gpureg.solvers.problem import Outcome, Problem, measure_final
-from gpureg.types import Array, Floats, Ints
+from gpureg.types import Array, Floats, Ints, StopReason
 
 SLACK = 0.25  # of the tolerance: the certificate is made anew at the end, by a pass with other rounding errors
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease

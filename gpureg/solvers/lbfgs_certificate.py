@@ -8,9 +8,8 @@ from gpureg.config import FitConfig
 from gpureg.kernels import Kernels, steady
 from gpureg.kernels.moments import bias_curvature, mean_row
 from gpureg.objective import Objective, gap_bound
-from gpureg.results import StopReason
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
-from gpureg.types import Floats, Ints
+from gpureg.types import Floats, Ints, StopReason
 
 Certificate = dict[str, float | bool | None]
 

@@ -12,13 +12,12 @@ import numpy.typing as npt
 
 from gpureg.history import History
 from gpureg.objective import Objective
-from gpureg.results import StopReason
 from gpureg.solvers.conditioning import Conditioning, centred, conditioned
 from gpureg.solvers.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs_directions import Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs_search import LineSearch
 from gpureg.solvers.problem import Measured
-from gpureg.types import Array, Floats, Ints, ModelTable
+from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 Way = Literal["newton", "quasi", "whitened"]
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from gpureg.kernels import Kernels, Rows
 from gpureg.kernels.evaluation import Evaluation
-from gpureg.results import StopReason
-from gpureg.types import Array, Floats, Ints, ModelTable
+from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 COLUMNS_AT_ONCE = 1024  # of the last measurement of all models, which is done once
 

@@ -17,10 +17,9 @@ from gpureg.early_stopping import Stopping
 from gpureg.events import EpochEnded, Evaluated, Event, ModelStopped
 from gpureg.history import History
 from gpureg.kernels import Kernels
-from gpureg.results import StopReason
 from gpureg.solvers.problem import Measurement, Outcome, Problem, measure_final, start_measure
 from gpureg.solvers.sgd_state import NEVER, SgdState, Stream, build_history
-from gpureg.types import Array, Floats, Ints, StepPlan
+from gpureg.types import Array, Floats, Ints, StepPlan, StopReason
 
 MOST_PENDING = 10  # evaluations: a stop is known two epochs late at the most, four where they are made beside the steps
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from gpureg.early_stopping import Stopping
 from gpureg.history import History
-from gpureg.results import StopReason
-from gpureg.types import Array, Floats, Ints, ModelTable
+from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 NEVER = np.iinfo(np.int64).max
 
