@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
     ("errors", "version"),
     ("types", "config", "history", "to_sklearn", "environment", "run_files"),
-    ("backend", "data", "batches", "early_stopping", "folds", "model", "run_checkpoint"),
+    ("backend", "data", "batches", "early_stopping", "folds", "model", "run_checkpoint", "losses"),
     ("run_directory", "events", "kernels"),
     ("results", "objective"),
     ("grid", "solvers"),

@@ -16,6 +16,7 @@ import numpy as np
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
 from gpureg.kernels.evaluation import Evaluation
+from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
@@ -50,6 +51,7 @@ class Kernels(Protocol):
     name: str
     backend: Backend
     task: str
+    loss: Loss
     n_columns: int
     stack_columns: int
 

@@ -75,15 +75,15 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
     own: Array = 0.0
     outer: Array = 0.0
     for X, table in _blocks(kernels, rows, per_row=2 * models * K * D, table=True):
-        p = _probabilities(xp, kernels.task, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)))
+        p = kernels.loss.probabilities(xp, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)))
         p = xp.permute_dims(p, (1, 2, 0))
         X = X if shift is None else X - shift
         weight = None
         if table is not None and picked is not None:
             weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
-        first = p * (1.0 - p) if kernels.task == "logistic" else p
+        first = p * (1.0 - p) if kernels.loss.separable else p
         first = first if weight is None else first * weight
-        if kernels.task == "logistic":
+        if kernels.loss.separable:
             Z = xp.sqrt(first[:, 0, :])[:, :, None] * X[None, :, :]
             own = own + xp.matmul(xp.matrix_transpose(Z), Z)
             continue
@@ -92,7 +92,7 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
         p = xp.matrix_transpose(p if weight is None else p * xp.sqrt(weight))
         Z = xp.reshape(p[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
         outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
-    if kernels.task == "logistic":
+    if kernels.loss.separable:
         return own
     own = xp.reshape(own, (models, K, D, D))
     eye = backend.from_host(np.eye(K)[None, :, None, :, None])
@@ -108,7 +108,7 @@ def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) 
 
     def part(X: Array, table: Array | None) -> Array:
         logits = xp.astype(xp.matmul(X, W), xp.float64)
-        p = _probabilities(xp, kernels.task, xp.reshape(logits, (X.shape[0], models, K)))
+        p = kernels.loss.probabilities(xp, xp.reshape(logits, (X.shape[0], models, K)))
         p = xp.permute_dims(p, (1, 2, 0))
         weighted = p
         if table is not None and picked is not None:
@@ -124,15 +124,6 @@ def _mass(kernels: Kernels, rows: Rows) -> Array | float:
     if rows.weights is None:
         return float(rows.n)
     return xp.sum(xp.mean(xp.astype(rows.weights, xp.float64), axis=1))
-
-
-def _probabilities(xp: Array, task: str, logits: Array) -> Array:
-    """Probabilities `(n, L, K)`; no positive number is ever exponentiated."""
-    if task == "logistic":
-        small = xp.exp(-xp.abs(logits))
-        return xp.where(logits >= 0.0, xp.ones_like(logits), small) / (1.0 + small)
-    exps = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-    return exps / xp.sum(exps, axis=-1, keepdims=True)
 
 
 def _summed(

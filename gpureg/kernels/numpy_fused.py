@@ -17,6 +17,7 @@ from gpureg.kernels.numpy_rows import NumpyRows, runs_of, tile_runs
 from gpureg.kernels.numpy_steps import BatchStep
 from gpureg.kernels.numpy_tiles import TileLoss, gradient_tile
 from gpureg.kernels.workers import Workers
+from gpureg.losses import LOSSES
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
@@ -31,7 +32,8 @@ class NumpyKernels:
 
     def __init__(self, backend: Backend, task: str, n_classes: int) -> None:
         self.backend, self.task = backend, task
-        self.n_columns = 1 if task == "logistic" else n_classes
+        self.loss = LOSSES[task]
+        self.n_columns = self.loss.columns(n_classes)
         self.dtype = np.dtype(backend.dtype)
         self.workers = Workers()
 

@@ -7,64 +7,15 @@ indexing, no in-place arithmetic. The fused twins must give what this gives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.kernels.evaluation import Ready
+from gpureg.losses import LOSSES
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 ROWS_PER_BLOCK = 4096
-
-
-def softmax_loss(xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
-    """Cross-entropy of a softmax: `loss = log Σ_k exp(z_k - m) - (z_y - m)`, `m = max z`.
-
-    `logits (B, L, K)`, `y (B,)` -> loss `(B, L)` in nats, hit `(B, L)` (argmax is y, the first on a tie), probabilities
-    `(B, L, K)`. Subtracting the maximum means that no positive number is ever exponentiated.
-    """
-    peak = xp.max(logits, axis=-1, keepdims=True)
-    shifted = logits - peak
-    exps = xp.exp(shifted)
-    total = xp.sum(exps, axis=-1, keepdims=True)
-    own = xp.sum(xp.where(one_hot(xp, y, logits), shifted, xp.zeros_like(shifted)), axis=-1)
-    loss = xp.log(total[..., 0]) - own
-    # a NaN logit makes argmax point at it and the loss NaN: that sample is no hit
-    hit = (xp.argmax(logits, axis=-1) == y[:, None]) & (loss == loss)
-    return loss, hit, exps / total
-
-
-def logistic_loss(xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
-    """Cross-entropy of the logistic function: `loss = max(z, 0) - z t + log(1 + exp(-|z|))`, `t = 1` where `y == 0`.
-
-    `logits (B, L, 1)`, `y (B,)` (0 is the positive class) -> loss `(B, L)` in nats, hit `(B, L)` (`z > 0` is positive),
-    probability of the positive class `(B, L, 1)`.
-    """
-    z = logits[..., 0]
-    positive = xp.broadcast_to((y == 0)[:, None], z.shape)
-    zero = xp.zeros_like(z)
-    small = xp.exp(-xp.abs(z))
-    loss = xp.maximum(z, zero) - xp.where(positive, z, zero) + xp.log1p(small)
-    probability = xp.where(z >= zero, xp.ones_like(z), small) / (1.0 + small)
-    hit = ((z > zero) == positive) & (loss == loss)
-    return loss, hit, probability[..., None]
-
-
-def one_hot(xp: Any, y: Array, logits: Array) -> Array:
-    """Booleans `(B, 1, K)`: whether column k is sample b's own class."""
-    columns = xp.arange(logits.shape[-1], dtype=y.dtype, device=getattr(y, "device", None))
-    return columns[None, None, :] == y[:, None, None]
-
-
-def residual(xp: Any, task: str, logits: Array, y: Array, scale: Array) -> tuple[Array, Array, Array]:
-    """`scale * (prediction - target)` `(B, L, K)`, with loss and hit `(B, L)`; `scale (B or 1, L)`.
-
-    The rows of a softmax residual sum to 0. It is the gradient of `scale * loss` in the logits.
-    """
-    loss, hit, probability = (logistic_loss if task == "logistic" else softmax_loss)(xp, logits, y)
-    target = (y == 0)[:, None, None] if task == "logistic" else one_hot(xp, y, logits)
-    return scale[:, :, None] * (probability - xp.astype(target, probability.dtype)), loss, hit
 
 
 @dataclass(frozen=True)
@@ -88,8 +39,8 @@ class ReferenceKernels:
     stack_columns = 200
 
     def __init__(self, backend: Backend, task: str, n_classes: int) -> None:
-        self.backend, self.xp, self.task = backend, backend.xp, task
-        self.n_columns = 1 if task == "logistic" else n_classes
+        self.backend, self.xp, self.task, self.loss = backend, backend.xp, task, LOSSES[task]
+        self.n_columns = self.loss.columns(n_classes)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are."""
@@ -153,12 +104,11 @@ class ReferenceKernels:
         """See the protocol."""
         xp, models = self.xp, W.shape[1] // self.n_columns
         loss_sum, hits = np.zeros(models), np.zeros(models, np.int64)
-        function = logistic_loss if self.task == "logistic" else softmax_loss
         for start in range(0, rows.n, ROWS_PER_BLOCK):
             stop = min(start + ROWS_PER_BLOCK, rows.n)
             X, y = rows.X[start:stop, :], rows.y[start:stop]
             logits = xp.reshape(xp.matmul(X, W), (X.shape[0], models, self.n_columns))
-            loss, hit, _ = function(xp, logits, y)
+            loss, hit, _ = self.loss.value(xp, logits, y)
             hits += np.asarray(self.backend.to_host(xp.sum(xp.astype(hit, xp.int64), axis=0)))  # sync
             if with_loss:
                 loss_sum += self.to_host(xp.sum(xp.astype(loss, xp.float64), axis=0))  # rows are many
@@ -189,7 +139,8 @@ class ReferenceKernels:
         """`Σ weight * loss` `(L,)` and its gradient `(D, C)` over one block of rows; `weight (n or 1, L)`."""
         xp = self.xp
         shape = (X.shape[0], W.shape[1] // self.n_columns, self.n_columns)
-        scaled, loss, _ = residual(xp, self.task, xp.reshape(xp.matmul(X, W), shape), y, weight)
+        loss, _, slope = self.loss.value(xp, xp.reshape(xp.matmul(X, W), shape), y)
+        scaled = weight[:, :, None] * slope
         return xp.sum(weight * loss, axis=0), xp.matmul(
             xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1]))
         )

@@ -110,7 +110,7 @@ def conditioned(kernels: Kernels, rows: Rows, l2: Floats, *, free: bool) -> Cond
     D = int(rows.X.shape[1])
     plain, centre = centred(kernels, rows, free=free)
     origin = np.zeros(D) if centre is None else centre
-    h = 0.25 if kernels.task == "logistic" else 1.0 / kernels.n_columns
+    h = kernels.loss.curvature(kernels.n_columns)
     if D > MOST_ROTATED:
         spread, basis = kernels.to_host(scatter(kernels, rows, origin, diagonal=True)), None  # sync
     else:

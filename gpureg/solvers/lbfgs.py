@@ -55,7 +55,7 @@ class LbfgsSolver:
         self.K = kernels.n_columns
         self.free = not config.penalize_bias
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
-        self.bias_curvature = 0.25 if kernels.task == "logistic" else 1.0 / self.K
+        self.bias_curvature = kernels.loss.curvature(self.K)
 
     def start(self, weights: Floats | None = None, iterations: Ints | None = None) -> LbfgsState:
         """The state at `weights (L, D, K)` (default 0), which `iterations (L,)` (default 0) led to; one pass."""

@@ -22,6 +22,7 @@ from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
 from gpureg.kernels.cuda.pointwise import Pointwise
 from gpureg.kernels.cuda.raw_steps import RawSteps
 from gpureg.kernels.cuda.steps import MinibatchSteps
+from gpureg.losses import LOSSES
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
@@ -77,7 +78,8 @@ class CudaKernels:
         ops: DeviceOps | None = None,
     ) -> None:
         self.backend, self.task = backend, task
-        self.n_columns = 1 if task == "logistic" else n_classes
+        self.loss = LOSSES[task]
+        self.n_columns = self.loss.columns(n_classes)
         self.budget = Budget(DEFAULT_BUDGET if memory is None else memory)
         self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
         self._pointwise = Pointwise(task, self.n_columns, self._ops)
