@@ -34,7 +34,7 @@ def measured() -> dict[str, Any]:
     from ours import Job, steps
 
     from gpureg.backend import cupy_backend
-    from gpureg.kernels import choose_kernels
+    from gpureg.kernels.choice import choose_kernels
 
     backend, job = cupy_backend("float32", 0, why="a benchmark", requested="cuda"), Job()
     stepping = []

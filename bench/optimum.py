@@ -132,9 +132,9 @@ def fashion_part(n: int) -> dict[str, Any]:
     """Fashion-MNIST: certificates at 1e-8 in float64, and no objective above scikit-learn's."""
     from gpureg.backend import numpy_backend
     from gpureg.config import FitConfig
-    from gpureg.kernels import choose_kernels
-    from gpureg.objective import l2_of
-    from gpureg.solvers.lbfgs import run_lbfgs
+    from gpureg.kernels.choice import choose_kernels
+    from gpureg.solvers.lbfgs.objective import l2_of
+    from gpureg.solvers.lbfgs.solver import run_lbfgs
     from gpureg.solvers.problem import Problem
     from gpureg.types import ModelTable
 

@@ -11,9 +11,9 @@ import numpy as np
 from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import load_dataset
-from gpureg.kernels import choose_kernels
-from gpureg.objective import l2_of
-from gpureg.solvers.lbfgs import LbfgsSolver
+from gpureg.kernels.choice import choose_kernels
+from gpureg.solvers.lbfgs.objective import l2_of
+from gpureg.solvers.lbfgs.solver import LbfgsSolver
 from gpureg.solvers.problem import Problem
 from gpureg.types import ModelTable
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpureg.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from gpureg.resume import Arrays, Saved
+    from gpureg.fitting.resume import Arrays, Saved
 
 SECONDS = 20.0
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: at most 5% of the time is spent on them
@@ -25,12 +25,12 @@ class CheckpointWriter:
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """See `gpureg.resume.Keeper`."""
+        """See `gpureg.fitting.resume.Keeper`."""
         return time.monotonic() - self._last >= self._pause
 
     def write(self, arrays: Arrays, meta: dict[str, Any]) -> None:
-        """See `gpureg.resume.Keeper`."""
-        from gpureg.run_directory import write_checkpoint
+        """See `gpureg.fitting.resume.Keeper`."""
+        from gpureg.storage.directory import write_checkpoint
 
         begun = time.monotonic()
         write_checkpoint(self.directory, arrays, meta | {"options": self.options})
@@ -44,8 +44,8 @@ def open_interrupted(given: dict[str, Any]) -> tuple[Saved, dict[str, Any]]:
 
     Raises UsageError for options that would make another run of it, RunError where there is nothing to go on with.
     """
-    from gpureg.resume import unpack
-    from gpureg.run_directory import read_checkpoint
+    from gpureg.fitting.resume import unpack
+    from gpureg.storage.directory import read_checkpoint
 
     directory = Path(given["resume"])
     others = ["--" + name.replace("_", "-") for name in given if name not in BESIDE_RESUME]
@@ -65,7 +65,7 @@ def open_interrupted(given: dict[str, Any]) -> tuple[Saved, dict[str, Any]]:
 
 def _refuse_ended(directory: Path) -> None:
     """A run whose result says that it ended has nothing left to do, even where its checkpoint is still there."""
-    from gpureg.run_files import read_json
+    from gpureg.storage.files import read_json
 
     result = directory / "result.json"
     if not result.exists():

@@ -12,7 +12,7 @@ from gpureg.errors import RunError, UsageError
 from .streams import unread_is_fine
 
 if TYPE_CHECKING:
-    from gpureg.run_directory import Run
+    from gpureg.storage.directory import Run
 
 FIGURES = "loss, accuracy, shuffle, path, path-accuracy, norm, weights, confusion"
 
@@ -40,7 +40,7 @@ def plot(
     """
     from gpureg.figures.choice import NAMES, default_figures, draw
     from gpureg.figures.style import FORMATS, save_figure
-    from gpureg.run_directory import load_run
+    from gpureg.storage.directory import load_run
 
     formats = _known("--format", kind or ["png"], FORMATS)
     names = _known("--figure", figure or [], NAMES)

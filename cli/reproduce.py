@@ -31,7 +31,7 @@ def reproduce(
     Writes one page that needs no network (index.html) and the same as Markdown (report.md), with the figures beside
     them. Runs that are there and were made with the same options are not trained again. Prints the page's path.
     """
-    from gpureg.reproduce import reproduce as reproduce_report
+    from gpureg.report.reproduce import reproduce as reproduce_report
 
     def tell(line: str) -> None:
         if not quiet:

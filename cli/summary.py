@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from gpureg.results import CvRow, FitResult, ModelResult
+    from gpureg.fitting.results import CvRow, FitResult, ModelResult
 
 STOPS = {
     "patience": "epoch {}",

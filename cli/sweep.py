@@ -30,7 +30,7 @@ def sweep_lambda(given: dict[str, Any]) -> None:
 
 def models(values: dict[str, Any]) -> dict[str, Any]:
     """λ and learning rates, taken out of the options. Raises UsageError where both of two alternatives are given."""
-    from gpureg.grid import lambda_grid
+    from gpureg.fitting.grid import lambda_grid
 
     for one, other in ALTERNATIVES:
         if one in values and other in values:

@@ -26,8 +26,8 @@ from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
     from gpureg.data import Dataset
-    from gpureg.results import FitResult
-    from gpureg.resume import Saved
+    from gpureg.fitting.results import FitResult
+    from gpureg.fitting.resume import Saved
 
 DATA_OPTIONS = ("classes", "train_size", "val_size", "target", "weights")
 
@@ -57,7 +57,7 @@ def fit_and_save(
     config: FitConfig, values: dict[str, Any], out: Path, notes: Console, every: float, saved: Saved | None
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
-    from gpureg.fitting import Hooks, fit_config
+    from gpureg.fitting.entry import Hooks, fit_config
 
     data = load(config, values)
     options = data_options(values)
@@ -74,7 +74,7 @@ def fit_and_save(
 
 def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console) -> None:
     """Show the result; raises the command's exit code where that is not 0."""
-    from gpureg.results import to_json_dict
+    from gpureg.fitting.results import to_json_dict
 
     as_json = bool(values.get("json"))
     with unread_is_fine():
@@ -95,7 +95,7 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
 @contextmanager
 def run_folder(config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
     """The run directory, made before anything is loaded; what is still empty where the block fails is removed again."""
-    from gpureg.run_directory import prepare_run_directory
+    from gpureg.storage.directory import prepare_run_directory
 
     out = Path(values["out"]) if "out" in values else unused(config.task, str(values.get("dataset", "mnist")))
     made = [folder for folder in (out, *out.parents) if not folder.exists()]

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gpureg.data import Dataset, load_dataset, make_dataset
     from gpureg.errors import DataError, DeviceError, GpuregError, GpuregWarning, RunError, UsageError
     from gpureg.estimators import LogisticRegression, LogisticRegressionCV
-    from gpureg.fitting import fit
-    from gpureg.grid import lambda_grid
+    from gpureg.fitting.entry import fit
+    from gpureg.fitting.grid import lambda_grid
+    from gpureg.fitting.results import FitResult, ModelResult
     from gpureg.history import History
-    from gpureg.model import LinearModel
-    from gpureg.results import FitResult, ModelResult
-    from gpureg.run_directory import Run, load_run
+    from gpureg.model.linear import LinearModel
+    from gpureg.storage.directory import Run, load_run
 
 __all__ = [
     "DataError",
@@ -56,18 +56,18 @@ def _home(name: str) -> str:
     if name in ("load_dataset", "make_dataset", "Dataset"):
         return "gpureg.data"
     if name in ("load_run", "Run"):
-        return "gpureg.run_directory"
+        return "gpureg.storage.directory"
     if name.endswith(("Error", "Warning")):
         return "gpureg.errors"
     return {
-        "fit": "gpureg.fitting",
-        "lambda_grid": "gpureg.grid",
+        "fit": "gpureg.fitting.entry",
+        "lambda_grid": "gpureg.fitting.grid",
         "History": "gpureg.history",
-        "LinearModel": "gpureg.model",
+        "LinearModel": "gpureg.model.linear",
         "LogisticRegression": "gpureg.estimators",
         "LogisticRegressionCV": "gpureg.estimators",
-        "FitResult": "gpureg.results",
-        "ModelResult": "gpureg.results",
+        "FitResult": "gpureg.fitting.results",
+        "ModelResult": "gpureg.fitting.results",
     }[name]
 
 

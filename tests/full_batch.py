@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from gpureg.backend import Backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.history import History
-from gpureg.kernels import Kernels, choose_kernels
-from gpureg.solvers.lbfgs import run_lbfgs
+from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.solver import run_lbfgs
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import ModelTable
 

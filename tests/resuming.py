@@ -11,11 +11,11 @@ from small_problems import blobs
 from gpureg.backend import Backend
 from gpureg.config import FitConfig
 from gpureg.events import EpochEnded, Event
-from gpureg.fitting import Hooks, fit_config, fit_on
+from gpureg.fitting.entry import Hooks, fit_config, fit_on
+from gpureg.fitting.results import FitResult
+from gpureg.fitting.resume import Arrays, Saved, unpack
 from gpureg.history import History
-from gpureg.results import FitResult
-from gpureg.resume import Arrays, Saved, unpack
-from gpureg.run_checkpoint import read_checkpoint, write_checkpoint
+from gpureg.storage.checkpoint import read_checkpoint, write_checkpoint
 
 # models that stop one after the other
 SWEEP = {"l2": (0.0, 1e-6, 1e-3, 0.03, 0.2, 0.5, 1.2), "lr": (0.1,), "epochs": 12, "batch_size": 16, "patience": 6}

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from gpureg.fitting.results import CvRow, FitResult, ModelResult
 from gpureg.history import History
-from gpureg.model import LinearModel
-from gpureg.results import CvRow, FitResult, ModelResult
+from gpureg.model.linear import LinearModel
 
 
 def synthetic_data(n=240, side=4, classes=3, seed=0):

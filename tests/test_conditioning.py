@@ -8,9 +8,9 @@ from conftest import BackendFactory
 from full_batch import place
 from small_problems import blobs
 
-from gpureg.kernels.moments import curvature, mean_row, scatter
-from gpureg.solvers import conditioning as module
-from gpureg.solvers.conditioning import centred, conditioned
+from gpureg.rows.moments import curvature, mean_row, scatter
+from gpureg.solvers.lbfgs import conditioning as module
+from gpureg.solvers.lbfgs.conditioning import centred, conditioned
 
 
 def spread_out() -> tuple[np.ndarray, np.ndarray]:

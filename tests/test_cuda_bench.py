@@ -12,7 +12,7 @@ import pytest
 from hostcuda.ops import HostOps, host_backend, host_kernels
 
 from gpureg.backend import cuda_unusable
-from gpureg.kernels.cuda import trainer_kernels
+from gpureg.kernels.cuda import fused as trainer_kernels
 
 BENCH = Path(__file__).parent.parent / "bench" / "gpu"
 

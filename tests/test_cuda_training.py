@@ -11,9 +11,9 @@ from small_problems import blobs
 from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning
-from gpureg.fitting import Hooks, fit_on
-from gpureg.kernels.cuda import trainer_kernels
-from gpureg.solvers import lbfgs
+from gpureg.fitting.entry import Hooks, fit_on
+from gpureg.kernels.cuda import fused as trainer_kernels
+from gpureg.solvers.lbfgs import solver as lbfgs
 
 SILENT = Hooks(lambda event: None, lambda: False)
 FIELDS = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")

@@ -10,7 +10,7 @@ from gpureg.errors import UsageError
 from gpureg.figures import choice, images
 from gpureg.figures.confusion import confusion, counts
 from gpureg.figures.style import figure_bytes
-from gpureg.run_directory import load_run
+from gpureg.storage.directory import load_run
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from synthetic_runs import synthetic_result
 from gpureg.errors import UsageError
 from gpureg.figures import path
 from gpureg.figures.style import figure_bytes, new_figure
-from gpureg.results import to_json_dict
+from gpureg.fitting.results import to_json_dict
 
 L2 = (0.0, 0.001, 0.1, 1.0)
 

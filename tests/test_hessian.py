@@ -10,12 +10,12 @@ from sklearn.datasets import load_digits
 from small_problems import blobs
 
 from gpureg.backend import numpy_backend
-from gpureg.kernels import choose_kernels
-from gpureg.objective import Objective
-from gpureg.solvers import lbfgs as module
-from gpureg.solvers.conditioning import centred
-from gpureg.solvers.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
-from gpureg.solvers.lbfgs import LbfgsSolver
+from gpureg.kernels.choice import choose_kernels
+from gpureg.solvers.lbfgs import solver as module
+from gpureg.solvers.lbfgs.conditioning import centred
+from gpureg.solvers.lbfgs.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
+from gpureg.solvers.lbfgs.objective import Objective
+from gpureg.solvers.lbfgs.solver import LbfgsSolver
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpureg.backend import numpy_backend
-from gpureg.kernels import Kernels
-from gpureg.kernels import numpy_steps as steps_module
-from gpureg.kernels.numpy_fused import NumpyKernels, runs_of, tile_runs
+from gpureg.kernels.cpu import steps as steps_module
+from gpureg.kernels.cpu.fused import NumpyKernels, runs_of, tile_runs
+from gpureg.kernels.protocol import Kernels
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
@@ -76,7 +76,7 @@ def test_twins_step_alike(
 ) -> None:
     if wide:  # both ways of making class-major logits, and the split among threads
         monkeypatch.setattr(steps_module, "WIDE", 1)
-        monkeypatch.setattr("gpureg.kernels.numpy_fused.SPLIT_COLUMNS", 1)
+        monkeypatch.setattr("gpureg.kernels.cpu.fused.SPLIT_COLUMNS", 1)
     X, y, W, _ = problem(task, classes, n=300)
     random = np.random.default_rng(1)
     table = random.uniform(0, 2, (300, 2)) * (random.random((300, 2)) > 0.3) if weighted else None

@@ -12,8 +12,8 @@ from small_problems import blobs
 
 from gpureg.backend import numpy_backend
 from gpureg.events import Event, Iterated, ModelStopped
-from gpureg.solvers import lbfgs as module
-from gpureg.solvers.lbfgs import LbfgsSolver, run_lbfgs
+from gpureg.solvers.lbfgs import solver as module
+from gpureg.solvers.lbfgs.solver import LbfgsSolver, run_lbfgs
 
 WAYS = ("newton", "lbfgs", "handover")
 

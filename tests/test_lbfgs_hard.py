@@ -8,9 +8,9 @@ from full_batch import by_sklearn, objective, place, probabilities, solve
 from sklearn import datasets
 from small_problems import blobs
 
-from gpureg.solvers import lbfgs as module
-from gpureg.solvers.lbfgs_pairs import PairHistory
-from gpureg.solvers.lbfgs_search import LineSearch
+from gpureg.solvers.lbfgs import solver as module
+from gpureg.solvers.lbfgs.pairs import PairHistory
+from gpureg.solvers.lbfgs.search import LineSearch
 
 CS = (1e-4, 1e-2, 1.0, 1e2, 1e4)
 
@@ -161,7 +161,7 @@ def test_a_line_search_brackets_each_model_s_own_minimum() -> None:
 def test_the_compact_form_is_the_two_loop_recursion() -> None:
     """Also where models have pairs of different age, and one has none."""
     from gpureg.backend import numpy_backend
-    from gpureg.kernels import choose_kernels
+    from gpureg.kernels.choice import choose_kernels
 
     random = np.random.default_rng(0)
     P, M = 7, 4

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 import gpureg
 from gpureg.data import Dataset
-from gpureg.folds import stratified_folds
+from gpureg.fitting.folds import stratified_folds
 
 
 def whole(name: str) -> Dataset:

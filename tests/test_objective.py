@@ -9,8 +9,8 @@ from full_batch import objective, place
 from scipy.optimize import minimize
 from small_problems import blobs
 
-from gpureg.kernels.moments import bias_curvature, curvature
-from gpureg.objective import Objective, c_of, gap_bound, l2_of
+from gpureg.rows.moments import bias_curvature, curvature
+from gpureg.solvers.lbfgs.objective import Objective, c_of, gap_bound, l2_of
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])

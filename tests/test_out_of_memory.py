@@ -10,13 +10,13 @@ import pytest
 from small_problems import blobs
 
 import gpureg
-from gpureg import fitting
 from gpureg.backend import Backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning, OutOfMemoryError
+from gpureg.fitting import entry as fitting
+from gpureg.fitting.resume import unpack
+from gpureg.fitting.stages import Hooks
 from gpureg.kernels.reference import ReferenceKernels
-from gpureg.parts import Hooks
-from gpureg.resume import unpack
 
 OPTIONS: dict[str, Any] = {"epochs": 8, "batch_size": 20, "dtype": "float64", "lr": (0.2,), "l2": (0.0, 0.1)}
 

@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_runs import save_run, synthetic_result
 
-from gpureg.figures import page, report
 from gpureg.figures.style import figure_bytes
-from gpureg.run_directory import load_run
+from gpureg.report import numbers as report
+from gpureg.report import page
+from gpureg.storage.directory import load_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HEADLESS = [

@@ -8,11 +8,12 @@ from synthetic_runs import save_run, synthetic_result
 from typer.testing import CliRunner
 
 import gpureg
-from gpureg import reproduce as module
 from gpureg.config import FitConfig
 from gpureg.errors import RunError, UsageError
-from gpureg.figures import page, report
-from gpureg.run_directory import load_run
+from gpureg.report import numbers as report
+from gpureg.report import page
+from gpureg.report import reproduce as module
+from gpureg.storage.directory import load_run
 
 
 def synthetic(config):

@@ -17,10 +17,10 @@ from gpureg.data import Dataset
 from gpureg.environment import blas_threads
 from gpureg.errors import GpuregWarning, RunError
 from gpureg.events import EpochEnded, Event, Started
-from gpureg.fitting import Hooks, fit_config
-from gpureg.results import FitResult
-from gpureg.resume import Arrays, Saved, data_sha256, unpack
-from gpureg.solvers.sgd_state import SgdState
+from gpureg.fitting.entry import Hooks, fit_config
+from gpureg.fitting.results import FitResult
+from gpureg.fitting.resume import Arrays, Saved, data_sha256, unpack
+from gpureg.solvers.sgd.state import SgdState
 
 CASES: dict[str, dict[str, Any]] = {
     "single": {"epochs": 12, "batch_size": 32, "lr": (0.1,)},
@@ -117,7 +117,7 @@ def test_the_cases_cover_what_a_checkpoint_holds(whole: dict[str, tuple[FitResul
 
 
 def test_every_field_of_the_state_is_known_here() -> None:
-    """A new one belongs into `gpureg.resume` and into the cases above."""
+    """A new one belongs into `gpureg.fitting.resume` and into the cases above."""
     kept = {"epoch", "streams", "stopping", "steps", "bad_step", "reasons", "losses", "evaluations", "unread"}
     assert {field.name for field in fields(SgdState)} == kept | {"pending", "flying", "finals", "best"}
 

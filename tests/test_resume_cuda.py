@@ -9,7 +9,7 @@ from hostcuda.ops import HostOps, host_backend
 from resuming import SWEEP, Memory, assert_same, run
 
 from gpureg.config import FitConfig
-from gpureg.kernels.cuda import trainer_kernels
+from gpureg.kernels.cuda import fused as trainer_kernels
 
 CASES: dict[str, dict[str, Any]] = {
     "sweep": SWEEP | {"epochs": 6},

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic_runs import save_run, synthetic_result
 
-from gpureg import run_files
 from gpureg.errors import RunError
-from gpureg.run_directory import load_run, read_checkpoint, write_checkpoint
+from gpureg.storage import files as run_files
+from gpureg.storage.directory import load_run, read_checkpoint, write_checkpoint
 
 FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
 

@@ -14,10 +14,10 @@ from small_problems import blobs
 import gpureg
 from gpureg.config import FitConfig
 from gpureg.errors import UsageError
-from gpureg.folds import row_weight_table, stratified_folds
-from gpureg.grid import chunks, cv_rows, lambda_grid, model_table, select_row
-from gpureg.results import CvRow
-from gpureg.solvers import sgd as sgd_module
+from gpureg.fitting.folds import row_weight_table, stratified_folds
+from gpureg.fitting.grid import chunks, cv_rows, lambda_grid, model_table, select_row
+from gpureg.fitting.results import CvRow
+from gpureg.solvers.sgd import solver as sgd_module
 
 LAMBDAS = (0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.5, 0.8, 1.2)
 OPTIONS = {"lr": 0.4, "epochs": 10, "batch_size": 16, "dtype": "float64", "patience": 3}
@@ -102,7 +102,7 @@ def test_the_laws_would_notice(whole: gpureg.FitResult, broken: str, monkeypatch
 
 
 def test_memory_budget_splits_without_a_change(whole: gpureg.FitResult) -> None:
-    from gpureg.prepare import bytes_per_model
+    from gpureg.fitting.prepare import bytes_per_model
 
     config = FitConfig(l2=LAMBDAS, lr=(0.4,), epochs=10, batch_size=16, dtype="float64", patience=3)
     size = bytes_per_model(config, 7, 3, 300)

@@ -9,11 +9,11 @@ from small_problems import blobs
 
 import gpureg
 from gpureg.backend import numpy_backend
-from gpureg.batches import Shuffler
 from gpureg.config import FitConfig
-from gpureg.early_stopping import Stopping
 from gpureg.errors import GpuregWarning, UsageError
-from gpureg.fitting import Hooks, fit_on
+from gpureg.fitting.entry import Hooks, fit_on
+from gpureg.solvers.sgd.batches import Shuffler
+from gpureg.solvers.sgd.early_stopping import Stopping
 
 SILENT = Hooks(lambda event: None, lambda: False)
 

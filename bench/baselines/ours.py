@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 
 import gpureg
-from gpureg.grid import lambda_grid
+from gpureg.fitting.grid import lambda_grid
 
 
 def main() -> None:

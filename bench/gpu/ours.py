@@ -13,10 +13,10 @@ from measure import count_launches, seconds
 from gpureg.backend import Backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
-from gpureg.fitting import Hooks, fit_on
-from gpureg.kernels import Kernels
+from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda.ops import DeviceOps
 from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.protocol import Kernels
 from gpureg.types import StepPlan
 
 CALLS = 32  # of a kernel between two waits

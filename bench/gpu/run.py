@@ -23,7 +23,7 @@ from ours import Job, Limits, evaluation, fused_kernel, steps, whole_job
 from peers import MODES, cuml_job, or_reason, torch_job
 
 from gpureg.backend import Backend, cuda_unusable, cupy_backend
-from gpureg.kernels import choose_kernels
+from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.cuda.ops import CupyOps
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpureg.estimators.arrays import Home, home_of, to_host
 from gpureg.estimators.inputs import fitted_home, read_rows
-from gpureg.to_sklearn import to_sklearn
+from gpureg.model.to_sklearn import to_sklearn
 from gpureg.types import Array
 
 

@@ -14,10 +14,11 @@ from gpureg.config import FitConfig
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HostArray, cuda_index
 from gpureg.estimators.inputs import Samples
-from gpureg.folds import normalised
-from gpureg.kernels import Kernels, choose_kernels
-from gpureg.objective import l2_of
-from gpureg.solvers.lbfgs import LbfgsSolver, lbfgs_bytes_per_model
+from gpureg.fitting.folds import normalised
+from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.objective import l2_of
+from gpureg.solvers.lbfgs.solver import LbfgsSolver, lbfgs_bytes_per_model
 from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints, ModelTable
 

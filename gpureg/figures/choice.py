@@ -11,7 +11,7 @@ from gpureg.errors import UsageError
 from gpureg.figures import curves, images, path
 from gpureg.figures.confusion import confusion
 from gpureg.figures.curves import Curve
-from gpureg.run_directory import Run
+from gpureg.storage.directory import Run
 
 # `confusion` alone needs more than the run: the data set that its predictions are made on
 NAMES = ("loss", "accuracy", "shuffle", "path", "path-accuracy", "norm", "weights", "confusion")

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gpureg.errors import UsageError
 from gpureg.figures.style import styled
-from gpureg.model import LinearModel
+from gpureg.model.linear import LinearModel
 
 WIDTH = 7.0  # inches, two columns: ten classes side by side
 

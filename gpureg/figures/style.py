@@ -19,7 +19,7 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
 from gpureg.errors import UsageError
-from gpureg.run_files import write_bytes
+from gpureg.storage.files import write_bytes
 
 COLUMN = 3.5  # inches, the width of one column
 HEIGHT = 2.5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.backend import Backend
-from gpureg.kernels.evaluation import Ready
+from gpureg.kernels.protocol import Ready
 from gpureg.losses import LOSSES
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 

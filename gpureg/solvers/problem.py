@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gpureg.kernels import Kernels, Rows
-from gpureg.kernels.evaluation import Evaluation
+from gpureg.kernels.protocol import Evaluation, Kernels, Rows
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 COLUMNS_AT_ONCE = 1024  # of the last measurement of all models, which is done once

@@ -12,7 +12,7 @@ import pytest
 
 import gpureg
 from gpureg.config import FitConfig
-from gpureg.fitting import Hooks, fit_on
+from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.types import StepPlan
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import gpureg
-from gpureg import fitting
 from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning, OutOfMemoryError
-from gpureg.fitting import Hooks, fit_on
+from gpureg.fitting import entry as fitting
+from gpureg.fitting.entry import Hooks, fit_on
+from gpureg.fitting.prepare import check_memory
 from gpureg.kernels.cuda import CudaKernels
-from gpureg.prepare import check_memory
 from gpureg.types import StepPlan
 
 from .conftest import device_backend

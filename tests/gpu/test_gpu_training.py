@@ -9,10 +9,10 @@ import gpureg
 from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import DeviceError, GpuregWarning
-from gpureg.fitting import Hooks, fit_on
+from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
-from gpureg.solvers import lbfgs
-from gpureg.solvers.hessian import _inverse_factor
+from gpureg.solvers.lbfgs import solver as lbfgs
+from gpureg.solvers.lbfgs.hessian import _inverse_factor
 
 from .conftest import device_backend
 

@@ -3,6 +3,6 @@
 Nothing here imports CuPy until a kernel is wanted: every module takes it inside the function that needs it.
 """
 
-from gpureg.kernels.cuda.trainer_kernels import CudaKernels
+from gpureg.kernels.cuda.fused import CudaKernels
 
 __all__ = ["CudaKernels"]

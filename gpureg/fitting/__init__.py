@@ -1,0 +1,1 @@
+"""From a data set and options to a result."""

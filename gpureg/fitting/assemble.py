@@ -1,0 +1,123 @@
+"""Outcomes of chunks and refits joined into one, and turned into the results that users see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpureg.data import Scaling
+from gpureg.fitting.results import ModelResult
+from gpureg.history import History
+from gpureg.model.linear import LinearModel
+from gpureg.solvers.problem import Outcome, join_measured
+from gpureg.types import Floats, ModelTable
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A batch of models that has been trained: what it was, what came out, how it went."""
+
+    table: ModelTable
+    outcome: Outcome
+    history: History
+
+
+def join(parts: Sequence[Trained]) -> Trained:
+    """Batches of disjoint models as one, one after the other."""
+    return Trained(
+        join_tables([part.table for part in parts]),
+        join_outcomes([part.outcome for part in parts]),
+        join_histories([part.history for part in parts]),
+    )
+
+
+def join_histories(parts: Sequence[History]) -> History:
+    """Histories of disjoint models side by side: shorter ones are filled with NaN. Their evaluation steps are of one
+    rule, so that the longest list holds every other as its beginning.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    steps = max((part.eval_step for part in parts), key=len)
+
+    def side_by_side(name: str) -> Floats:
+        blocks = [getattr(part, name) for part in parts]
+        rows = max(len(block) for block in blocks)
+        return np.concatenate([np.pad(b, ((0, rows - len(b)), (0, 0)), constant_values=np.nan) for b in blocks], axis=1)
+
+    per_model = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("l2", "lr", "fold", "seed")}
+    names = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
+    values: dict[str, Any] = {name: side_by_side(name) for name in names} | per_model
+    return History(eval_step=steps, **values)
+
+
+def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
+    """Outcomes of disjoint models, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    certified = [p.certificates for p in parts if p.certificates is not None]
+    return Outcome(
+        np.concatenate([p.weights for p in parts]),
+        np.concatenate([p.steps for p in parts]),
+        tuple(reason for p in parts for reason in p.reasons),
+        tuple(epoch for p in parts for epoch in p.epochs),
+        join_measured([p.measured for p in parts]),
+        tuple(c for one in certified for c in one) if len(certified) == len(parts) else None,
+        tuple(dict.fromkeys(text for p in parts for text in p.warnings)),
+    )
+
+
+def join_tables(parts: Sequence[ModelTable]) -> ModelTable:
+    """Tables of disjoint models, one after the other."""
+    return ModelTable(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ModelTable.__dataclass_fields__)
+    )
+
+
+def model_results(outcome: Outcome, table: ModelTable) -> tuple[ModelResult, ...]:
+    """One `ModelResult` per model; what does not exist is None."""
+    m = outcome.measured
+    with np.errstate(over="ignore"):  # weights on their way to infinity: the norm is not finite, and None
+        norms = (outcome.weights**2).sum(axis=(1, 2))
+    return tuple(
+        ModelResult(
+            l2=float(table.l2[i]),
+            steps=int(outcome.steps[i]),
+            stopped_epoch=outcome.epochs[i],
+            stop_reason=outcome.reasons[i],
+            train_loss=number(m.train_loss[i]),
+            val_loss=number(m.val_loss[i]),
+            train_accuracy=number(m.train_accuracy[i]),
+            val_accuracy=number(m.val_accuracy[i]),
+            weight_norm_sq=number(norms[i]),
+            lr=float(table.lr[i]),
+            fold=None if table.fold[i] < 0 else int(table.fold[i]),
+            seed=None if table.seed[i] < 0 else int(table.seed[i]),
+            certificate=None if outcome.certificates is None else outcome.certificates[i],
+        )
+        for i in range(len(table))
+    )
+
+
+def number(value: float) -> float | None:
+    """A float, or None where it is not finite: JSON holds no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def linear_model(
+    weights: Floats,
+    l2: Floats,
+    task: str,
+    classes: tuple[int | float | str, ...],
+    scaling: Scaling,
+    dtype: str,
+    selected: int,
+) -> LinearModel:
+    """Weights `(L, D, K)` with the bias row last as a `LinearModel` in the dtype they were trained in."""
+    stacked = np.swapaxes(weights, 1, 2)
+    coef = np.ascontiguousarray(stacked[:, :, :-1], dtype)
+    intercept = np.ascontiguousarray(stacked[:, :, -1], dtype)
+    return LinearModel(task, classes, coef, intercept, scaling.offset, scaling.scale, l2, selected)

@@ -1,0 +1,119 @@
+"""The model axis: λ x learning rates x folds x seeds as one `ModelTable`, its chunks, and the choice of λ."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from gpureg.config import FitConfig
+from gpureg.errors import UsageError, size_text
+from gpureg.fitting.results import CvRow
+from gpureg.types import Floats, Ints, ModelTable
+
+
+def lambda_grid(text: str) -> tuple[float, ...]:
+    """`LOW:HIGH:COUNT` as COUNT numbers from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError."""
+    match = re.fullmatch(r"\s*([^:]+):([^:]+):(\d+)\s*", text)
+    try:
+        low, high, count = (float(match[1]), float(match[2]), int(match[3])) if match else (0.0, 0.0, 0)
+    except ValueError:
+        low, high, count = 0.0, 0.0, 0
+    if not (0 < low < math.inf and 0 < high < math.inf and count >= 1 and (count == 1 or low != high)):
+        raise UsageError(
+            f"--lambda-grid is {text!r}; wanted LOW:HIGH:COUNT with two different finite numbers above 0 and a count, "
+            "for example 1e-6:10:96."
+        )
+    low, high = min(low, high), max(low, high)
+    if count == 1:
+        return (high,)
+    grid = np.exp(np.linspace(math.log(high), math.log(low), count))
+    grid[0], grid[-1] = high, low  # to the digit
+    return tuple(grid.tolist())
+
+
+def model_table(config: FitConfig) -> ModelTable:
+    """One row per model: learning rates outermost, then λ, then seeds, then folds.
+
+    With `cv`, seeds are N fold assignments under one shuffle; without, N shuffles (streams).
+    """
+    seeds, folds = config.seeds, config.cv or 1
+    lr, l2, seed, fold = np.meshgrid(config.rates, config.l2, np.arange(seeds), np.arange(folds), indexing="ij")
+    flat_seed, flat_fold = seed.reshape(-1), fold.reshape(-1)
+    zero = np.zeros(flat_seed.size, np.int64)
+    cv = config.cv is not None
+    # a seed that is the only one is no axis: it is the run's own, and the models belong to none
+    named = flat_seed + config.seed if cv or seeds > 1 else zero - 1
+    return ModelTable(
+        l2=l2.reshape(-1).astype(float),
+        lr=lr.reshape(-1).astype(float),
+        fold=flat_fold if cv else zero - 1,
+        seed=named,
+        column=flat_seed * folds + flat_fold if cv else zero,
+        stream=zero if cv else flat_seed,
+    )
+
+
+def check_stability(config: FitConfig) -> list[str]:
+    """Gradient steps on λ Σ w² alone shrink w by `1 - 2 lr λ`: stable while lr λ < 1.
+
+    Raises UsageError from 1 on; returns a warning from 0.5 on, where w changes sign with every step.
+    """
+    if config.solver != "sgd":
+        return []
+    lr, l2 = max(config.rates), max(config.l2)
+    said = f"λ = {l2:g} with the learning rate {lr:g}: lr x λ = {lr * l2:g}"
+    remedy = f"a smaller --lr (below {0.5 / l2:.3g})" if l2 else ""
+    if lr * l2 >= 1:
+        raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or --solver lbfgs.")
+    if lr * l2 >= 0.5:
+        return [
+            f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or --solver lbfgs helps."
+        ]
+    return []
+
+
+def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:
+    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size.
+
+    Raises UsageError where not even one fits.
+    """
+    at_once = memory // max(1, bytes_per_model)
+    if at_once < 1:
+        raise UsageError(
+            f"--memory {size_text(memory)} does not hold the work arrays of one model, {size_text(bytes_per_model)}; "
+            f"give a larger --memory{' or a smaller --batch-size' if batches else ''}."
+        )
+    return np.array_split(np.arange(models), -(-models // int(at_once)))
+
+
+def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
+    """Mean and standard error (sd with ddof 1 over √K) of the held-out loss `(L,)`, per learning rate and λ, over all
+    folds and fold assignments; None where a fold's model diverged.
+    """
+    rows = []
+    for lr, l2 in dict.fromkeys(zip(table.lr.tolist(), table.l2.tolist(), strict=True)):
+        scores = held_out_loss[(table.lr == lr) & (table.l2 == l2)]
+        finite = bool(np.isfinite(scores).all())
+        mean = float(scores.mean()) if finite else None
+        se = float(scores.std(ddof=1) / math.sqrt(len(scores))) if finite and len(scores) > 1 else None
+        rows.append(CvRow(l2, mean, se, len(scores), lr))
+    return tuple(rows)
+
+
+def select_row(rows: tuple[CvRow, ...], rule: str) -> int | None:
+    """The chosen row: `min` the lowest mean, `1se` the largest λ within one standard error of it (at its own learning
+    rate).
+    Ties go to the larger λ, then to the first. None where every row diverged.
+    """
+    finite = [i for i, row in enumerate(rows) if row.mean is not None]
+    if not finite:
+        return None
+    means = {i: float(rows[i].mean or 0.0) for i in finite}
+    best = min(finite, key=lambda i: (means[i], -rows[i].l2, i))
+    if rule == "min":
+        return best
+    limit = means[best] + (rows[best].se or 0.0)
+    within = [i for i in finite if means[i] <= limit and rows[i].lr == rows[best].lr]
+    return max(within, key=lambda i: (rows[i].l2, -i))

@@ -1,0 +1,66 @@
+"""An evaluation in NumPy, as tiles that whichever thread is free takes next: it can go on beside the training steps."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+
+from gpureg.kernels.cpu.rows import NumpyRows, tile_runs
+from gpureg.kernels.cpu.tiles import TileLoss
+from gpureg.kernels.cpu.workers import Workers
+from gpureg.types import Array, Floats, Ints
+
+TILE = 512  # rows: 512 x 785 float32 are 1.6 MB, about a core's second-level cache
+
+
+class TiledEvaluation:
+    """Loss and hits of the columns W `(D, M*K)` on `rows`. Every tile's sums have a place of their own and are added
+    in the order of the tiles, so that the bits do not depend on which thread took which tile, or when.
+    """
+
+    def __init__(self, workers: Workers, task: str, K: int, W: Array, rows: NumpyRows, with_loss: bool) -> None:
+        self.workers, self.task, self.K, self.rows, self.with_loss = workers, task, K, rows, with_loss
+        self.columns = np.ascontiguousarray(W.T)
+        self.tiles = tile_runs(rows, TILE)
+        models = len(self.columns) // K
+        self.loss_sums = np.zeros((len(self.tiles), models))
+        self.hit_counts = np.zeros((len(self.tiles), models), np.int64)
+        self._next = itertools.count()
+        self._others: list[Future[None]] = []
+        self._release: Callable[[], object] | None = None
+
+    def start(self) -> TiledEvaluation:
+        """Let the other threads begin now; without it they begin when the result is wanted."""
+        self.workers.hold()
+        # given up on (an error elsewhere, a closed generator), it lets go of the BLAS all the same
+        self._release = weakref.finalize(self, self.workers.release)
+        helpers = min(self.workers.count - 1, len(self.tiles) - 1)
+        self._others = [self.workers.submit(self._take_tiles) for _ in range(helpers)]
+        return self
+
+    def result(self) -> tuple[Floats, Ints]:
+        """Help until the last tile is taken, wait, and add up: `(M,)` loss sums in nats, `(M,)` hits."""
+        if self._release is None:
+            self.start()
+        try:
+            self._take_tiles()
+            for other in self._others:
+                other.result()
+        finally:
+            assert self._release is not None
+            self._release()
+        return self.loss_sums.sum(axis=0), self.hit_counts.sum(axis=0)
+
+    def _take_tiles(self) -> None:
+        tile = TileLoss(self.task, self.loss_sums.shape[1], self.K, TILE, self.columns.dtype)
+        with np.errstate(all="ignore"):
+            for number in self._next:
+                if number >= len(self.tiles):
+                    return
+                start, stop, runs = self.tiles[number]
+                loss = self.loss_sums[number] if self.with_loss else None
+                tile.run(self.columns, self.rows.X[start:stop], runs, loss, self.hit_counts[number])

@@ -1,0 +1,152 @@
+"""The NumPy twin: class-major logits, buffers reused, every core on its own models or rows.
+
+What it does differently from the reference, most gain first: samples are stored sorted by class, so that a sample's own
+logit and the first-on-a-tie rule are slices and not gathers; row tiles that fit the cache go to threads with a
+single-threaded BLAS each; logits are class-major, so max and sum run along the long axis; nothing is allocated in the
+loop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.kernels.cpu.evaluation import TILE, TiledEvaluation
+from gpureg.kernels.cpu.rows import NumpyRows, runs_of, tile_runs
+from gpureg.kernels.cpu.steps import BatchStep
+from gpureg.kernels.cpu.tiles import TileLoss, gradient_tile
+from gpureg.kernels.cpu.workers import Workers
+from gpureg.kernels.protocol import Evaluation
+from gpureg.losses import LOSSES
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
+
+SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
+WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating beside the steps
+
+
+class NumpyKernels:
+    """The NumPy twin of the kernels' protocol; see `gpureg.kernels.Kernels`."""
+
+    name = "fused"
+    stack_columns = 200
+
+    def __init__(self, backend: Backend, task: str, n_classes: int) -> None:
+        self.backend, self.task = backend, task
+        self.loss = LOSSES[task]
+        self.n_columns = self.loss.columns(n_classes)
+        self.dtype = np.dtype(backend.dtype)
+        self.workers = Workers()
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """Sorted by fold, then class: a fold's held-out rows and a class's rows are each one slice."""
+        return np.argsort(y, kind="stable") if fold is None else np.lexsort((y, fold))
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> NumpyRows:
+        """See the protocol."""
+        rank = None
+        if order is not None:
+            rank = np.empty(len(order), np.intp)
+            rank[order] = np.arange(len(order))
+        table = None if weights is None else np.ascontiguousarray(weights, self.dtype)
+        return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)))
+
+    def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
+        """See the protocol; a view where the samples lie together (a fold of the first fold assignment), else a
+        copy."""
+        place = np.sort(index if rows.rank is None else rows.rank[index])
+        if len(place) and place[-1] - place[0] + 1 == len(place):
+            X, y = rows.X[place[0] : place[-1] + 1], rows.y[place[0] : place[-1] + 1]
+        else:
+            place = place[np.argsort(rows.y[place], kind="stable")]
+            X, y = rows.X[place], rows.y[place]
+        return NumpyRows(X, y, None, None, runs_of(y))
+
+    def weights(self, host: Floats) -> Array:
+        """See the protocol."""
+        return np.array(host, self.dtype, order="C")
+
+    def to_host(self, array: Array) -> Floats:
+        """See the protocol."""
+        return np.asarray(array, np.float64)
+
+    def select(self, W: Array, models: Ints) -> Array:
+        """See the protocol."""
+        split = W.reshape(W.shape[0], -1, self.n_columns)
+        return np.ascontiguousarray(split[:, models]).reshape(W.shape[0], -1)
+
+    def concat(self, parts: list[Array]) -> Array:
+        """See the protocol."""
+        return np.concatenate(parts, axis=1)
+
+    def steps(self, W: Array, rows: NumpyRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """See the protocol. Models are independent, so a wide batch is split among the threads for the whole run."""
+        order = plan.order if rows.rank is None else rows.rank[plan.order]
+        models, K = len(plan.lr), self.n_columns
+        losses = np.empty((len(order), models), self.dtype)
+        copies = [np.empty_like(W) for _ in plan.snapshot_after]
+        split = self.workers.count > 1 and models > 1 and models * K >= SPLIT_COLUMNS and not plan.beside_evaluation
+        parts = np.array_split(np.arange(models), self.workers.count if split else 1)
+
+        def work(worker: int) -> None:
+            mine = parts[worker]
+            if len(mine) == 0:
+                return
+            block = slice(mine[0] * K, (mine[-1] + 1) * K)
+            own = np.ascontiguousarray(W[:, block]) if split else W
+            step = BatchStep(self.task, K, rows, plan, order, mine, own)
+            taken = iter(copies)
+            with np.errstate(all="ignore"):  # a diverging model overflows on its way out; it is reported as diverged
+                for number in range(len(order)):
+                    step.run(number)
+                    if number in plan.snapshot_after:
+                        next(taken)[:, block] = own
+                losses[:, mine[0] : mine[-1] + 1] = step.losses()
+            if split:
+                W[:, block] = own
+
+        if split:
+            self.workers.run(work)
+        else:
+            with self.workers.single():
+                work(0)
+        return W, losses, copies
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """See the protocol: the work arrays of the models say all."""
+        return None
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Where evaluating is more work than stepping, one thread steps while the others evaluate."""
+        return self.workers.count > 1 and columns < WIDE_COLUMNS and evaluation_rows >= step_rows
+
+    def start_evaluation(self, W: Array, rows: NumpyRows, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """See the protocol."""
+        evaluation = TiledEvaluation(self.workers, self.task, self.n_columns, W, rows, with_loss)
+        return evaluation.start() if now else evaluation
+
+    def evaluate(self, W: Array, rows: NumpyRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """See the protocol."""
+        return self.start_evaluation(W, rows, with_loss=with_loss).result()
+
+    def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array]:
+        """See the protocol. Each thread adds up its own tiles; the threads' sums are added in order."""
+        models = W.shape[1] // self.n_columns
+        tiles = tile_runs(rows, TILE)
+        columns = np.ascontiguousarray(W.T)
+        costs = np.zeros((self.workers.count, models))
+        slopes = np.zeros((self.workers.count, *columns.shape), self.dtype)
+
+        def work(worker: int) -> None:
+            tile = TileLoss(self.task, models, self.n_columns, TILE, self.dtype)
+            scratch = np.empty_like(columns)
+            with np.errstate(all="ignore"):
+                for number in range(worker, len(tiles), self.workers.count):
+                    start, stop, runs = tiles[number]
+                    weight = None
+                    if rows.weights is not None and column is not None:
+                        weight = rows.weights[start:stop][:, column].T
+                    X = rows.X[start:stop]
+                    gradient_tile(tile, columns, X, runs, weight, costs[worker], slopes[worker], scratch)
+
+        self.workers.run(work)
+        return costs.sum(axis=0), np.ascontiguousarray(slopes.sum(axis=0).T)

@@ -1,0 +1,147 @@
+"""Loss, hits and gradient of a tile of rows whose samples are sorted by class. Scratch is allocated once per thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpureg.kernels.cpu.rows import Runs
+from gpureg.types import Array, Floats, Ints
+
+
+class TileLoss:
+    """Class-major logits `(M, K, rows)` of M models, their losses `(M, rows)` and hits; M = snapshots x models."""
+
+    def __init__(self, task: str, models: int, K: int, rows: int, dtype: np.dtype[Any]) -> None:
+        self.logistic, self.models, self.K = task == "logistic", models, K
+        self._logits = np.empty(models * K * rows, dtype)
+        self._two = np.empty((2, models * rows), dtype)
+
+    def logits(self, columns: Array, X: Array) -> Array:
+        """`columns (M*K, D) @ X.T` as `(M, K, rows)` in the tile's own buffer."""
+        flat = self._logits[: len(columns) * len(X)].reshape(len(columns), len(X))
+        np.matmul(columns, X.T, out=flat)
+        return flat.reshape(self.models, self.K, len(X))
+
+    def scratch(self, rows: int) -> tuple[Array, Array]:
+        """Two buffers `(M, rows)`."""
+        size = self.models * rows
+        return self._two[0, :size].reshape(self.models, rows), self._two[1, :size].reshape(self.models, rows)
+
+    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
+        """Add a tile's losses to `loss_sum (M,)` (skipped where None) and its hits to `hits (M,)`."""
+        z = self.logits(columns, X)
+        peak, own = self.scratch(len(X))
+        if self.logistic:
+            logistic_hits(z[:, 0], runs, hits)
+            if loss_sum is not None:
+                loss_sum += logistic_losses(z[:, 0], runs, peak).sum(axis=1)
+            return
+        peaks_and_hits(z, runs, peak, own, hits)
+        if loss_sum is not None:
+            own -= peak
+            z -= peak[:, None]  # log-sum-exp: never exponentiate a positive number
+            np.exp(z, out=z)
+            np.sum(z, axis=1, out=peak)
+            np.log(peak, out=peak)
+            peak -= own
+            loss_sum += peak.sum(axis=1)
+
+
+def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) -> None:
+    """Maximum `peak` and own logit `own`, both `(M, rows)`, of softmax logits `z (M, K, rows)`; adds the hits.
+
+    First on a tie: class c is predicted where z_c is above every earlier class and not below any later one. A NaN
+    compares false: no hit.
+    """
+    K = z.shape[1]
+    for label, a, b in runs:
+        mine, top = z[:, label, a:b], peak[:, a:b]
+        own[:, a:b] = mine
+        hit = np.ones(mine.shape, bool)
+        if label > 0:
+            np.max(z[:, :label, a:b], axis=1, out=top)
+            hit = mine > top
+        if label < K - 1:
+            later = np.max(z[:, label + 1 :, a:b], axis=1)
+            hit &= mine >= later
+            if label > 0:
+                np.maximum(top, later, out=top)
+            else:
+                top[...] = later
+        np.maximum(top, mine, out=top)
+        hits += np.count_nonzero(hit, axis=1)
+
+
+def logistic_hits(z: Array, runs: Runs, hits: Ints) -> None:
+    """Adds the samples of `z (M, rows)` that lie on their own side: class 0 is positive, where z > 0."""
+    for label, a, b in runs:
+        side = z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0
+        hits += np.count_nonzero(side, axis=1)
+
+
+def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:
+    """`max(m, 0) + log(1 + exp(-|m|))` with `m = -z` for the positive class and `z` for the other; `(M, rows)`."""
+    np.abs(z, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    for label, a, b in runs:
+        margin = np.negative(z[:, a:b]) if label == 0 else z[:, a:b]
+        out[:, a:b] += np.maximum(margin, 0)
+    return out
+
+
+def gradient_tile(
+    tile: TileLoss,
+    columns: Array,
+    X: Array,
+    runs: Runs,
+    weight: Array | None,
+    cost: Floats,
+    slope: Array,
+    scratch: Array,
+) -> None:
+    """Add one tile to `cost (L,)` and `slope (C, D)`; `weight (L, rows)` or None for ones."""
+    z = tile.logits(columns, X)
+    peak, own = tile.scratch(len(X))
+    if tile.logistic:
+        loss = logistic_losses(z[:, 0], runs, peak)
+        logistic_residual(z[:, 0], runs)
+    else:
+        loss = softmax_residual(z, runs, peak, own)
+    if weight is None:
+        cost += loss.sum(axis=1)
+    else:
+        cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
+        z *= weight[:, None]
+    np.matmul(z.reshape(len(columns), len(X)), X, out=scratch)
+    slope += scratch
+
+
+def softmax_residual(z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+    """Turns logits `z (M, K, rows)` into softmax minus one-hot in place; returns the losses `(M, rows)` in nats."""
+    np.max(z, axis=1, out=peak)
+    for label, a, b in runs:
+        np.subtract(z[:, label, a:b], peak[:, a:b], out=own[:, a:b])
+    z -= peak[:, None]
+    np.exp(z, out=z)
+    np.sum(z, axis=1, out=peak)
+    z /= peak[:, None]
+    for label, a, b in runs:
+        z[:, label, a:b] -= 1
+    np.log(peak, out=peak)
+    peak -= own
+    return peak
+
+
+def logistic_residual(z: Array, runs: Runs) -> None:
+    """Turns logits `z (M, rows)` into σ(z) minus target in place: `σ(z) = (1 + tanh(z / 2)) / 2` overflows nowhere."""
+    np.multiply(z, 0.5, out=z)
+    np.tanh(z, out=z)
+    z += 1
+    z *= 0.5
+    for label, a, b in runs:
+        if label == 0:
+            z[:, a:b] -= 1

@@ -1,0 +1,182 @@
+"""The kernels' protocol.
+
+A `Kernels` object is bound to a backend, a task and a number of columns K. It owns everything that touches an array of
+the backend; the trainer above it decides when, never how. Its twins (`reference` in the plain array API, `cpu`,
+`cuda`) do the same arithmetic and are held together by parity tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.losses import Loss
+from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
+
+
+class Evaluation(Protocol):
+    """Sums over the samples of an evaluation, as soon as they are there."""
+
+    def result(self) -> tuple[Floats, Ints]:
+        """Wait: cross-entropy in nats `(M,)` (zeros where none was wanted), correctly classified samples `(M,)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An evaluation that was made when it was asked for."""
+
+    loss_sum: Floats
+    hits: Ints
+
+    def result(self) -> tuple[Floats, Ints]:
+        """The sums."""
+        return self.loss_sum, self.hits
+
+
+class Rows(Protocol):
+    """N samples placed on the device by `Kernels.place`: `X (N, D)`, row weights `(N, F)` or None.
+
+    Labels are the twin's own.
+    """
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        ...
+
+    @property
+    def X(self) -> Array:  # noqa: N802
+        """The samples, in storage order."""
+        ...
+
+    @property
+    def weights(self) -> Array | None:
+        """The row-weight table, in storage order."""
+        ...
+
+
+class Kernels(Protocol):
+    """The arithmetic of L linear classifiers in one product. Shapes: `gpureg.types`.
+
+    `stack_columns` is the product width from which more weight snapshots beside one another gain nothing.
+    """
+
+    name: str
+    backend: Backend
+    task: str
+    loss: Loss
+    n_columns: int
+    stack_columns: int
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """The order in which this twin wants samples stored `(N,)`, None for as they are."""
+        ...
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Rows:
+        """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the
+        row-weight table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that
+        order, so that a plan may name samples by their own index.
+        """
+        ...
+
+    def subset(self, rows: Any, index: Ints) -> Rows:
+        """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
+        ...
+
+    def run_bytes(self, shape: RunShape) -> int | None:
+        """Bytes of a device that a run takes at its peak beside the placed samples, from above; None where the
+        solver's own account of its work arrays says all.
+        """
+        ...
+
+    def weights(self, host: Floats) -> Array:
+        """Host weights `(D, C)` as weights on the device."""
+        ...
+
+    def to_host(self, array: Array) -> Floats:
+        """An array of the device as float64 on the host; waits for it."""
+        ...
+
+    def select(self, W: Array, models: Ints) -> Array:
+        """The columns of `models`: `(D, A*K)` -> `(D, len(models)*K)`."""
+        ...
+
+    def concat(self, parts: list[Array]) -> Array:
+        """Weights side by side: `(D, sum of C)`."""
+        ...
+
+    def steps(self, W: Array, rows: Any, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """Minibatch gradient descent; may overwrite W.
+
+        Per step, with the batch's rows X (B, D), weights s and one-hot labels t:
+        `Z = X W; R = s/B * (softmax(Z) - t); W -= lr * (X' R + 2 λ W)`.
+
+        Returns the weights, the step losses `(steps, A)` on the device (`Σ s_i loss_i / B`, before the update, nats),
+        and the snapshots that the plan asks for.
+        """
+        ...
+
+    def evaluate(self, W: Array, rows: Any, *, with_loss: bool) -> tuple[Floats, Ints]:
+        """Sums over the samples, unweighted: cross-entropy in nats `(L,)` (zeros without `with_loss`), and correctly
+        classified samples `(L,)`. Host arrays.
+        """
+        ...
+
+    def start_evaluation(self, W: Array, rows: Any, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that.
+        W must not be written to until then.
+        """
+        ...
+
+    def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
+        """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows
+        between two evaluations (forward and back) and over `evaluation_rows` rows in one.
+        """
+        ...
+
+    def cost_and_gradient(self, W: Array, rows: Any, column: Ints | None) -> tuple[Array, Array]:
+        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a
+        penalty and not divided by anything. `column` as in `StepPlan`.
+        """
+        ...
+
+
+def steady(kernels: Kernels) -> AbstractContextManager[None]:
+    """A context for a loop that makes products of its own between those of the kernels.
+
+    Where the kernels have threads of their own (NumPy) the BLAS's stay at rest meanwhile: after a product they spin for
+    another, and take the cores from the kernels (measured on 2 cores: 5.4 s with them, 3.3 s without).
+    """
+    workers = getattr(kernels, "workers", None)
+    held: AbstractContextManager[None] = nullcontext() if workers is None else workers.single()
+    return held
+
+
+def lanes(kernels: Kernels) -> int:
+    """How many tasks `share_out` runs at the same time."""
+    workers = getattr(kernels, "workers", None)
+    return 1 if workers is None else int(workers.count)
+
+
+def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None:
+    """Run `task(0) ... task(count - 1)`, which touch nothing in common, on the kernels' threads where they have
+    some.
+    """
+    workers = getattr(kernels, "workers", None)
+    if workers is None or count < 2:
+        for number in range(count):
+            task(number)
+        return
+
+    def work(worker: int) -> None:
+        with np.errstate(all="ignore"):  # a thread has its own; numbers that overflow are the caller's to tell
+            for number in range(worker, count, workers.count):
+                task(number)
+
+    workers.run(work)

@@ -1,0 +1,1 @@
+"""Trained linear models: prediction, and the way to scikit-learn."""

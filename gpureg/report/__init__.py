@@ -1,0 +1,1 @@
+"""The reproduction of the report: its numbers and its page."""

@@ -1,0 +1,146 @@
+"""`reproduce`: the report's runs, its nine figures, and one page with every printed number beside the obtained one.
+
+What is trained is what is missing: a run below the output folder that was made with the same configuration by the same
+version is taken as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpureg.config import REPORT_LAMBDAS, FitConfig
+from gpureg.errors import RunError
+from gpureg.storage.directory import Run, load_run
+from gpureg.version import __version__
+
+DATASET = "mnist"
+SAME_RESULT = (
+    "threads",
+    "memory",
+)  # options that change how long a fit takes, and its numbers in the last bits at most
+# The report's protocol, written out: it does not follow gpureg's defaults, should these ever change.
+PROTOCOL = FitConfig(
+    solver="sgd",
+    epochs=50,
+    batch_size=128,
+    seed=0,
+    evals_per_epoch=5,
+    patience=10,
+    min_delta=0.0,
+    keep="last",
+    scale="pixels",
+    penalize_bias=True,
+)
+RUNS = ("binary-no-shuffle", "binary-shuffle", "softmax")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` wrote: the page, the Markdown, the figures' files; `summary` in a sentence; `seconds` in all."""
+
+    page: Path
+    markdown: Path
+    figures: tuple[Path, ...]
+    summary: str
+    seconds: float
+
+
+def configurations(dtype: str, device: str, strict_device: bool, threads: int | None) -> dict[str, FitConfig]:
+    """The configuration of each of the three runs; the softmax models of all λ are one batch. Raises UsageError."""
+    base = replace(PROTOCOL, dtype=dtype, device=device, strict_device=strict_device, threads=threads)
+    binary = replace(base, task="logistic", lr=(0.05,), l2=(0.0,))
+    return {
+        "binary-no-shuffle": replace(binary, shuffle=False),
+        "binary-shuffle": replace(binary, shuffle=True),
+        "softmax": replace(base, task="softmax", lr=(0.01,), l2=(0.0, *REPORT_LAMBDAS), shuffle=True),
+    }
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    dtype: str = "float64",
+    device: str = FitConfig.device,
+    strict_device: bool = False,
+    threads: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Reproduction:
+    """Train what is missing, draw figures 1 to 9, write `out`/index.html and `out`/report.md.
+
+    `tell(line)` hears what is being done. Raises UsageError for options that can't be, DataError where MNIST can't be
+    had, DeviceError with `strict_device`, RunError where `out` can't be written.
+    """
+    begun = time.perf_counter()
+    folder, hear = Path(out), tell or (lambda line: None)
+    configs = configurations(dtype, device, strict_device, threads)
+    runs, reused = {}, set()
+    for name, config in configs.items():
+        earlier = finished(folder / "runs" / name, config)
+        if earlier is None:
+            hear(f"{name}: training {len(config.l2)} model{'s' if len(config.l2) > 1 else ''} in {dtype} ...")
+            runs[name] = train_run(folder / "runs" / name, config)
+            hear(f"{name}: done in {runs[name].result['seconds']:.1f} s")
+        else:
+            hear(f"{name}: already there")
+            runs[name] = earlier
+            reused.add(name)
+    hear("drawing nine figures ...")
+    return _write(folder, runs, reused, begun)
+
+
+def finished(directory: Path, config: FitConfig) -> Run | None:
+    """The run in `directory`, if it has ended and was made with `config` by this version; else None."""
+    try:
+        run = load_run(directory)
+    except RunError:
+        return None
+    wanted = {key: value for key, value in config.to_dict().items() if value is not None and key not in SAME_RESULT}
+    same = all(run.config.get(key) == value for key, value in wanted.items()) and run.config.get("dataset") == DATASET
+    whole = all(model.get("stop_reason") != "interrupted" for model in run.result["models"])
+    return run if same and whole and run.environment.get("gpureg") == __version__ else None
+
+
+def train_run(directory: Path, config: FitConfig) -> Run:
+    """Fit `config` on MNIST, write the run directory (replacing one that does not match) and read it back."""
+    from gpureg.data import load_dataset
+    from gpureg.fitting.entry import Hooks, fit_config
+
+    data = load_dataset(DATASET, task=config.task)
+    result = fit_config(data, config, Hooks(lambda event: None, lambda: False))
+    result = replace(result, config={"dataset": DATASET, **result.config})
+    return load_run(result.save(directory, force=True))
+
+
+def _write(folder: Path, runs: dict[str, Run], reused: set[str], begun: float) -> Reproduction:
+    from gpureg.figures import style
+    from gpureg.report import numbers as report
+    from gpureg.report import page
+    from gpureg.storage.files import write_bytes
+
+    behind = report.ReportRuns(*(runs[name] for name in RUNS))
+    figures = report.report_figures(behind)
+    try:
+        files = tuple(
+            path
+            for figure in figures
+            for path in style.save_figure(figure.figure, folder, f"figure-{figure.number}", ("svg", "png"))
+        )
+        seconds = time.perf_counter() - begun
+        content = page.ReportPage(
+            printed=tuple(report.printed_numbers(behind)),
+            protocol=tuple(report.protocol_numbers(behind)),
+            figures=tuple(figures),
+            drawings=tuple(path.read_bytes() for path in files if path.suffix == ".svg"),
+            runs=runs,
+            reused=frozenset(reused),
+            seconds=seconds,
+        )
+        write_bytes(folder / "index.html", page.html_page(content).encode())
+        write_bytes(folder / "report.md", page.markdown(content).encode())
+    except OSError as error:
+        raise RunError(f"{folder} can't be written ({error.strerror or error}); give another --out.") from error
+    summary = f"{page.verdict(content)} {time.perf_counter() - begun:.1f} s in all."
+    return Reproduction(folder / "index.html", folder / "report.md", files, summary, time.perf_counter() - begun)

@@ -1,0 +1,1 @@
+"""To the optimum: batched L-BFGS, conditioned, with a certificate."""

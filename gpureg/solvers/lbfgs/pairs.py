@@ -1,0 +1,93 @@
+"""The limited-memory BFGS direction of A models at once, each with its own pairs.
+
+Vectors stay on the device; a step's inner products come to the host (6 M + 6 numbers a model), where the recursion
+is a few `(A, M, M)` products. It is the compact representation, which needs no loop over the pairs:
+
+    H g = γ g + S [R^-T ((diag(s'y) + γ Y'Y) R^-1 S'g - γ Y'g)] - γ Y R^-1 S'g,   R_ij = s_i'y_j for i no younger than j
+
+Source: Byrd, Nocedal and Schnabel, Representations of quasi-Newton matrices, 1994, (3.1)-(3.5).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpureg.kernels.protocol import Kernels
+from gpureg.types import Array, Floats, Ints
+
+CURVATURE = 1e-10  # s'y below this times |s||y| is noise, not curvature: the pair is not kept
+
+
+class PairHistory:
+    """The last M pairs s (change of the variables) and y (change of the gradient) of A models, `(A, 2M, P)` on the
+    device.
+
+    All models write to the same slot of a ring; one that has no new pair keeps what was there, and `age` tells each
+    model's own order.
+    """
+
+    def __init__(self, kernels: Kernels, models: int, memory: int, size: int) -> None:
+        self.kernels, self.memory = kernels, memory
+        self.vectors = kernels.backend.from_host(np.zeros((models, 2 * memory, size)))
+        self.ss_yy = np.zeros((2, models, memory, memory))  # [0]: s_i'y_j, [1]: y_i'y_j
+        self.age = np.zeros((models, memory), np.int64)  # the count at which a pair came, 0 for none
+        self.count = 0
+
+    def take(self, keep: Ints, places: Array) -> None:
+        """Keep the models `keep (B,)`; `places` is the same on the device."""
+        self.vectors = self.kernels.backend.xp.take(self.vectors, places, axis=0)
+        self.ss_yy, self.age = self.ss_yy[:, keep], self.age[keep]
+
+    def forget(self, models: Ints) -> None:
+        """Start those models' histories anew."""
+        self.age[models] = 0
+
+    def products(self, columns: list[Array]) -> Array:
+        """Inner products of the stored vectors with `columns`, each `(A, P)`: `(A, 2M, len(columns))` on the device."""
+        xp = self.kernels.backend.xp
+        return xp.matmul(self.vectors, xp.stack(columns, axis=2))
+
+    def add(self, accepted: np.ndarray, s: Array, y: Array, stored: Floats, own: Floats) -> None:
+        """Take in the pairs of the models `accepted (A,)`.
+
+        `stored (A, 2M, 2)`: products of the stored vectors with s and y, from before; `own (A, 3)`: s's, s'y, y'y.
+        """
+        M, slot = self.memory, self.count % self.memory
+        self.count += 1
+        kept = accepted & (own[:, 1] > CURVATURE * np.sqrt(own[:, 0] * own[:, 2]))
+        if not kept.any():
+            return
+        backend = self.kernels.backend
+        if kept.all():
+            self.vectors[:, slot, :], self.vectors[:, M + slot, :] = s, y
+        else:
+            mask = backend.from_host(kept[:, None])
+            for place, new in ((slot, s), (M + slot, y)):
+                self.vectors[:, place, :] = backend.xp.where(mask, new, self.vectors[:, place, :])
+        sy, yy = self.ss_yy
+        sy[kept, :, slot], sy[kept, slot, :] = stored[kept, :M, 1], stored[kept, M:, 0]
+        yy[kept, :, slot] = yy[kept, slot, :] = stored[kept, M:, 1]
+        sy[kept, slot, slot], yy[kept, slot, slot] = own[kept, 1], own[kept, 2]
+        self.age[kept, slot] = self.count
+
+    def coefficients(self, with_s: Floats, with_y: Floats) -> tuple[Floats, Floats]:
+        """γ `(A,)` and the coefficients `(A, 2M)` of `H g = γ g + Σ c_j vector_j`, given S'g and Y'g `(A, M)`."""
+        M = self.memory
+        order = np.argsort(self.age, axis=1)  # oldest first; none (age 0) before all
+        rows = np.arange(len(order))[:, None]
+        valid = self.age[rows, order] > 0
+        both = valid[:, :, None] & valid[:, None, :]
+        sy = np.where(both, self.ss_yy[0][rows[:, :, None], order[:, :, None], order[:, None, :]], 0.0)
+        yy = np.where(both, self.ss_yy[1][rows[:, :, None], order[:, :, None], order[:, None, :]], 0.0)
+        p, q = np.where(valid, with_s[rows, order], 0.0), np.where(valid, with_y[rows, order], 0.0)
+        own = sy[:, np.arange(M), np.arange(M)]
+        newest = valid[:, -1]
+        gamma = np.where(newest, own[:, -1] / np.where(newest, yy[:, -1, -1], 1.0), 1.0)
+        R = np.triu(sy) + np.where(valid, 0.0, 1.0)[:, :, None] * np.eye(M)
+        u = np.linalg.solve(R, p[:, :, None])
+        inner = own[:, :, None] * u + gamma[:, None, None] * (yy @ u - q[:, :, None])
+        a = np.linalg.solve(np.swapaxes(R, 1, 2), inner)
+        found = np.zeros((len(order), 2 * M))
+        found[rows, order] = a[:, :, 0]
+        found[rows, M + order] = -gamma[:, None] * u[:, :, 0]
+        return gamma, found

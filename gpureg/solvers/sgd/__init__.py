@@ -1,0 +1,1 @@
+"""Minibatch gradient descent with early stopping."""

@@ -1,0 +1,75 @@
+"""`SgdState`: all that a run of minibatch gradient descent is, at an epoch boundary, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.history import History
+from gpureg.solvers.sgd.early_stopping import Stopping
+from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass
+class Stream:
+    """The running models of one shuffle: `models (A,)` and their weights `W (D, A*K)` on the device."""
+
+    models: Ints
+    W: Array
+
+
+@dataclass
+class SgdState:
+    """The state between two epochs. Arrays `(L,)`: `steps` updates made by stopped models, `bad_step` the first step
+    whose loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the
+    snapshots of evaluations that are not made yet, per stream, as (step, weights); `flying` those of evaluations that
+    were asked for and not decided on.
+    """
+
+    epoch: int
+    streams: list[Stream]
+    stopping: Stopping
+    steps: Ints
+    bad_step: Ints
+    reasons: list[StopReason | None]
+    pending: list[tuple[int, list[Array]]] = field(default_factory=list)
+    flying: list[tuple[int, list[Array]]] = field(default_factory=list)
+    finals: dict[int, Floats] = field(default_factory=dict)
+    best: dict[int, Floats] = field(default_factory=dict)
+    unread: list[tuple[int, Ints, Array]] = field(default_factory=list)
+    losses: list[tuple[int, Ints, Floats]] = field(default_factory=list)
+    evaluations: list[tuple[int, Ints, Floats]] = field(default_factory=list)
+
+    @property
+    def active(self) -> Ints:
+        """The models still running, in the order of the product's columns."""
+        return np.concatenate([stream.models for stream in self.streams]) if self.streams else np.zeros(0, np.int64)
+
+
+def build_history(state: SgdState, table: ModelTable) -> History:
+    """The history of all L models, cut back to each model's stop: NaN from there on."""
+    L = len(table)
+    total = max((first + len(block) for first, _, block in state.losses), default=0)
+    step_loss = np.full((total, L), np.nan)
+    for first, models, block in state.losses:
+        step_loss[first : first + len(block), models] = block
+    step_loss[np.arange(total)[:, None] >= state.steps[None, :]] = np.nan
+    step_loss = step_loss[: _last_row(~np.isnan(step_loss))]
+    values = np.full((3, len(state.evaluations), L), np.nan)
+    for row, (_, models, measured) in enumerate(state.evaluations):
+        values[:, row, models] = measured
+    keep = _last_row(~np.isnan(values).all(axis=0))
+    eval_step = np.array([step for step, _, _ in state.evaluations], np.int64)[:keep]
+    val_loss, val_accuracy, train_accuracy = values[:, :keep]
+    return History(
+        step_loss, eval_step, val_loss, val_accuracy, train_accuracy, table.l2, table.lr, table.fold, table.seed
+    )
+
+
+def _last_row(filled: npt.NDArray[np.bool_]) -> int:
+    rows = np.flatnonzero(filled.any(axis=1))
+    return int(rows[-1]) + 1 if len(rows) else 0
