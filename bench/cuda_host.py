@@ -35,11 +35,12 @@ def measured() -> dict[str, Any]:
 
     from gpureg.backend import cupy_backend
     from gpureg.kernels.choice import choose_kernels
+    from gpureg.losses import Softmax
 
     backend, job = cupy_backend("float32", 0, why="a benchmark", requested="cuda"), Job()
     stepping = []
     for which, models, l2 in STEPS:
-        found = steps(choose_kernels(backend, "softmax", 10, which), backend, job, models, l2)
+        found = steps(choose_kernels(backend, Softmax(), 10, which), backend, job, models, l2)
         stepping.append(
             {"kernels": which, "models": models, "l2": l2, "step_us": round(found["step_seconds"] * 1e6, 2)}
         )
@@ -52,10 +53,10 @@ def calls(backend: Any, count: int = 2000) -> dict[str, float]:
     from cupy.cublas import gemm
 
     from gpureg.kernels.cuda.ops import CupyOps
-    from gpureg.kernels.cuda.pointwise import Pointwise
+    from gpureg.kernels.cuda.pointwise import SoftmaxPointwise
 
     ops = CupyOps(backend)
-    pointwise = Pointwise("softmax", 10, ops)
+    pointwise = SoftmaxPointwise(10, ops)
     batches, W, Z = (cupy.zeros(shape, np.float32) for shape in ((156, 128, 785), (785, 10), (128, 10)))
     X, loss, scale = batches[3], cupy.zeros((128, 1), np.float32), pointwise.scales(cupy.ones((1, 1), np.float32))
     labels = pointwise.labels(cupy.zeros(128, np.int32), 1)

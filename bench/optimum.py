@@ -133,6 +133,8 @@ def fashion_part(n: int) -> dict[str, Any]:
     from gpureg.backend import numpy_backend
     from gpureg.config import FitConfig
     from gpureg.kernels.choice import choose_kernels
+    from gpureg.losses import Softmax
+    from gpureg.rows.dense import DenseRows
     from gpureg.solvers.lbfgs.objective import l2_of
     from gpureg.solvers.lbfgs.solver import run_lbfgs
     from gpureg.solvers.problem import Problem
@@ -140,11 +142,12 @@ def fashion_part(n: int) -> dict[str, Any]:
 
     data = mnist(n, "float64", "fashion-mnist")
     Cs = np.array([1e-4, 1e-2, 1.0])
-    kernels = choose_kernels(numpy_backend("float64"), "softmax", 10)
+    kernels = choose_kernels(numpy_backend("float64"), Softmax(), 10)
     order = kernels.storage_order(data.y, None)
     D = np.concatenate([data.X, np.ones((n, 1))], axis=1)
     table = ModelTable.plain(np.asarray(l2_of(Cs, n)), np.ones(3))
-    rows = kernels.place(D if order is None else D[order], data.y if order is None else data.y[order], None, order)
+    y = data.y if order is None else data.y[order]
+    rows = DenseRows.place(kernels, D if order is None else D[order], y, None, order)
     config = FitConfig(solver="lbfgs", penalize_bias=False, dtype="float64", tol=1e-8, max_iter=5000)
     outcome, _ = run_lbfgs(Problem(rows, None, {}, table, n, D.shape[1]), kernels, config, lambda event: None)
     theirs = sklearn_loop(data, Cs, warm=False, max_iter=300)["objectives"]

@@ -12,6 +12,8 @@ from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import load_dataset
 from gpureg.kernels.choice import choose_kernels
+from gpureg.losses import Softmax
+from gpureg.rows.dense import DenseRows
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import LbfgsSolver
 from gpureg.solvers.problem import Problem
@@ -85,14 +87,14 @@ def batch(data: Data, Cs: np.ndarray, targets: list[float], *, certify: bool = F
     """All C at once, each until its objective is at most its target. Seconds from host arrays to host weights."""
     begun = time.perf_counter()
     dtype = str(data.X.dtype)
-    kernels = choose_kernels(numpy_backend(dtype), "softmax", data.classes)
+    kernels = choose_kernels(numpy_backend(dtype), Softmax(), data.classes)
     order = kernels.storage_order(data.y, None)
     D = np.ones((len(data.y), data.X.shape[1] + 1), dtype)
     D[:, :-1] = data.X if order is None else data.X[order]
     y = data.y if order is None else data.y[order]
     l2 = np.asarray(l2_of(Cs, len(data.y)))
     table = ModelTable.plain(l2, np.ones(len(l2)))
-    problem = Problem(kernels.place(D, y, None, order), None, {}, table, len(y), D.shape[1])
+    problem = Problem(DenseRows.place(kernels, D, y, None, order), None, {}, table, len(y), D.shape[1])
     config = FitConfig(solver="lbfgs", penalize_bias=False, dtype=dtype, tol=NEVER, max_iter=5000)
     solver = LbfgsSolver(problem, kernels, config, target=np.array(targets))
     state = solver.start()

@@ -97,7 +97,7 @@ def run_folder(config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
     """The run directory, made before anything is loaded; what is still empty where the block fails is removed again."""
     from gpureg.storage.directory import prepare_run_directory
 
-    out = Path(values["out"]) if "out" in values else unused(config.task, str(values.get("dataset", "mnist")))
+    out = Path(values["out"]) if "out" in values else unused(config.loss.name, str(values.get("dataset", "mnist")))
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         yield prepare_run_directory(out, bool(values.get("force")))

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gpureg.errors import UsageError
+from gpureg.losses import LOSSES, Loss, loss_of
 
-TASKS = ("softmax", "logistic")
+TASKS = tuple(LOSSES)
 SOLVERS = ("sgd", "lbfgs")
 DTYPES = ("float32", "float64")
 KEEPS = ("last", "best")
 SELECTS = ("min", "1se")
 SCALES = ("none", "standard", "pixels")
 CLASS_WEIGHTS = ("none", "balanced")
-KERNELS = ("auto", "fused", "reference", "pair", "epoch")
-DEFAULT_LR = {"softmax": 0.01, "logistic": 0.05}
+KERNELS = ("auto", "fused", "reference", "pair")
 REPORT_LAMBDAS = (2.0, 0.2, 0.02, 0.002)
 MEMORY = 2 * 2**30
 
@@ -34,7 +34,7 @@ class FitConfig:
     that what happens to be free never reshapes a run. Raises UsageError.
     """
 
-    task: str = "softmax"
+    task: str | Loss = "softmax"
     solver: str = "sgd"
     l2: tuple[float, ...] = (0.0,)
     lr: tuple[float, ...] | None = None
@@ -63,7 +63,6 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("task", TASKS),
             ("solver", SOLVERS),
             ("dtype", DTYPES),
             ("keep", KEEPS),
@@ -73,6 +72,8 @@ class FitConfig:
             ("kernels", KERNELS),
         ):
             _one_of(name, getattr(self, name), allowed)
+        if isinstance(self.task, str):
+            _one_of("task", self.task, TASKS)
         for name, least in (
             ("epochs", 1),
             ("batch_size", 1),
@@ -112,13 +113,19 @@ class FitConfig:
             raise UsageError("select is 1se, which needs the standard errors of a cross-validation; add cv (--cv 5).")
 
     @property
+    def loss(self) -> Loss:
+        """The loss that `task` names, or is."""
+        return loss_of(self.task)
+
+    @property
     def rates(self) -> tuple[float, ...]:
         """The learning rates, the task's default where none was named."""
-        return (DEFAULT_LR[self.task],) if self.lr is None else self.lr
+        return (self.loss.rate,) if self.lr is None else self.lr
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `config.toml` holds them."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"task": self.loss.name}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FitConfig:

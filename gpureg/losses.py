@@ -1,105 +1,173 @@
-"""The losses: what a row of logits costs, and all that a solver must know about it, in the plain array API.
+"""The losses: what a row of logits costs, and all that the rest of gpureg needs to know about it.
 
-A twin of the kernels implements the losses that it names and refuses the others; nothing else asks which loss it is.
+A loss is a value. Model, kernels, conditioning, Hessian, data and fitting ask it; nothing asks for its name. A twin of
+the kernels declares the losses that it implements and refuses the others; `kernels.reference` takes any value of this
+form, so a new loss is one class.
+
+Everything here is the specification, in the plain array API. Logits are `(B, L, K)`, labels `y (B,)` are class indices,
+losses are in nats.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from gpureg.types import Array
+Array = Any  # as in gpureg.types, which is not imported here: the command line reads the names while --help stays quick
 
 
 class Loss(Protocol):
-    """A loss on logits `(B, L, K)` with labels `y (B,)`, class indices; in nats."""
+    """A loss of L models with K columns each."""
 
     @property
     def name(self) -> str:
-        """As `--task` names it."""
+        """The name that `--task` takes."""
         ...
 
     @property
-    def separable(self) -> bool:
-        """K = 1: each model has one column."""
+    def binary(self) -> bool:
+        """Whether it takes exactly two classes, the positive one first (class 0), and K = 1 column."""
         ...
 
-    def columns(self, n_classes: int) -> int:
-        """K, the columns of a model."""
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether the same number added to all K logits changes nothing, so that residuals sum to 0 over classes."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """The default learning rate of minibatch gradient descent."""
+        ...
+
+    def columns(self, classes: int) -> int:
+        """K, the number of columns of a model of that many classes."""
         ...
 
     def curvature(self, K: int) -> float:
-        """The second derivative in one logit at the even probabilities: what conditioning scales by."""
-        ...
-
-    def probabilities(self, xp: Any, logits: Array) -> Array:
-        """`(B, L, K)`; no positive number is ever exponentiated."""
+        """The second derivative in one logit at logits of 0, which conditioning scales by."""
         ...
 
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
-        """Loss `(B, L)`, hit `(B, L)` and the derivative in the logits `(B, L, K)`."""
+        """Loss `(B, L)`, hit `(B, L)` (whether the label is predicted) and residual `(B, L, K)`, the derivative of the
+        loss in the logits.
+        """
+        ...
+
+    def second(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array | None]:
+        """The Hessian in the logits as `diag(d) - f f'`: `d (B, L, K)`, and `f (B, L, K)` or None where it is 0."""
+        ...
+
+    def probabilities(self, xp: Any, logits: Array) -> Array:
+        """Probabilities `(..., classes)` of logits `(..., K)`; no positive number is ever exponentiated."""
+        ...
+
+    def predict(self, xp: Any, logits: Array) -> Array:
+        """Class indices `(...)` of logits `(..., K)`."""
         ...
 
 
 @dataclass(frozen=True)
 class Softmax:
-    """Cross-entropy of a softmax: `loss = log Σ_k exp(z_k - m) - (z_y - m)`, `m = max z`."""
+    """Cross-entropy of a softmax: `loss = log Σ_k exp(z_k - m) - (z_y - m)`, `m = max_k z_k`."""
 
     name: str = "softmax"
-    separable: bool = False
+    binary: bool = False
+    shift_invariant: bool = True
+    rate: float = 0.01
 
-    def columns(self, n_classes: int) -> int:
-        return n_classes
+    def columns(self, classes: int) -> int:
+        """One for each class."""
+        return classes
 
     def curvature(self, K: int) -> float:
+        """`1/K`: of the order of `p (1 - p)` at `p = 1/K`."""
         return 1.0 / K
 
-    def probabilities(self, xp: Any, logits: Array) -> Array:
-        exps = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-        return exps / xp.sum(exps, axis=-1, keepdims=True)
-
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
+        """See the protocol: `softmax(z) - onehot(y)` is the residual, and its rows sum to 0."""
         shifted = logits - xp.max(logits, axis=-1, keepdims=True)
         exps = xp.exp(shifted)
         total = xp.sum(exps, axis=-1, keepdims=True)
         target = one_hot(xp, y, logits)
         own = xp.sum(xp.where(target, shifted, xp.zeros_like(shifted)), axis=-1)
         loss = xp.log(total[..., 0]) - own
+        # a NaN logit makes argmax point at it and the loss NaN: that sample is not a hit
         hit = (xp.argmax(logits, axis=-1) == y[:, None]) & (loss == loss)
         return loss, hit, exps / total - xp.astype(target, exps.dtype)
+
+    def second(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array | None]:
+        """`diag(p) - p p'`."""
+        p = self.probabilities(xp, logits)
+        return p, p
+
+    def probabilities(self, xp: Any, logits: Array) -> Array:
+        """`exp(z_k - m) / Σ_j exp(z_j - m)`."""
+        exps = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+        return exps / xp.sum(exps, axis=-1, keepdims=True)
+
+    def predict(self, xp: Any, logits: Array) -> Array:
+        """The most probable class, the first on a tie."""
+        return xp.argmax(logits, axis=-1)
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """Cross-entropy of the logistic function: `loss = max(z, 0) - z t + log(1 + exp(-|z|))`, `t = 1` where `y == 0`."""
+    """Cross-entropy of the logistic function: `loss = max(z, 0) - z t + log(1 + exp(-|z|))`, t = 1 for class 0."""
 
     name: str = "logistic"
-    separable: bool = True
+    binary: bool = True
+    shift_invariant: bool = False
+    rate: float = 0.05
 
-    def columns(self, n_classes: int) -> int:
+    def columns(self, classes: int) -> int:
+        """One: the logit of the positive class, which is class 0."""
         return 1
 
     def curvature(self, K: int) -> float:
+        """`p (1 - p)` at `p = 1/2`."""
         return 0.25
 
-    def probabilities(self, xp: Any, logits: Array) -> Array:
-        small = xp.exp(-xp.abs(logits))
-        return xp.where(logits >= 0.0, xp.ones_like(logits), small) / (1.0 + small)
-
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
+        """See the protocol: `σ(z) - t` is the residual; positive is predicted where `z > 0`."""
         z = logits[..., 0]
         positive = xp.broadcast_to((y == 0)[:, None], z.shape)
         zero = xp.zeros_like(z)
         loss = xp.maximum(z, zero) - xp.where(positive, z, zero) + xp.log1p(xp.exp(-xp.abs(z)))
         hit = ((z > zero) == positive) & (loss == loss)
-        p = self.probabilities(xp, logits)
+        p = _sigmoid(xp, logits)
         return loss, hit, p - xp.astype(positive, p.dtype)[..., None]
 
+    def second(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array | None]:
+        """`p (1 - p)`."""
+        p = _sigmoid(xp, logits)
+        return p * (1.0 - p), None
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in (Softmax(), Logistic())}
+    def probabilities(self, xp: Any, logits: Array) -> Array:
+        """`σ(z) = 1 / (1 + exp(-z))` of the positive class, and its complement `σ(-z)`."""
+        return xp.concat([_sigmoid(xp, logits), _sigmoid(xp, -logits)], axis=-1)
+
+    def predict(self, xp: Any, logits: Array) -> Array:
+        """Class 0, the positive one, where its probability exceeds 1/2; else class 1."""
+        z = logits[..., 0]
+        return xp.astype(xp.logical_not(z > xp.zeros_like(z)), xp.int64)
+
+
+LOSSES: Mapping[str, Loss] = MappingProxyType({loss.name: loss for loss in (Softmax(), Logistic())})
+
+
+def loss_of(task: str | Loss) -> Loss:
+    """The loss that a name names; a loss of the caller's own is itself. Raises KeyError."""
+    return LOSSES[task] if isinstance(task, str) else task
 
 
 def one_hot(xp: Any, y: Array, logits: Array) -> Array:
     """Booleans `(B, 1, K)`: whether column k is sample b's own class."""
     columns = xp.arange(logits.shape[-1], dtype=y.dtype, device=getattr(y, "device", None))
     return columns[None, None, :] == y[:, None, None]
+
+
+def _sigmoid(xp: Any, z: Array) -> Array:
+    small = xp.exp(-xp.abs(z))
+    return xp.where(z >= 0.0, xp.ones_like(z), small) / (1.0 + small)

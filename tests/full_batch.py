@@ -15,6 +15,8 @@ from gpureg.config import FitConfig
 from gpureg.history import History
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.protocol import Kernels
+from gpureg.losses import LOSSES
+from gpureg.rows.dense import DenseRows
 from gpureg.solvers.lbfgs.solver import run_lbfgs
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import ModelTable
@@ -34,14 +36,14 @@ def place(
 ) -> tuple[Problem, Kernels]:
     """Rows `X (N, F)` with a column of ones, weights `(N,)` or `(N, T)` (brought to mean 1), models by λ and column."""
     backend = backend or numpy_backend("float64")
-    kernels = choose_kernels(backend, task, classes or int(y.max()) + 1, which)
+    kernels = choose_kernels(backend, LOSSES[task], classes or int(y.max()) + 1, which)
     D = np.concatenate([X, np.ones((len(X), 1))], axis=1).astype(backend.dtype)
     order = kernels.storage_order(y, None)
     order = np.arange(len(y)) if order is None else order
     if weights is not None:
         weights = weights.reshape(len(y), -1)
         weights = (weights / weights.mean(axis=0))[order]
-    rows = kernels.place(D[order], y[order], weights, order)
+    rows = DenseRows.place(kernels, D[order], y[order], weights, order)
     table = ModelTable.plain(np.array(l2, float), np.ones(len(l2)))
     if column is not None:
         table = replace(table, column=np.array(column, np.int64))
@@ -53,7 +55,7 @@ def config(
 ) -> FitConfig:
     """A configuration of the full-batch solver for the problem."""
     return FitConfig(
-        task=kernels.task,
+        task=kernels.loss.name,
         solver="lbfgs",
         dtype=kernels.backend.dtype,
         penalize_bias=not free,

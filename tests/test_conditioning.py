@@ -8,7 +8,6 @@ from conftest import BackendFactory
 from full_batch import place
 from small_problems import blobs
 
-from gpureg.rows.moments import curvature, mean_row, scatter
 from gpureg.solvers.lbfgs import conditioning as module
 from gpureg.solvers.lbfgs.conditioning import centred, conditioned
 
@@ -55,7 +54,7 @@ def test_the_hessian_at_zero_becomes_the_identity(free: bool, task: str) -> None
     problem, kernels = place(X, y, l2.tolist(), task)
     K = kernels.n_columns
     made = conditioned(kernels, problem.train, l2, free=free)
-    H = curvature(kernels, np.zeros((6, 2 * K)), problem.train, None, None) / problem.n
+    H = problem.train.curvature(np.zeros((6, 2 * K)), None, None) / problem.n
     mask = np.ones(6)
     mask[-1] = 0.0 if free else 1.0
     H = H + np.stack([np.diag(np.tile(2 * value * mask, K)) for value in l2])
@@ -74,14 +73,14 @@ def test_moments_are_weighted() -> None:
     """A weight of 3 is the sample three times."""
     X, y = spread_out()
     counts = np.arange(len(y)) % 4
-    weighted, kernels = place(X, y, [0.0], weights=counts.astype(float))
+    weighted, _ = place(X, y, [0.0], weights=counts.astype(float))
     again, _ = place(np.repeat(X, counts, axis=0), np.repeat(y, counts), [0.0])
-    mean = mean_row(kernels, weighted.train)
-    np.testing.assert_allclose(mean, mean_row(kernels, again.train), rtol=1e-12)
+    mean = weighted.train.mean()
+    np.testing.assert_allclose(mean, again.train.mean(), rtol=1e-12)
     np.testing.assert_allclose(mean[:-1], np.average(X, axis=0, weights=counts), rtol=1e-12)
-    one = scatter(kernels, weighted.train, mean)
-    np.testing.assert_allclose(one, scatter(kernels, again.train, mean), rtol=1e-9, atol=1e-9)
-    diagonal = scatter(kernels, weighted.train, mean, diagonal=True)
+    one = weighted.train.scatter(mean)
+    np.testing.assert_allclose(one, again.train.scatter(mean), rtol=1e-9, atol=1e-9)
+    diagonal = weighted.train.scatter(mean, diagonal=True)
     np.testing.assert_allclose(np.diag(one), diagonal, rtol=1e-12)
 
 
@@ -89,9 +88,9 @@ def test_moments_in_float32_are_accumulated_in_float64() -> None:
     from gpureg.backend import numpy_backend
 
     X, y = spread_out()
-    problem, kernels = place(X, y, [0.0], backend=numpy_backend("float32"))
-    stored = np.asarray(problem.train.X, float)
-    centre = mean_row(kernels, problem.train)
+    problem, _ = place(X, y, [0.0], backend=numpy_backend("float32"))
+    stored = np.asarray(problem.train.block.X, float)
+    centre = problem.train.mean()
     np.testing.assert_allclose(centre, stored.mean(axis=0), rtol=1e-12)
     expected = (stored - centre).T @ (stored - centre) / len(stored)
-    np.testing.assert_allclose(scatter(kernels, problem.train, centre), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(problem.train.scatter(centre), expected, rtol=1e-9, atol=1e-12)

@@ -8,7 +8,7 @@ import pytest
 import tomli_w
 from gpureg_cli.values import parse_bytes
 
-from gpureg.config import DEFAULT_LR, MEMORY, FitConfig
+from gpureg.config import MEMORY, FitConfig
 from gpureg.errors import UsageError
 
 
@@ -19,7 +19,7 @@ def test_numbers_and_sequences_become_tuples() -> None:
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
 def test_the_learning_rate_of_a_task(task: str) -> None:
-    assert FitConfig(task=task).rates == (DEFAULT_LR[task],)
+    assert FitConfig(task=task).rates == ({"softmax": 0.01, "logistic": 0.05}[task],)
     assert FitConfig(task=task, lr=(0.3, 0.4)).rates == (0.3, 0.4)
 
 

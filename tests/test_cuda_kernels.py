@@ -14,6 +14,7 @@ from gpureg.kernels.cuda import CudaKernels
 from gpureg.kernels.cuda import ops as ops_module
 from gpureg.kernels.cuda.memory import Budget, memory_needed
 from gpureg.kernels.reference import ReferenceKernels
+from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 N, D = 150, 7
@@ -43,7 +44,7 @@ def plan(models: int, *, l2=0.0, weighted=True, penalize_bias=True, steps=6, bat
 
 def both(task, classes, dtype, p, chosen: StepPlan, **options):
     """What the reference (in float64) and the CUDA kernels make of the same steps."""
-    reference = ReferenceKernels(numpy_backend("float64"), task, classes)
+    reference = ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes)
     cuda = host_kernels(task, classes, dtype, **options)
     results = []
     for kernels in (reference, cuda):
@@ -85,7 +86,7 @@ def test_steps_do_not_depend_on_the_order_of_the_lanes(task, classes):
 @dtypes
 def test_evaluation_and_gradient(task, classes, dtype):
     p = problem(task, classes)
-    reference = ReferenceKernels(numpy_backend("float64"), task, classes)
+    reference = ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes)
     column = np.array([0, 1, 1])
     for memory in (None, 4000):  # 4000 bytes: blocks of a few rows, the last one ragged
         cuda = host_kernels(task, classes, dtype, memory=memory)
@@ -116,7 +117,10 @@ def test_a_small_budget_cuts_the_run_and_changes_nothing(task, classes, steps_by
 
 def test_select_concat_and_subset():
     p = problem("softmax", 5)
-    cuda, reference = host_kernels("softmax", 5, "float64"), ReferenceKernels(numpy_backend("float64"), "softmax", 5)
+    cuda, reference = (
+        host_kernels("softmax", 5, "float64"),
+        ReferenceKernels(numpy_backend("float64"), LOSSES["softmax"], 5),
+    )
     W = cuda.weights(p.W)
     np.testing.assert_array_equal(cuda.select(W, np.array([2, 0])), reference.select(p.W, np.array([2, 0])))
     np.testing.assert_array_equal(cuda.concat([W, W]), np.concatenate([p.W, p.W], axis=1))
@@ -168,7 +172,7 @@ def test_more_features_than_a_block_takes_at_once(steps_by):
     run = StepPlan(rng.integers(0, 9, (3, 5)), np.array([0.5]), np.array([0.1]), None, (1,))
     found = []
     for kernels in (
-        ReferenceKernels(numpy_backend("float64"), "softmax", 3),
+        ReferenceKernels(numpy_backend("float64"), LOSSES["softmax"], 3),
         host_kernels("softmax", 3, "float64", steps_by=steps_by),
     ):
         end, losses, (snapshot,) = kernels.steps(kernels.weights(W.copy()), kernels.place(X, y, None, None), run)
@@ -179,7 +183,7 @@ def test_more_features_than_a_block_takes_at_once(steps_by):
 
 def test_a_shape_too_large_for_a_block_is_trained_by_launches():
     p = problem("softmax", 5)
-    small = CudaKernels(host_backend("float32"), "softmax", 5, steps_by="epoch", ops=HostOps(shared_limit=100))
+    small = CudaKernels(host_backend("float32"), LOSSES["softmax"], 5, steps_by="epoch", ops=HostOps(shared_limit=100))
     with settings() as launched:
         small.steps(small.weights(p.W), small.place(p.X, p.y, None, None), plan(p.models, weighted=False, steps=2))
     assert launched.count("softmax_grad_loss_k5") == 2
@@ -212,7 +216,7 @@ def test_running_out_of_memory_says_what_to_change():
             raise HostMemoryError
 
     p = problem("softmax", 5)
-    kernels = CudaKernels(host_backend("float32", 10**9), "softmax", 5, ops=Full())
+    kernels = CudaKernels(host_backend("float32", 10**9), LOSSES["softmax"], 5, ops=Full())
     rows = kernels.place(p.X, p.y, None, None)
     with pytest.raises(OutOfMemoryError, match=r"Training 3 models needs more memory .*954 MiB are free.*--device cpu"):
         kernels.steps(kernels.weights(p.W), rows, plan(3, weighted=False))

@@ -9,6 +9,7 @@ from hostcuda.oracle import check, hard_cases
 from gpureg.backend import numpy_backend
 from gpureg.kernels.cuda import epoch, logistic, pair, softmax, update
 from gpureg.kernels.reference import ReferenceKernels
+from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 # class counts: rows of a few lanes, which go through shared memory, of many lanes, and longer than a warp's registers;
@@ -197,7 +198,7 @@ def steps_parity(*, steps_by: str) -> None:
     W = rng.standard_normal((261, 15))
     found = []
     for reverse in (None, False, True):
-        reference = ReferenceKernels(numpy_backend("float64"), "softmax", 3)
+        reference = ReferenceKernels(numpy_backend("float64"), LOSSES["softmax"], 3)
         kernels = reference if reverse is None else host_kernels("softmax", 3, "float64", steps_by=steps_by)
         with settings(reverse=bool(reverse)):
             rows = kernels.place(X, y, weights, None)

@@ -11,6 +11,7 @@ from small_problems import blobs
 
 from gpureg.backend import numpy_backend
 from gpureg.kernels.choice import choose_kernels
+from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs import solver as module
 from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
@@ -53,7 +54,7 @@ def test_the_hessian_is_the_identity(any_backend: BackendFactory, task: str, fre
 
 @pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 130, 257])
 def test_a_triangle_s_inverse(any_backend: BackendFactory, size: int) -> None:
-    kernels = choose_kernels(any_backend("float64"), "softmax", 3, "reference")
+    kernels = choose_kernels(any_backend("float64"), LOSSES["softmax"], 3, "reference")
     L = np.tril(np.random.default_rng(size).normal(size=(size, size))) / np.sqrt(size) + 2 * np.eye(size)
     found = kernels.to_host(triangular_inverse(kernels, kernels.backend.from_host(L)))
     np.testing.assert_allclose(found @ L, np.eye(size), atol=1e-10)
@@ -61,7 +62,7 @@ def test_a_triangle_s_inverse(any_backend: BackendFactory, size: int) -> None:
 
 
 def test_a_singular_hessian_gets_a_ridge_and_none_the_identity(any_backend: BackendFactory) -> None:
-    kernels = choose_kernels(any_backend("float64"), "softmax", 3, "reference")
+    kernels = choose_kernels(any_backend("float64"), LOSSES["softmax"], 3, "reference")
     singular = np.ones((3, 3))
     found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(singular)))
     assert np.isfinite(found).all()
@@ -74,7 +75,7 @@ def test_a_singular_hessian_gets_a_ridge_and_none_the_identity(any_backend: Back
 
 def test_a_factor_is_tried() -> None:
     """What is no factor is not taken for one: unfinished columns, a negative pivot, NaN."""
-    kernels = choose_kernels(numpy_backend("float64"), "softmax", 3, "reference")
+    kernels = choose_kernels(numpy_backend("float64"), LOSSES["softmax"], 3, "reference")
     H = np.eye(40) + 0.5 * np.ones((40, 40))
     L = np.linalg.cholesky(H)
     assert _is_factor(kernels, L, H)

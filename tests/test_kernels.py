@@ -60,7 +60,7 @@ def test_twins_evaluate_alike(task: str, classes: int, dtype: str, ties: bool) -
     X, y, W, _ = problem(task, classes, n=1200, ties=ties)
     found = []
     for make in (ReferenceKernels, NumpyKernels):
-        kernels = make(numpy_backend(dtype), task, classes)
+        kernels = make(numpy_backend(dtype), LOSSES[task], classes)
         found.append(kernels.evaluate(kernels.weights(W), placed(kernels, X, y), with_loss=True))
     (loss, hits), (loss2, hits2) = found
     np.testing.assert_allclose(loss2, loss, rtol=1e-12 if dtype == "float64" else 1e-5)
@@ -85,7 +85,7 @@ def test_twins_step_alike(
     plan = StepPlan(order, np.array([0.1, 0.2, 0.05]), np.array([0.0, 0.3, 1e-6]), column, (0, 4, 9), penalize_bias)
     found = []
     for make in (ReferenceKernels, NumpyKernels):
-        kernels = make(numpy_backend("float64"), task, classes)
+        kernels = make(numpy_backend("float64"), LOSSES[task], classes)
         got, losses, copies = kernels.steps(kernels.weights(W), placed(kernels, X, y, table), plan)
         found.append([got, losses, *copies])
     assert len(found[0]) == 5
@@ -103,7 +103,7 @@ def test_twins_cost_and_gradient_alike(task: str, classes: int, weighted: bool) 
     column = np.array([0, 1, 1]) if weighted else None
     found = []
     for make in (ReferenceKernels, NumpyKernels):
-        kernels = make(numpy_backend("float64"), task, classes)
+        kernels = make(numpy_backend("float64"), LOSSES[task], classes)
         found.append(kernels.cost_and_gradient(kernels.weights(W), placed(kernels, X, y, table), column))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-10, atol=1e-10)
@@ -116,7 +116,7 @@ def test_gradient_agrees_with_central_differences(
 ) -> None:
     """One step with learning rate 1 moves the weights by minus the gradient of `mean loss + λ Σ w²`."""
     X, y, W, K = problem(task, classes, n=40, D=4, L=2)
-    kernels = ReferenceKernels(any_backend("float64"), task, classes)
+    kernels = ReferenceKernels(any_backend("float64"), LOSSES[task], classes)
     rows = placed(kernels, X, y)
     plan = StepPlan(np.arange(40)[None, :], np.ones(2), np.array([l2, 0.0]), None, ())
     moved, losses, _ = kernels.steps(kernels.weights(W), rows, plan)
@@ -145,7 +145,7 @@ def test_reference_agrees_across_backends(any_backend: BackendFactory, task: str
     plan = StepPlan(np.arange(640).reshape(10, 64), np.full(3, 0.1), np.array([0.0, 0.1, 1.0]), None, (3, 9))
     results = []
     for backend in (numpy_backend("float64"), any_backend("float64")):
-        kernels = ReferenceKernels(backend, task, classes)
+        kernels = ReferenceKernels(backend, LOSSES[task], classes)
         rows = placed(kernels, X, y)
         moved, losses, copies = kernels.steps(kernels.weights(W), rows, plan)
         subset = kernels.subset(rows, np.arange(50, 90))
@@ -209,7 +209,7 @@ def test_extreme_logits_lose_no_digits() -> None:
 def test_a_nan_is_a_nan_and_no_hit(make: type, task: str, classes: int) -> None:
     X, y, W, K = problem(task, classes, n=64)
     W[0, :K] = np.nan
-    kernels = make(numpy_backend("float64"), task, classes)
+    kernels = make(numpy_backend("float64"), LOSSES[task], classes)
     loss, hits = kernels.evaluate(kernels.weights(W), placed(kernels, X, y), with_loss=True)
     assert np.isnan(loss[0])
     assert np.isfinite(loss[1:]).all()  # the other models don't notice
@@ -218,7 +218,7 @@ def test_a_nan_is_a_nan_and_no_hit(make: type, task: str, classes: int) -> None:
 
 def test_tiles_cover_every_row_once() -> None:
     y = np.sort(np.random.default_rng(0).integers(0, 7, 1000))
-    kernels = NumpyKernels(numpy_backend("float64"), "softmax", 7)
+    kernels = NumpyKernels(numpy_backend("float64"), LOSSES["softmax"], 7)
     rows = kernels.place(np.zeros((1000, 2)), y, None, None)
     seen = []
     for start, stop, runs in tile_runs(rows, 130):

@@ -8,6 +8,7 @@ from full_batch import by_sklearn, objective, place, probabilities, solve
 from sklearn import datasets
 from small_problems import blobs
 
+from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs import solver as module
 from gpureg.solvers.lbfgs.pairs import PairHistory
 from gpureg.solvers.lbfgs.search import LineSearch
@@ -167,7 +168,7 @@ def test_the_compact_form_is_the_two_loop_recursion() -> None:
     P, M = 7, 4
     A = random.normal(size=(P, P))
     H = A @ A.T + np.eye(P)
-    pairs = PairHistory(choose_kernels(numpy_backend("float64"), "softmax", 3, "reference"), 3, M, P)
+    pairs = PairHistory(choose_kernels(numpy_backend("float64"), LOSSES["softmax"], 3, "reference"), 3, M, P)
     kept: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
     for turn in range(9):
         s = random.normal(size=(3, P))

@@ -9,7 +9,6 @@ from full_batch import objective, place
 from scipy.optimize import minimize
 from small_problems import blobs
 
-from gpureg.rows.moments import bias_curvature, curvature
 from gpureg.solvers.lbfgs.objective import Objective, c_of, gap_bound, l2_of
 
 
@@ -53,7 +52,7 @@ def test_curvature_is_the_gradient_s_derivative(any_backend: BackendFactory, tas
     from_host = kernels.backend.from_host
     W = np.random.default_rng(3).normal(size=(2, kernels.n_columns, 4))
     columns = made.columns(from_host(W))
-    H = kernels.to_host(curvature(kernels, columns, problem.train, problem.table.column, None)) / problem.n
+    H = kernels.to_host(problem.train.curvature(columns, problem.table.column, None)) / problem.n
     size = W[0].size
     for place_ in range(size):
         step = np.zeros(size)
@@ -61,7 +60,7 @@ def test_curvature_is_the_gradient_s_derivative(any_backend: BackendFactory, tas
         step = step.reshape(W.shape[1:])
         up, down = (kernels.to_host(made.value(from_host(W + sign * step)).gradient) for sign in (1, -1))
         np.testing.assert_allclose(H[:, place_], ((up - down) / 2e-6).reshape(2, -1), atol=1e-7)
-    biases = kernels.to_host(bias_curvature(kernels, columns, problem.train, problem.table.column)) / problem.n
+    biases = kernels.to_host(problem.train.bias_curvature(columns, problem.table.column)) / problem.n
     own = np.arange(kernels.n_columns) * 4 + 3
     np.testing.assert_allclose(biases, H[:, own[:, None], own[None, :]], atol=1e-12)
 
@@ -69,11 +68,11 @@ def test_curvature_is_the_gradient_s_derivative(any_backend: BackendFactory, tas
 def test_centred_curvature_is_that_of_centred_samples() -> None:
     data = blobs(n=50, features=3)
     centre = np.append(data.X_train.mean(axis=0), 0.0)
-    raw, kernels = place(data.X_train, data.y_train, [0.0])
+    raw, _ = place(data.X_train, data.y_train, [0.0])
     moved, _ = place(data.X_train - centre[:-1], data.y_train, [0.0])
     zero = np.zeros((4, 3))
-    one = curvature(kernels, zero, raw.train, None, centre)
-    np.testing.assert_allclose(one, curvature(kernels, zero, moved.train, None, None), atol=1e-11)
+    one = raw.train.curvature(zero, None, centre)
+    np.testing.assert_allclose(one, moved.train.curvature(zero, None, None), atol=1e-11)
 
 
 @pytest.mark.parametrize("free", [True, False])

@@ -70,7 +70,7 @@ def test_any_chunking_equals_any_other(whole: gpureg.FitResult, seed: int) -> No
     cuts = np.sort(random.choice(np.arange(1, len(LAMBDAS)), random.integers(0, 6), replace=False))
     blocks = np.split(np.arange(len(LAMBDAS)), cuts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpureg.fitting.chunks", lambda models, size, memory, **_: blocks)
+        patch.setattr("gpureg.fitting.entry.chunks", lambda models, size, memory, **_: blocks)
         cut = gpureg.fit(blobs(300, 100, spread=2.0), l2=LAMBDAS, **OPTIONS)
     same_history(cut.history, whole.history)
     assert [m.steps for m in cut.models] == [m.steps for m in whole.models]

@@ -238,7 +238,7 @@ def test_free_bias_does_not_shrink() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"task": "logistic"}, "wants two classes"),
+        ({"task": "logistic"}, "takes two classes"),
         ({"l2": -1}, "at least 0"),
         ({"l2": float("nan")}, "finite"),
         ({"l2": []}, "empty"),

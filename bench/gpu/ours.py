@@ -15,7 +15,7 @@ from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda.ops import DeviceOps
-from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.pointwise import SoftmaxPointwise
 from gpureg.kernels.protocol import Kernels
 from gpureg.types import StepPlan
 
@@ -50,7 +50,7 @@ def fused_kernel(backend: Backend, ops: DeviceOps, rows: int, K: int, copy: floa
     Each call has the next of several buffers, half a gigabyte together: one alone may stay in the card's cache.
     """
     item = np.dtype(backend.dtype).itemsize
-    pointwise = Pointwise("softmax", K, ops)
+    pointwise = SoftmaxPointwise(K, ops)
     put = backend.from_host
     rng = np.random.default_rng(0)
     drawn = rng.standard_normal((rows, K)).astype(backend.dtype)

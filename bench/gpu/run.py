@@ -25,6 +25,7 @@ from peers import MODES, cuml_job, or_reason, torch_job
 from gpureg.backend import Backend, cuda_unusable, cupy_backend
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.cuda.ops import CupyOps
+from gpureg.losses import Softmax
 
 HERE = Path(__file__).parent
 LAMBDAS = (2.0, 0.2, 0.02, 0.002)
@@ -68,7 +69,7 @@ def measure(backends: dict[str, Backend], job: Job) -> dict[str, Any]:
         for backend in backends.values()
         for rows, K in KERNEL_SHAPES
     ]
-    variants = {which: choose_kernels(single, "softmax", job.classes, which) for which in WAYS}
+    variants = {which: choose_kernels(single, Softmax(), job.classes, which) for which in WAYS}
     stepping = {
         which: [steps(twin, single, job, models, l2, limits=limits) for models in MODELS for l2 in (0.0, 0.02)]
         for which, twin in variants.items()

@@ -17,6 +17,7 @@ from gpureg.data.named import read_named
 from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
 from gpureg.data.split import VAL_FRACTION, stratified_split
 from gpureg.errors import DataError, UsageError
+from gpureg.losses import Loss, loss_of
 
 TASKS = ("softmax", "logistic")
 
@@ -24,7 +25,7 @@ TASKS = ("softmax", "logistic")
 def load_dataset(
     name_or_path: str | Path,
     *,
-    task: str = "softmax",
+    task: str | Loss = "softmax",
     classes: Sequence[object] | None = None,
     train_size: int | None = None,
     val_size: int | None = None,
@@ -54,12 +55,12 @@ def load_dataset(
         raw = read_named(spec)
         train_size = spec.train_size if train_size is None else train_size
         val_size = spec.val_size if val_size is None else val_size
-        if task == "logistic" and classes is None:
+        if loss_of(task).binary and classes is None:
             classes = spec.logistic_classes
     else:
         raw = read_path(name_or_path, target=target, weights=weights)
     dataset = _take_rows(raw, train_size, val_size, seed)
-    return _choose_classes(dataset, task, classes)
+    return _choose_classes(dataset, loss_of(task), classes)
 
 
 def make_dataset(
@@ -68,7 +69,7 @@ def make_dataset(
     X_val: npt.ArrayLike | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
-    task: str = "softmax",
+    task: str | Loss = "softmax",
     classes: Sequence[object] | None = None,
     val_size: int | None = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -100,12 +101,12 @@ def make_dataset(
         None if sample_weight is None else check_weights(np.asarray(sample_weight), len(features), "sample_weight")
     )
     raw = RawData(name, features, codes, names, features_val, codes_val, weights, image_shape, pixel_max)
-    return _choose_classes(_take_rows(raw, None, val_size, seed), task, classes)
+    return _choose_classes(_take_rows(raw, None, val_size, seed), loss_of(task), classes)
 
 
-def _check_options(task: str, train_size: int | None, val_size: int | None) -> None:
-    if task not in TASKS:
-        raise UsageError(f"--task {task!r} is not known; it is softmax or logistic.")
+def _check_options(task: str | Loss, train_size: int | None, val_size: int | None) -> None:
+    if isinstance(task, str) and task not in TASKS:
+        raise UsageError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
     for option, size in (("--train-size", train_size), ("--val-size", val_size)):
         if size is not None and size < 1:
             raise UsageError(f"{option} {size} is not possible; it is at least 1.")
@@ -172,20 +173,20 @@ def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed
     return train[:train_size], val
 
 
-def _choose_classes(dataset: Dataset, task: str, classes: Sequence[object] | None) -> Dataset:
+def _choose_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | None) -> Dataset:
     """Keep the rows of the chosen classes and renumber their labels in class order."""
     present = np.unique(dataset.y_train)
     labels = [dataset.classes[code] for code in present]
     if classes is None:
         _check_val_classes(dataset, present)
         chosen = list(range(len(labels)))
-        if task == "logistic":
+        if loss.binary:
             chosen.reverse()  # the larger label is positive, and positive comes first
     else:
         chosen = match_classes(classes, labels)
-        if task == "softmax":
+        if not loss.binary:
             chosen.sort()
-    _check_class_count(task, [labels[position] for position in chosen], dataset.name, named=classes is not None)
+    _check_class_count(loss, [labels[position] for position in chosen], dataset.name, named=classes is not None)
     renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
     renumber[present[chosen]] = np.arange(len(chosen))
     X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
@@ -224,13 +225,13 @@ def _check_val_classes(dataset: Dataset, present: Codes) -> None:
         )
 
 
-def _check_class_count(task: str, chosen: Sequence[Label], name: str, *, named: bool) -> None:
+def _check_class_count(loss: Loss, chosen: Sequence[Label], name: str, *, named: bool) -> None:
     names = listed(chosen if named else sorted(chosen))
     given = f"--classes names {names}" if named else f"{name!r} has {len(chosen)}: {names}"
-    if task == "logistic" and len(chosen) != 2:
+    if loss.binary and len(chosen) != 2:
         raise UsageError(
-            f"--task logistic needs exactly two classes, but {given}. "
+            f"--task {loss.name} needs exactly two classes, but {given}. "
             "Name two, the positive one first, with --classes A,B; or use --task softmax."
         )
     if len(chosen) < 2:
-        raise UsageError(f"--task softmax needs at least two classes, but {given}. Keep more classes.")
+        raise UsageError(f"--task {loss.name} needs at least two classes, but {given}. Keep more classes.")

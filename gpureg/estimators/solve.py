@@ -17,6 +17,8 @@ from gpureg.estimators.inputs import Samples
 from gpureg.fitting.folds import normalised
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.protocol import Kernels
+from gpureg.losses import Logistic, Softmax
+from gpureg.rows.dense import DenseRows
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import LbfgsSolver, lbfgs_bytes_per_model
 from gpureg.solvers.problem import Problem
@@ -140,11 +142,11 @@ def _placed(
     X = _columns(samples.X, order, centre, own)
     if order is not None:
         place, table = place[order], None if table is None else table[order]
-    train = kernels.place(X, place, table, order)
+    train = DenseRows.place(kernels, X, place, table, order)
     models = ModelTable.plain(l2, np.ones(len(l2)))
     models = ModelTable(models.l2, models.lr, models.fold, models.seed, batch.column, models.stream)
     config = FitConfig(
-        task=kernels.task,
+        task=kernels.loss.name,
         solver="lbfgs",
         l2=tuple(l2.tolist()),
         dtype=own.name,
@@ -172,7 +174,7 @@ def _kernels(device: str, samples: Samples, models: int, dtype: str | None) -> K
         named = f"cuda:{index}" if device == "auto" and index is not None else device
         backend = choose_backend(named, dtype, factorises=True)
     which = "reference" if backend.name == "numpy" and work < PLAIN_WORK else "auto"
-    return choose_kernels(backend, "logistic" if samples.binary else "softmax", len(samples.classes), which)
+    return choose_kernels(backend, Logistic() if samples.binary else Softmax(), len(samples.classes), which)
 
 
 def _chunks(problem: Problem, kernels: Kernels, config: FitConfig) -> list[Ints]:

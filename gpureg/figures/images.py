@@ -36,7 +36,7 @@ def weights(model: LinearModel, rows: Sequence[int], shape: tuple[int, int]) -> 
     Grey is 0, white the row's largest |weight|, black its negative; the bias is not shown.
     """
     K = model.coef.shape[1]
-    names = [f"{model.classes[0]} rather than {model.classes[1]}"] if model.task == "logistic" else model.classes
+    names = [f"{model.classes[0]} rather than {model.classes[1]}"] if model.loss.binary else model.classes
     size = min(1.6, (WIDTH - 0.4) / K)
     with styled():
         width = max(2.2, size * K + 0.4)

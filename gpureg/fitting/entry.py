@@ -24,6 +24,7 @@ from gpureg.fitting.results import CvRow, FitResult, ModelResult
 from gpureg.fitting.resume import Saved, about, check_resumable
 from gpureg.fitting.stages import Hooks, Parts
 from gpureg.kernels.choice import choose_kernels, fallback_notices
+from gpureg.losses import Loss
 from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints
 
@@ -33,7 +34,7 @@ __all__ = ["Hooks", "fit", "fit_config", "fit_on"]
 def fit(
     data: Dataset,
     *,
-    task: str = FitConfig.task,
+    task: str | Loss = FitConfig.task,
     l2: float | Sequence[float] = FitConfig.l2,
     lr: float | Sequence[float] | None = FitConfig.lr,
     solver: str = FitConfig.solver,
@@ -152,7 +153,7 @@ def fit_on(
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
     table = model_table(config)
-    kernels = choose_kernels(backend, config.task, len(data.classes), config.kernels, config.memory)
+    kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
     parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
     D, n = data.X_train.shape[1] + 1, len(data.y_train)
     if config.solver == "sgd":
@@ -204,15 +205,15 @@ def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | No
 
 def _check_data(data: Dataset, config: FitConfig) -> None:
     K = len(data.classes)
-    if config.task == "logistic" and K != 2:
+    if config.loss.binary and K != 2:
         raise UsageError(
-            f"The logistic task wants two classes; {data.name} has {K}. Name two with classes=[positive, negative] "
-            "(--classes), or use task softmax."
+            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two with classes=[positive, "
+            "negative], or use task softmax."
         )
     if K < 2:
-        raise UsageError(f"{data.name} has {K} class; wanted at least two.")
+        raise UsageError(f"{data.name} has {K} class; expected at least two.")
     if len(data.y_train) == 0:
-        raise UsageError(f"{data.name} has no training rows; wanted at least one.")
+        raise UsageError(f"{data.name} has no training rows; expected at least one.")
 
 
 def _result(
@@ -237,7 +238,7 @@ def _result(
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)
     return FitResult(
-        task=config.task,
+        task=config.loss.name,
         dataset=data.name,
         device=backend.device,
         device_requested=backend.requested,

@@ -12,6 +12,7 @@ from gpureg.errors import OutOfMemoryError, UsageError, size_text
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.kernels.cpu.evaluation import TILE
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.dense import DenseRows
 from gpureg.rows.moments import moments_bytes
 from gpureg.solvers.problem import Problem
 from gpureg.solvers.sgd.solver import MOST_PENDING
@@ -41,7 +42,8 @@ def prepare(
         weights = row_weight_table(base, assignments, config.cv or 1)
         if base is not None:
             weights = np.concatenate([weights, base[:, None]], axis=1)
-    train = kernels.place(
+    train = DenseRows.place(
+        kernels,
         _design(data.X_train, order, scaling, config.dtype),
         _ordered(data.y_train, order),
         None if weights is None else _ordered(weights, order),
@@ -51,9 +53,9 @@ def prepare(
     if len(data.y_val):
         val_order = kernels.storage_order(data.y_val, None)
         X_val = _design(data.X_val, val_order, scaling, config.dtype)
-        val = kernels.place(X_val, _ordered(data.y_val, val_order), None, val_order)
+        val = DenseRows.place(kernels, X_val, _ordered(data.y_val, val_order), None, val_order)
     held_out = {
-        a * (config.cv or 1) + fold: kernels.subset(train, np.flatnonzero(assignment == fold))
+        a * (config.cv or 1) + fold: train.subset(np.flatnonzero(assignment == fold))
         for a, assignment in enumerate(assignments)
         for fold in range(config.cv or 1)
     }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from gpureg.backend import Backend
 from gpureg.errors import UsageError
 from gpureg.kernels.protocol import Kernels
+from gpureg.losses import Loss
 
 
 def fallback_notices(kernels: Kernels, which: str, features: int, batch: int) -> list[str]:
-    """What to tell where kernels named `which` hand batches of B with D features to others of their twin."""
-    as_asked: Callable[[int, int], bool] | None = getattr(kernels, "steps_as_asked", None)
-    if as_asked is None or as_asked(features, batch):
+    """What to say if kernels named `which` hand batches of B with D features to others of their twin."""
+    if kernels.steps_as_asked(features, batch):
         return []
     return [
         f"--kernels {which} does not take batches of {batch} with {features} features and {kernels.n_columns} columns "
@@ -21,24 +22,47 @@ def fallback_notices(kernels: Kernels, which: str, features: int, batch: int) ->
 
 
 def choose_kernels(
-    backend: Backend, task: str, n_classes: int, which: str = "auto", memory: int | None = None
+    backend: Backend, loss: Loss, n_classes: int, which: str = "auto", memory: int | None = None
 ) -> Kernels:
-    """The twin for a backend: `fused` where there is one (NumPy, CUDA), else `reference`; `which` names one.
+    """The twin for a backend and a loss; `which` names one, `auto` takes `fused` if there is one, else `reference`.
 
-    Raises UsageError where the named one does not run on the backend.
+    Raises UsageError if the named one does not run on the backend or does not implement the loss: a loss is never
+    replaced by another.
     """
     from gpureg.kernels.reference import ReferenceKernels
 
-    if which in ("auto", "fused") and backend.name == "numpy":
+    fused = _fused_twin(backend)
+    if which == "reference" or (which == "auto" and (fused is None or loss not in fused.implements)):
+        return ReferenceKernels(backend, loss, n_classes)
+    if fused is None or (which == "pair" and backend.name != "cupy"):
+        raise UsageError(f"--kernels {which} does not run on the {backend.name} backend; use --kernels auto.")
+    if loss not in fused.implements:
+        names = " and ".join(known.name for known in fused.implements)
+        raise UsageError(
+            f"--kernels {which} on the {backend.name} backend implements {names}, not the loss {loss.name!r}; "
+            "use --kernels auto or reference."
+        )
+    return fused.make(loss, n_classes, memory, "pair" if which == "pair" else "fused")
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """The fused twin of a backend: the losses that it implements, and how it is made."""
+
+    implements: Collection[Loss]
+    make: Callable[[Loss, int, int | None, str], Kernels]
+
+
+def _fused_twin(backend: Backend) -> _Fused | None:
+    if backend.name == "numpy":
         from gpureg.kernels.cpu.fused import NumpyKernels
 
-        return NumpyKernels(backend, task, n_classes)
-    if which in ("auto", "fused", "pair", "epoch") and backend.name == "cupy":
+        return _Fused(NumpyKernels.implements, lambda loss, K, memory, way: NumpyKernels(backend, loss, K))
+    if backend.name == "cupy":
         from gpureg.kernels.cuda import CudaKernels
 
-        return CudaKernels(backend, task, n_classes, memory=memory, steps_by="fused" if which == "auto" else which)
-    if which in ("auto", "reference"):
-        return ReferenceKernels(backend, task, n_classes)
-    raise UsageError(
-        f"--kernels {which} was asked for, but the {backend.name} backend has none; use --kernels auto or reference."
-    )
+        return _Fused(
+            CudaKernels.implements,
+            lambda loss, K, memory, way: CudaKernels(backend, loss, K, memory=memory, steps_by=way),
+        )
+    return None

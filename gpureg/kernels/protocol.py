@@ -1,6 +1,6 @@
 """The kernels' protocol.
 
-A `Kernels` object is bound to a backend, a task and a number of columns K. It owns everything that touches an array of
+A `Kernels` object is bound to a backend, a loss and a number of columns K. It owns everything that touches an array of
 the backend; the trainer above it decides when, never how. Its twins (`reference` in the plain array API, `cpu`,
 `cuda`) do the same arithmetic and are held together by parity tests.
 """
@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.losses import Loss
@@ -39,11 +37,8 @@ class Ready:
         return self.loss_sum, self.hits
 
 
-class Rows(Protocol):
-    """N samples placed on the device by `Kernels.place`: `X (N, D)`, row weights `(N, F)` or None.
-
-    Labels are the twin's own.
-    """
+class Block(Protocol):
+    """N samples placed on the device by `Kernels.place`, in storage order; what a kernel takes."""
 
     @property
     def n(self) -> int:
@@ -52,46 +47,66 @@ class Rows(Protocol):
 
     @property
     def X(self) -> Array:  # noqa: N802
-        """The samples, in storage order."""
+        """The samples `(N, D)`, the bias column last."""
+        ...
+
+    @property
+    def y(self) -> Array:
+        """The class indices `(N,)`."""
         ...
 
     @property
     def weights(self) -> Array | None:
-        """The row-weight table, in storage order."""
+        """The row-weight table `(N, F)`, or None for ones."""
         ...
 
 
 class Kernels(Protocol):
-    """The arithmetic of L linear classifiers in one product. Shapes: `gpureg.types`.
+    """The arithmetic of L linear classifiers in one product. Shapes: `gpureg.types`."""
 
-    `stack_columns` is the product width from which more weight snapshots beside one another gain nothing.
-    """
-
-    name: str
-    backend: Backend
-    task: str
-    loss: Loss
-    n_columns: int
-    stack_columns: int
-
-    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
-        """The order in which this twin wants samples stored `(N,)`, None for as they are."""
+    @property
+    def name(self) -> str:
+        """The name of the twin."""
         ...
 
-    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Rows:
+    @property
+    def backend(self) -> Backend:
+        """Where the arithmetic is done."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of the models."""
+        ...
+
+    @property
+    def n_columns(self) -> int:
+        """K, the columns of a model."""
+        ...
+
+    @property
+    def stack_columns(self) -> int:
+        """The product width from which more weight snapshots alongside one another gain nothing."""
+        ...
+
+    def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
+        """The order `(N,)` in which this twin stores samples, or None to keep them as given."""
+        ...
+
+    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Block:
         """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the
         row-weight table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that
         order, so that a plan may name samples by their own index.
         """
         ...
 
-    def subset(self, rows: Any, index: Ints) -> Rows:
+    def subset(self, rows: Any, index: Ints) -> Block:
         """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
         ...
 
     def run_bytes(self, shape: RunShape) -> int | None:
-        """Bytes of a device that a run takes at its peak beside the placed samples, from above; None where the
-        solver's own account of its work arrays says all.
+        """Upper bound on the device memory used beyond the samples, in bytes; None if the solver's own estimate is
+        complete.
         """
         ...
 
@@ -146,37 +161,40 @@ class Kernels(Protocol):
         """
         ...
 
+    def steps_as_asked(self, features: int, batch: int) -> bool:
+        """Whether the way of stepping that was named supports D features and batches of B; if not, the fused kernels
+        are used.
+        """
+        ...
 
-def steady(kernels: Kernels) -> AbstractContextManager[None]:
-    """A context for a loop that makes products of its own between those of the kernels.
+    @property
+    def lanes(self) -> int:
+        """The number of tasks that `share_out` runs at the same time."""
+        ...
 
-    Where the kernels have threads of their own (NumPy) the BLAS's stay at rest meanwhile: after a product they spin for
-    another, and take the cores from the kernels (measured on 2 cores: 5.4 s with them, 3.3 s without).
-    """
-    workers = getattr(kernels, "workers", None)
-    held: AbstractContextManager[None] = nullcontext() if workers is None else workers.single()
-    return held
+    def share_out(self, count: int, task: Callable[[int], None]) -> None:
+        """Run `task(0) ... task(count - 1)`, which touch nothing in common, on the kernels' threads."""
+        ...
 
-
-def lanes(kernels: Kernels) -> int:
-    """How many tasks `share_out` runs at the same time."""
-    workers = getattr(kernels, "workers", None)
-    return 1 if workers is None else int(workers.count)
+    def steady(self) -> AbstractContextManager[None]:
+        """A context for a loop that makes products of its own between those of the kernels."""
+        ...
 
 
-def share_out(kernels: Kernels, count: int, task: Callable[[int], None]) -> None:
-    """Run `task(0) ... task(count - 1)`, which touch nothing in common, on the kernels' threads where they have
-    some.
-    """
-    workers = getattr(kernels, "workers", None)
-    if workers is None or count < 2:
+class OneLane:
+    """The members of `Kernels` that have to do with threads, for a twin without threads of its own."""
+
+    lanes = 1
+
+    def steps_as_asked(self, features: int, batch: int) -> bool:
+        """See the protocol: there is one way."""
+        return True
+
+    def share_out(self, count: int, task: Callable[[int], None]) -> None:
+        """See the protocol: one after the other."""
         for number in range(count):
             task(number)
-        return
 
-    def work(worker: int) -> None:
-        with np.errstate(all="ignore"):  # a thread has its own; numbers that overflow are the caller's to tell
-            for number in range(worker, count, workers.count):
-                task(number)
-
-    workers.run(work)
+    def steady(self) -> AbstractContextManager[None]:
+        """See the protocol: nothing to hold."""
+        return nullcontext()

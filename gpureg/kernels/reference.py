@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.backend import Backend
-from gpureg.kernels.protocol import Ready
-from gpureg.losses import LOSSES
+from gpureg.kernels.protocol import OneLane, Ready
+from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 ROWS_PER_BLOCK = 4096
@@ -32,15 +32,14 @@ class ReferenceRows:
         return int(self.X.shape[0])
 
 
-class ReferenceKernels:
+class ReferenceKernels(OneLane):
     """The array-API twin of the kernels' protocol; see `gpureg.kernels.Kernels`."""
 
     name = "reference"
     stack_columns = 200
 
-    def __init__(self, backend: Backend, task: str, n_classes: int) -> None:
-        self.backend, self.xp, self.task, self.loss = backend, backend.xp, task, LOSSES[task]
-        self.n_columns = self.loss.columns(n_classes)
+    def __init__(self, backend: Backend, loss: Loss, n_classes: int) -> None:
+        self.backend, self.xp, self.loss, self.n_columns = backend, backend.xp, loss, loss.columns(n_classes)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.errors import UsageError
+from gpureg.losses import Loss, loss_of
 
 Floats = npt.NDArray[np.floating]
 ROWS_AT_ONCE = 4096  # that are in float64 beside the data
@@ -25,7 +26,7 @@ class LinearModel:
     methods use where no other is named.
     """
 
-    task: str
+    task: str | Loss
     classes: tuple[int | float | str, ...]
     coef: Floats
     intercept: Floats
@@ -33,6 +34,11 @@ class LinearModel:
     scale: Floats
     l2: Floats
     selected: int = 0
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that `task` names, or is."""
+        return loss_of(self.task)
 
     def decision_function(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
@@ -59,18 +65,12 @@ class LinearModel:
         Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement
         beside it.
         """
-        logits = self.decision_function(X, model)
-        if self.task == "logistic":
-            logits = np.concatenate([logits, np.zeros_like(logits)], axis=1)  # σ(z) = softmax of (z, 0)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))  # never exponentiate a positive number
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return np.asarray(self.loss.probabilities(np, self.decision_function(X, model)))
 
     def predict(self, X: npt.ArrayLike, model: int | None = None) -> npt.NDArray[np.generic]:
         """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive where its probability
         exceeds ½."""
-        logits = self.decision_function(X, model)
-        index = np.where(logits[:, 0] > 0, 0, 1) if self.task == "logistic" else logits.argmax(axis=1)
-        return np.asarray(self.classes)[index]
+        return np.asarray(self.classes)[self.loss.predict(np, self.decision_function(X, model))]
 
     def to_sklearn(self, model: int | None = None) -> Any:
         """A fitted `sklearn.linear_model.LogisticRegression` with the probabilities of one model.

@@ -1,9 +1,9 @@
 """Second moments of placed samples, in float64 and the plain array API: what a full-batch solver conditions itself
 with.
 
-One text for every twin: these run once per fit (`mean_row`, `scatter`) or on small problems (`curvature`), where a
-fused kernel would gain nothing. They are computed in float64 whatever the samples' type: features whose scales
-differ by 1e6 have second moments that differ by 1e12, which float32 can't hold beside one another.
+One implementation for all kernels: these run once per fit (`mean_row`, `scatter`) or on small problems (`curvature`),
+where a fused kernel would gain nothing. They are computed in float64 whatever the samples' type: features whose scales
+differ by 1e6 have second moments that differ by 1e12, which float32 can't hold side by side.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from gpureg.kernels.protocol import Kernels, Rows, lanes, share_out
+from gpureg.kernels.protocol import Block, Kernels
 from gpureg.types import Array, Floats, Ints
 
 LEAST_ROWS = 4096  # below, the threads are not worth their start
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB beside the samples
 
 
-def mean_row(kernels: Kernels, rows: Rows) -> Floats:
+def mean_row(kernels: Kernels, rows: Block) -> Floats:
     """The weighted mean of the samples `(D,)`, `Σ v_i x_i / Σ v_i`, on the host; the bias column's is 1.
 
     `v_i` is sample i's weight averaged over the columns of the row-weight table (1 without a table), so that a
@@ -29,13 +29,13 @@ def mean_row(kernels: Kernels, rows: Rows) -> Floats:
     """
     xp = kernels.backend.xp
 
-    def part(X: Array, weight: Array | None) -> Array:
+    def part(X: Array, y: Array, weight: Array | None) -> Array:
         return xp.sum(X if weight is None else weight[:, None] * X, axis=0)
 
     return kernels.to_host(_summed(kernels, rows, part) / _mass(kernels, rows))  # sync
 
 
-def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = False) -> Array:
+def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = False) -> Array:
     """`Σ v_i (x_i - c)(x_i - c)' / Σ v_i`, `(D, D)` float64 on the device, or only its `diagonal (D,)`.
 
     `v` as in `mean_row`; `centre c (D,)`. Subtracting before multiplying keeps the digits that E[xx'] - mm' loses.
@@ -43,7 +43,7 @@ def scatter(kernels: Kernels, rows: Rows, centre: Floats, *, diagonal: bool = Fa
     xp = kernels.backend.xp
     shift = kernels.backend.from_host(np.asarray(centre, np.float64))
 
-    def part(X: Array, weight: Array | None) -> Array:
+    def part(X: Array, y: Array, weight: Array | None) -> Array:
         X = X - shift
         X = X if weight is None else X * xp.sqrt(weight)[:, None]
         return xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X)
@@ -57,14 +57,13 @@ def moments_bytes(rows: int, features: int) -> int:
     return blocks + 4 * 8 * features**2
 
 
-def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centre: Floats | None) -> Array:
+def curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None, centre: Floats | None) -> Array:
     """The Hessian of `Σ_i s_il loss_il` in a model's weights, `(L, K*D, K*D)` float64 on the device; row `k*D + d` is
     class k, feature d.
 
-    `H_l = Σ_i s_il (diag(p_i) - p_i p_i') ⊗ x_i x_i'`, p the softmax's probabilities; for the logistic task
-    `Σ_i s_il p_i (1 - p_i) x_i x_i'`. `W (D, L*K)` in the samples' own coordinates; the x in the outer product have
-    `centre (D,)` subtracted (None: nothing). The second term is one symmetric product, `Z'Z` with `z_i = p_i ⊗ x_i`;
-    so is the logistic task's, with `z_i = sqrt(p_i (1 - p_i)) x_i`.
+    `H_l = Σ_i s_il (diag(d_i) - f_i f_i') ⊗ x_i x_i'`, d and f from the loss (`Loss.second`). `W (D, L*K)` in the
+    samples' own coordinates; the x in the outer product have `centre (D,)` subtracted (None: nothing). The second term
+    is one symmetric product, `Z'Z` with `z_i = f_i ⊗ x_i`; so is the first for K = 1, with `z_i = sqrt(d_i) x_i`.
     """
     backend, K = kernels.backend, kernels.n_columns
     xp, D = backend.xp, W.shape[0]
@@ -74,51 +73,60 @@ def curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None, centr
     W = xp.astype(W, xp.float64)
     own: Array = 0.0
     outer: Array = 0.0
-    for X, table in _blocks(kernels, rows, per_row=2 * models * K * D, table=True):
-        p = kernels.loss.probabilities(xp, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)))
-        p = xp.permute_dims(p, (1, 2, 0))
+    for X, y, table in _blocks(kernels, rows, per_row=2 * models * K * D, table=True):
+        d, f = kernels.loss.second(xp, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)), y)
         X = X if shift is None else X - shift
         weight = None
         if table is not None and picked is not None:
             weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
-        first = p * (1.0 - p) if kernels.loss.separable else p
-        first = first if weight is None else first * weight
-        if kernels.loss.separable:
-            Z = xp.sqrt(first[:, 0, :])[:, :, None] * X[None, :, :]
-            own = own + xp.matmul(xp.matrix_transpose(Z), Z)
-            continue
-        left = xp.reshape(first[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0]))
-        own = own + xp.matmul(left, X)
-        p = xp.matrix_transpose(p if weight is None else p * xp.sqrt(weight))
-        Z = xp.reshape(p[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
-        outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
-    if kernels.loss.separable:
-        return own
+        own = own + _diagonal_part(xp, _rows_last(xp, d, weight), X)
+        if f is not None:
+            f = xp.matrix_transpose(_rows_last(xp, f, None if weight is None else xp.sqrt(weight)))
+            Z = xp.reshape(f[:, :, :, None] * X[None, :, None, :], (models, X.shape[0], K * D))
+            outer = outer + xp.matmul(xp.matrix_transpose(Z), Z)
     own = xp.reshape(own, (models, K, D, D))
+    if K == 1:
+        return own[:, 0, :, :] - outer
     eye = backend.from_host(np.eye(K)[None, :, None, :, None])
     return xp.reshape(own[:, :, :, None, :] * eye, (models, K * D, K * D)) - outer
 
 
-def bias_curvature(kernels: Kernels, W: Array, rows: Rows, column: Ints | None) -> Array:
-    """The block of `curvature` that belongs to the biases, `(L, K, K)` float64: `Σ_i s_il (diag(p_i) - p_i p_i')`."""
+def _rows_last(xp: Array, values: Array, weight: Array | None) -> Array:
+    """`values (n, L, K)` times `weight (L, 1, n)`, as `(L, K, n)`."""
+    values = xp.permute_dims(values, (1, 2, 0))
+    return values if weight is None else values * weight
+
+
+def _diagonal_part(xp: Array, d: Array, X: Array) -> Array:
+    """`Σ_i d_ilk x_i x_i'`, `(L, K, D, D)` or a reshape of it, from `d (L, K, n)`."""
+    if d.shape[1] == 1:
+        Z = xp.sqrt(d[:, 0, :])[:, :, None] * X[None, :, :]
+        return xp.matmul(xp.matrix_transpose(Z), Z)
+    return xp.matmul(xp.reshape(d[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0])), X)
+
+
+def bias_curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None) -> Array:
+    """The block of `curvature` that belongs to the biases, `(L, K, K)` float64: `Σ_i s_il (diag(d_i) - f_i f_i')`."""
     backend, K = kernels.backend, kernels.n_columns
     xp, models = backend.xp, W.shape[1] // K
     picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
     eye = backend.from_host(np.eye(K))
 
-    def part(X: Array, table: Array | None) -> Array:
+    def part(X: Array, y: Array, table: Array | None) -> Array:
         logits = xp.astype(xp.matmul(X, W), xp.float64)
-        p = kernels.loss.probabilities(xp, xp.reshape(logits, (X.shape[0], models, K)))
-        p = xp.permute_dims(p, (1, 2, 0))
-        weighted = p
+        d, f = kernels.loss.second(xp, xp.reshape(logits, (X.shape[0], models, K)), y)
+        weight = None
         if table is not None and picked is not None:
-            weighted = p * xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
-        return xp.sum(weighted, axis=2)[:, :, None] * eye - xp.matmul(weighted, xp.matrix_transpose(p))
+            weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
+        own = xp.sum(_rows_last(xp, d, weight), axis=2)[:, :, None] * eye
+        if f is None:
+            return own
+        return own - xp.matmul(_rows_last(xp, f, weight), xp.matrix_transpose(_rows_last(xp, f, None)))
 
     return _summed(kernels, rows, part, per_row=2 * models * K, table=True, as_stored=True)
 
 
-def _mass(kernels: Kernels, rows: Rows) -> Array | float:
+def _mass(kernels: Kernels, rows: Block) -> Array | float:
     """`Σ v_i`, a scalar on the device where there are weights."""
     xp = kernels.backend.xp
     if rows.weights is None:
@@ -128,38 +136,38 @@ def _mass(kernels: Kernels, rows: Rows) -> Array | float:
 
 def _summed(
     kernels: Kernels,
-    rows: Rows,
-    part: Callable[[Array, Array | None], Array],
+    rows: Block,
+    part: Callable[[Array, Array, Array | None], Array],
     per_row: int = 0,
     *,
     table: bool = False,
     as_stored: bool = False,
 ) -> Array:
-    """The sum of `part(X, weight)` over the blocks; each of the kernels' threads has a stretch of its own."""
-    count = lanes(kernels) if rows.n >= LEAST_ROWS else 1
+    """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has a stretch of its own."""
+    count = kernels.lanes if rows.n >= LEAST_ROWS else 1
     bounds = [rows.n * number // count for number in range(count + 1)]
     sums: list[Array] = [0.0] * count
 
     def task(number: int) -> None:
         span = (bounds[number], bounds[number + 1])
-        for X, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=span):
-            sums[number] = sums[number] + part(X, weight)
+        for X, y, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=span):
+            sums[number] = sums[number] + part(X, y, weight)
 
-    share_out(kernels, count, task)
+    kernels.share_out(count, task)
     return functools.reduce(operator.add, sums)
 
 
 def _blocks(
     kernels: Kernels,
-    rows: Rows,
+    rows: Block,
     per_row: int = 0,
     *,
     table: bool = False,
     as_stored: bool = False,
     span: tuple[int, int] | None = None,
-) -> Iterator[tuple[Array, Array]]:
-    """Samples `(b, D)` of the rows of `span` (default all) in float64 (or `as_stored`), and their mean weights `(b,)`
-    (with `table` their rows of the table) or None.
+) -> Iterator[tuple[Array, Array, Array | None]]:
+    """Samples `(b, D)` of the rows of `span` (default all) in float64 (or `as_stored`), their labels, and their mean
+    weights `(b,)` (with `table` their rows of the table) or None.
     """
     xp = kernels.backend.xp
     size = max(1, ELEMENTS_AT_ONCE // max(rows.X.shape[1], per_row, 1))
@@ -171,4 +179,4 @@ def _blocks(
             weight = xp.astype(weight[start:stop, :], xp.float64)
             weight = weight if table else xp.mean(weight, axis=1)
         X = rows.X[start:stop, :]
-        yield X if as_stored else xp.astype(X, xp.float64), weight
+        yield X if as_stored else xp.astype(X, xp.float64), rows.y[start:stop], weight

@@ -3,13 +3,14 @@ solvers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from gpureg.kernels.protocol import Evaluation, Kernels, Rows
+from gpureg.kernels.protocol import Evaluation, Kernels
+from gpureg.rows.protocol import Rows
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 COLUMNS_AT_ONCE = 1024  # of the last measurement of all models, which is done once
@@ -26,7 +27,7 @@ class Problem:
 
     train: Rows
     val: Rows | None
-    held_out: dict[int, Rows]
+    held_out: Mapping[int, Rows]
     table: ModelTable
     n: int
     D: int
@@ -110,7 +111,7 @@ def start_measure(
 
     def ask(mine: Ints, rows: Rows, kind: Literal["train", "val", "held_out"], with_loss: bool) -> None:
         own = W if len(mine) == len(models) else kernels.select(W, mine)
-        parts.append(_Part(mine, rows.n, kernels.start_evaluation(own, rows, with_loss=with_loss, now=now), kind))
+        parts.append(_Part(mine, rows.n, rows.start_evaluation(own, with_loss=with_loss, now=now), kind))
 
     plain, folded = np.flatnonzero(folds < 0), np.flatnonzero(folds >= 0)
     if len(plain):

@@ -121,7 +121,7 @@ def _run_files(run: Run) -> dict[str, bytes]:
 
     model = run.model
     metadata = {
-        "task": model.task,
+        "task": model.loss.name,
         "classes": json.dumps(run_files.plain(model.classes)),
         "l2": json.dumps(run_files.plain(model.l2)),
         "selected": str(model.selected),

@@ -10,6 +10,7 @@ from gpureg.backend import numpy_backend
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.kernels.cuda.ops import CupyOps
 from gpureg.kernels.reference import ReferenceKernels
+from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 from .conftest import device_backend
@@ -47,7 +48,7 @@ def test_logits_of_more_than_2_gib():
     K, rows = 1000, 600_000
     if backend.free_memory() < 3.5e9:
         pytest.skip("less than 3.5 GB of device memory are free")
-    ops, kernels = CupyOps(backend), CudaKernels(backend, "softmax", K)
+    ops, kernels = CupyOps(backend), CudaKernels(backend, LOSSES["softmax"], K)
     rng = np.random.default_rng(0)
     tail = rng.standard_normal((5, K)).astype(np.float32)
     z = cupy.zeros((rows, K), np.float32)
@@ -79,8 +80,8 @@ def test_steps_evaluation_and_gradient(task, classes, dtype, way, l2):
     X, y, weights, W = problem(task, classes)
     backend = device_backend(dtype)
     ops = CupyOps(backend, documented_only=way == "documented")
-    cuda = CudaKernels(backend, task, classes, steps_by=way if way != "documented" else "fused", ops=ops)
-    reference = ReferenceKernels(numpy_backend("float64"), task, classes)
+    cuda = CudaKernels(backend, LOSSES[task], classes, steps_by=way if way != "documented" else "fused", ops=ops)
+    reference = ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes)
     order = np.random.default_rng(1).integers(0, 500, (20, 32))
     column = np.array([0, 1, 1])
     plan = StepPlan(order, np.array([0.1, 0.2, 0.3]), np.full(3, l2), column, (0, 7, 19), False)

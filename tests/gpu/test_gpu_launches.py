@@ -14,6 +14,7 @@ import gpureg
 from gpureg.config import FitConfig
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 from .conftest import device_backend
@@ -57,7 +58,7 @@ def test_launches_of_a_step(task, classes, way, l2, wanted, weighted):
     """On a real device cuBLAS may give a product a second kernel (split-k) where it sees fit; 4 launches are the goal.
     The pair does without cuBLAS."""
     rng = np.random.default_rng(0)
-    kernels = CudaKernels(device_backend("float32"), task, classes, steps_by=way)
+    kernels = CudaKernels(device_backend("float32"), LOSSES[task], classes, steps_by=way)
     weights = rng.uniform(0.5, 1.5, (4096, 2)) if weighted else None
     rows = kernels.place(rng.standard_normal((4096, 785)), rng.integers(0, classes, 4096), weights, None)
     column = np.array([0, 1]) if weighted else None

@@ -15,6 +15,7 @@ from gpureg.fitting import entry as fitting
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.fitting.prepare import check_memory
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 from .conftest import device_backend
@@ -99,7 +100,7 @@ def test_running_out_of_memory_is_explained():
     backend = device_backend("float32")
     pool = cupy.get_default_memory_pool()
     rng = np.random.default_rng(0)
-    kernels = CudaKernels(backend, "softmax", 10)
+    kernels = CudaKernels(backend, LOSSES["softmax"], 10)
     rows = kernels.place(rng.standard_normal((20_000, 200)), rng.integers(0, 10, 20_000), None, None)
     plan = StepPlan(rng.permutation(20_000)[:19_968].reshape(-1, 128), np.array([0.01]), np.zeros(1), None, ())
     W = kernels.weights(np.zeros((200, 10)))
@@ -117,4 +118,4 @@ def test_running_out_of_memory_is_explained():
 def test_samples_that_do_not_fit_are_refused():
     short = replace(device_backend("float32"), free_memory=lambda: 1000)
     with pytest.raises(OutOfMemoryError, match="1000 bytes are free"):
-        CudaKernels(short, "softmax", 3).place(np.zeros((100, 10)), np.zeros(100, int), None, None)
+        CudaKernels(short, LOSSES["softmax"], 3).place(np.zeros((100, 10)), np.zeros(100, int), None, None)

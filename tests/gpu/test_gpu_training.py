@@ -11,6 +11,7 @@ from gpureg.config import FitConfig
 from gpureg.errors import DeviceError, GpuregWarning
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs import solver as lbfgs
 from gpureg.solvers.lbfgs.hessian import _inverse_factor
 
@@ -102,7 +103,7 @@ def test_the_full_batch_solver_reaches_numpys_optimum(task, dtype, tolerance, wa
 
 def test_a_failed_factorisation_is_noticed():
     """CuPy does not raise where a matrix has no Cholesky factor."""
-    kernels = CudaKernels(device_backend("float64"), "softmax", 3)
+    kernels = CudaKernels(device_backend("float64"), LOSSES["softmax"], 3)
     for bad in (-np.eye(300), np.full((3, 3), np.nan)):
         found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad)))
         np.testing.assert_array_equal(found, np.eye(len(bad)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.kernels.cuda import CudaKernels
+from gpureg.losses import LOSSES
 from hostcuda.launch import Settings, host, launch_raw
 
 
@@ -78,7 +79,9 @@ def host_backend(dtype: str, free: int | None = None) -> Backend:
 
 def host_kernels(task: str, n_classes: int, dtype: str, *, memory=None, steps_by="fused", free=None) -> CudaKernels:
     """The product's CUDA kernels, executed on the CPU."""
-    return CudaKernels(host_backend(dtype, free), task, n_classes, memory=memory, steps_by=steps_by, ops=HostOps())
+    return CudaKernels(
+        host_backend(dtype, free), LOSSES[task], n_classes, memory=memory, steps_by=steps_by, ops=HostOps()
+    )
 
 
 def launches_per_step(record: list[str], steps: int) -> float:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.kernels.cuda.ops import DeviceOps
-from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.pointwise import POINTWISE
+from gpureg.losses import LOSSES
 from hostcuda.launch import host, settings
 from hostcuda.ops import HostOps
 
@@ -62,7 +63,7 @@ def execute(task: str, case: Case, ops: DeviceOps | None = None, put=host, get=n
     """
     B, L, K = case.z.shape
     ops = HostOps() if ops is None else ops
-    kernels = Pointwise(task, K, ops)
+    kernels = POINTWISE[LOSSES[task]](K, ops)
     labels = kernels.labels(put(case.y.astype(np.int32)), L)
     logits, loss = put(case.z.reshape(B, L * K).copy()), ops.empty((B, L), case.z.dtype)
     kernels.gradient(labels, kernels.scales(put(case.scale)), logits, loss)

@@ -22,8 +22,10 @@ class TiledEvaluation:
     in the order of the tiles, so that the bits do not depend on which thread took which tile, or when.
     """
 
-    def __init__(self, workers: Workers, task: str, K: int, W: Array, rows: NumpyRows, with_loss: bool) -> None:
-        self.workers, self.task, self.K, self.rows, self.with_loss = workers, task, K, rows, with_loss
+    def __init__(
+        self, workers: Workers, tile: type[TileLoss], K: int, W: Array, rows: NumpyRows, with_loss: bool
+    ) -> None:
+        self.workers, self.tile, self.K, self.rows, self.with_loss = workers, tile, K, rows, with_loss
         self.columns = np.ascontiguousarray(W.T)
         self.tiles = tile_runs(rows, TILE)
         models = len(self.columns) // K
@@ -36,7 +38,7 @@ class TiledEvaluation:
     def start(self) -> TiledEvaluation:
         """Let the other threads begin now; without it they begin when the result is wanted."""
         self.workers.hold()
-        # given up on (an error elsewhere, a closed generator), it lets go of the BLAS all the same
+        # if abandoned (an error elsewhere, a closed generator), it still restores the BLAS thread limit
         self._release = weakref.finalize(self, self.workers.release)
         helpers = min(self.workers.count - 1, len(self.tiles) - 1)
         self._others = [self.workers.submit(self._take_tiles) for _ in range(helpers)]
@@ -56,7 +58,7 @@ class TiledEvaluation:
         return self.loss_sums.sum(axis=0), self.hit_counts.sum(axis=0)
 
     def _take_tiles(self) -> None:
-        tile = TileLoss(self.task, self.loss_sums.shape[1], self.K, TILE, self.columns.dtype)
+        tile = self.tile(self.loss_sums.shape[1], self.K, TILE, self.columns.dtype)
         with np.errstate(all="ignore"):
             for number in self._next:
                 if number >= len(self.tiles):

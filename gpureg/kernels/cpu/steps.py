@@ -22,10 +22,8 @@ class BatchStep:
     `models` are the A of the plan's models that `weights` has. After the last step `losses` gives `(steps, A)`.
     """
 
-    def __init__(
-        self, task: str, K: int, rows: NumpyRows, plan: StepPlan, order: Ints, models: Ints, weights: Array
-    ) -> None:
-        self.rows, self.W, self.K, self.logistic, self.order = rows, weights, K, task == "logistic", order
+    def __init__(self, K: int, rows: NumpyRows, plan: StepPlan, order: Ints, models: Ints, weights: Array) -> None:
+        self.rows, self.W, self.K, self.order = rows, weights, K, order
         (steps, B), A, dtype = order.shape, len(models), weights.dtype
         self.X = np.empty((B, weights.shape[0]), dtype)
         self.flat = np.empty((B, A * K), dtype)
@@ -39,7 +37,7 @@ class BatchStep:
         self.own = np.arange(A)[:, None] * (K * B) + np.arange(B)[None, :]
         shrink = penalty_rows(weights.shape[0], plan, K)[:, np.repeat(models, K) * K + np.tile(np.arange(K), A)]
         self.decay = (np.repeat(plan.lr[models], K) * shrink).astype(dtype) if plan.l2[models].any() else None
-        # per step and sample the parts of the loss, log(total) - own for softmax, total itself for logistic
+        # the parts of each step's and sample's loss, from which `row_losses` makes it after the last step
         self.total, self.own_logit = np.ones((2, steps, A, B), dtype)
 
     def run(self, step: int) -> None:
@@ -54,7 +52,7 @@ class BatchStep:
             np.matmul(X, self.W, out=flat)
             major[...] = flat.T
         scale = self.rate if self.column is None else self.rate * self._weight(batch)
-        (self._logistic if self.logistic else self._softmax)(step, scale)
+        self.residual(step, scale)
         if wide:
             np.matmul(X.T, major.T, out=self.gradient)
         else:
@@ -67,13 +65,10 @@ class BatchStep:
 
     def losses(self) -> Array:
         """`Σ_i s_i loss_i / B` of every step, `(steps, A)`, in nats."""
-        loss = self.total
-        if not self.logistic:
-            np.log(loss, out=loss)
-            loss -= self.own_logit
+        loss = self.row_losses()
         if self.column is not None:
             for step, batch in enumerate(self.order):
-                weight = self._weight(batch)  # a masked row says nothing, not even infinity
+                weight = self._weight(batch)  # 0 * inf is NaN: masked rows must not contribute
                 loss[step] = np.where(weight != 0, loss[step] * weight, 0)
         result: Array = loss.sum(axis=2)
         result /= self.order.shape[1]
@@ -82,7 +77,19 @@ class BatchStep:
     def _weight(self, batch: Ints) -> Array:
         return self.rows.weights[batch][:, self.column].T  # type: ignore[index]
 
-    def _softmax(self, step: int, scale: Array) -> None:
+    def residual(self, step: int, scale: Array) -> None:
+        """z `(A, K, B)` -> scale * residual, in place; notes the parts of the loss."""
+        raise TypeError("a step is a step of one loss")
+
+    def row_losses(self) -> Array:
+        """The losses `(steps, A, B)` of all steps."""
+        raise TypeError("a step is a step of one loss")
+
+
+class SoftmaxStep(BatchStep):
+    """The steps of `losses.Softmax`."""
+
+    def residual(self, step: int, scale: Array) -> None:
         """z `(A, K, B)` -> scale * (softmax - one-hot), in place."""
         z, row, total = self.z, self.row, self.total[step]
         own = self.own + self.y[step] * z.shape[2]
@@ -96,7 +103,17 @@ class BatchStep:
         z *= row[:, None]
         values[own] -= scale
 
-    def _logistic(self, step: int, scale: Array) -> None:
+    def row_losses(self) -> Array:
+        """`log(total) - own logit`."""
+        np.log(self.total, out=self.total)
+        self.total -= self.own_logit
+        return self.total
+
+
+class LogisticStep(BatchStep):
+    """The steps of `losses.Logistic`."""
+
+    def residual(self, step: int, scale: Array) -> None:
         """z `(A, 1, B)` -> scale * (σ(z) - target), in place."""
         z = self.z[:, 0]
         target = (self.y[step] == 0).astype(z.dtype)
@@ -104,3 +121,7 @@ class BatchStep:
         np.add(np.maximum(z, 0) - z * target, np.log1p(small), out=self.total[step])
         np.subtract(np.where(z >= 0, 1, small) / (1 + small), target, out=z)
         z *= scale
+
+    def row_losses(self) -> Array:
+        """They are noted as such."""
+        return self.total

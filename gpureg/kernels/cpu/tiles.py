@@ -13,8 +13,8 @@ from gpureg.types import Array, Floats, Ints
 class TileLoss:
     """Class-major logits `(M, K, rows)` of M models, their losses `(M, rows)` and hits; M = snapshots x models."""
 
-    def __init__(self, task: str, models: int, K: int, rows: int, dtype: np.dtype[Any]) -> None:
-        self.logistic, self.models, self.K = task == "logistic", models, K
+    def __init__(self, models: int, K: int, rows: int, dtype: np.dtype[Any]) -> None:
+        self.models, self.K = models, K
         self._logits = np.empty(models * K * rows, dtype)
         self._two = np.empty((2, models * rows), dtype)
 
@@ -30,23 +30,86 @@ class TileLoss:
         return self._two[0, :size].reshape(self.models, rows), self._two[1, :size].reshape(self.models, rows)
 
     def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
-        """Add a tile's losses to `loss_sum (M,)` (skipped where None) and its hits to `hits (M,)`."""
+        """Add a tile's losses to `loss_sum (M,)` (skipped if None) and its hits to `hits (M,)`."""
+        raise TypeError("a tile is a tile of one loss")
+
+    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+        """Turn logits `z (M, K, rows)` into residuals in place; returns the losses `(M, rows)` in nats."""
+        raise TypeError("a tile is a tile of one loss")
+
+    def gradient(
+        self, columns: Array, X: Array, runs: Runs, weight: Array | None, cost: Floats, slope: Array, scratch: Array
+    ) -> None:
+        """Add one tile to `cost (L,)` and `slope (C, D)`; `weight (L, rows)` or None for ones."""
+        z = self.logits(columns, X)
+        loss = self.residual(z, runs, *self.scratch(len(X)))
+        if weight is None:
+            cost += loss.sum(axis=1)
+        else:
+            cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
+            z *= weight[:, None]
+        np.matmul(z.reshape(len(columns), len(X)), X, out=scratch)
+        slope += scratch
+
+
+class SoftmaxTile(TileLoss):
+    """A tile of `losses.Softmax`."""
+
+    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
+        """See `TileLoss`."""
         z = self.logits(columns, X)
         peak, own = self.scratch(len(X))
-        if self.logistic:
-            logistic_hits(z[:, 0], runs, hits)
-            if loss_sum is not None:
-                loss_sum += logistic_losses(z[:, 0], runs, peak).sum(axis=1)
-            return
         peaks_and_hits(z, runs, peak, own, hits)
+        if loss_sum is None:
+            return
+        own -= peak
+        z -= peak[:, None]  # log-sum-exp: never exponentiate a positive number
+        np.exp(z, out=z)
+        np.sum(z, axis=1, out=peak)
+        np.log(peak, out=peak)
+        peak -= own
+        loss_sum += peak.sum(axis=1)
+
+    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+        """See `TileLoss`: softmax minus one-hot."""
+        np.max(z, axis=1, out=peak)
+        for label, a, b in runs:
+            np.subtract(z[:, label, a:b], peak[:, a:b], out=own[:, a:b])
+        z -= peak[:, None]
+        np.exp(z, out=z)
+        np.sum(z, axis=1, out=peak)
+        z /= peak[:, None]
+        for label, a, b in runs:
+            z[:, label, a:b] -= 1
+        np.log(peak, out=peak)
+        peak -= own
+        return peak
+
+
+class LogisticTile(TileLoss):
+    """A tile of `losses.Logistic`."""
+
+    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
+        """See `TileLoss`: class 0 is positive, where z > 0."""
+        z = self.logits(columns, X)[:, 0]
+        for label, a, b in runs:
+            side = z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0
+            hits += np.count_nonzero(side, axis=1)
         if loss_sum is not None:
-            own -= peak
-            z -= peak[:, None]  # log-sum-exp: never exponentiate a positive number
-            np.exp(z, out=z)
-            np.sum(z, axis=1, out=peak)
-            np.log(peak, out=peak)
-            peak -= own
-            loss_sum += peak.sum(axis=1)
+            loss_sum += logistic_losses(z, runs, self.scratch(len(X))[0]).sum(axis=1)
+
+    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+        """See `TileLoss`: σ(z) minus target, `σ(z) = (1 + tanh(z / 2)) / 2`, which overflows nowhere."""
+        z = z[:, 0]
+        loss = logistic_losses(z, runs, peak)
+        np.multiply(z, 0.5, out=z)
+        np.tanh(z, out=z)
+        z += 1
+        z *= 0.5
+        for label, a, b in runs:
+            if label == 0:
+                z[:, a:b] -= 1
+        return loss
 
 
 def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) -> None:
@@ -74,13 +137,6 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) ->
         hits += np.count_nonzero(hit, axis=1)
 
 
-def logistic_hits(z: Array, runs: Runs, hits: Ints) -> None:
-    """Adds the samples of `z (M, rows)` that lie on their own side: class 0 is positive, where z > 0."""
-    for label, a, b in runs:
-        side = z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0
-        hits += np.count_nonzero(side, axis=1)
-
-
 def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:
     """`max(m, 0) + log(1 + exp(-|m|))` with `m = -z` for the positive class and `z` for the other; `(M, rows)`."""
     np.abs(z, out=out)
@@ -91,57 +147,3 @@ def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:
         margin = np.negative(z[:, a:b]) if label == 0 else z[:, a:b]
         out[:, a:b] += np.maximum(margin, 0)
     return out
-
-
-def gradient_tile(
-    tile: TileLoss,
-    columns: Array,
-    X: Array,
-    runs: Runs,
-    weight: Array | None,
-    cost: Floats,
-    slope: Array,
-    scratch: Array,
-) -> None:
-    """Add one tile to `cost (L,)` and `slope (C, D)`; `weight (L, rows)` or None for ones."""
-    z = tile.logits(columns, X)
-    peak, own = tile.scratch(len(X))
-    if tile.logistic:
-        loss = logistic_losses(z[:, 0], runs, peak)
-        logistic_residual(z[:, 0], runs)
-    else:
-        loss = softmax_residual(z, runs, peak, own)
-    if weight is None:
-        cost += loss.sum(axis=1)
-    else:
-        cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
-        z *= weight[:, None]
-    np.matmul(z.reshape(len(columns), len(X)), X, out=scratch)
-    slope += scratch
-
-
-def softmax_residual(z: Array, runs: Runs, peak: Array, own: Array) -> Array:
-    """Turns logits `z (M, K, rows)` into softmax minus one-hot in place; returns the losses `(M, rows)` in nats."""
-    np.max(z, axis=1, out=peak)
-    for label, a, b in runs:
-        np.subtract(z[:, label, a:b], peak[:, a:b], out=own[:, a:b])
-    z -= peak[:, None]
-    np.exp(z, out=z)
-    np.sum(z, axis=1, out=peak)
-    z /= peak[:, None]
-    for label, a, b in runs:
-        z[:, label, a:b] -= 1
-    np.log(peak, out=peak)
-    peak -= own
-    return peak
-
-
-def logistic_residual(z: Array, runs: Runs) -> None:
-    """Turns logits `z (M, rows)` into σ(z) minus target in place: `σ(z) = (1 + tanh(z / 2)) / 2` overflows nowhere."""
-    np.multiply(z, 0.5, out=z)
-    np.tanh(z, out=z)
-    z += 1
-    z *= 0.5
-    for label, a, b in runs:
-        if label == 0:
-            z[:, a:b] -= 1

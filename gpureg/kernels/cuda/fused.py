@@ -19,10 +19,11 @@ from gpureg.kernels.cuda.memory import (
     run_bytes,
 )
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
-from gpureg.kernels.cuda.pointwise import Pointwise
+from gpureg.kernels.cuda.pointwise import POINTWISE, Pointwise
 from gpureg.kernels.cuda.raw_steps import RawSteps
 from gpureg.kernels.cuda.steps import MinibatchSteps
-from gpureg.losses import LOSSES
+from gpureg.kernels.protocol import OneLane
+from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
@@ -53,7 +54,7 @@ class PendingSums:
         return loss_sum, hits.astype(np.int64)
 
 
-class CudaKernels:
+class CudaKernels(OneLane):
     """The CUDA twin of the kernels' protocol; see `gpureg.kernels.Kernels`.
 
     A minibatch step is three launches where no model has a penalty: the product into a buffer, the fused kernel with
@@ -65,24 +66,23 @@ class CudaKernels:
     """
 
     name = "cuda"
+    implements = POINTWISE
     stack_columns = 256  # far above the width at which the product stops being bound by reading X
 
     def __init__(
         self,
         backend: Backend,
-        task: str,
+        loss: Loss,
         n_classes: int,
         *,
         memory: int | None = None,
         steps_by: str = "fused",
         ops: DeviceOps | None = None,
     ) -> None:
-        self.backend, self.task = backend, task
-        self.loss = LOSSES[task]
-        self.n_columns = self.loss.columns(n_classes)
+        self.backend, self.loss, self.n_columns = backend, loss, loss.columns(n_classes)
         self.budget = Budget(DEFAULT_BUDGET if memory is None else memory)
         self._ops: DeviceOps = CupyOps(backend) if ops is None else ops
-        self._pointwise = Pointwise(task, self.n_columns, self._ops)
+        self._pointwise: Pointwise = self.implements[loss](self.n_columns, self._ops)
         self._dtype = np.dtype(backend.dtype)
         self._to_device = ToDevice(backend.from_host, self._dtype)
         self._minibatches = MinibatchSteps(self._ops, self._to_device, self._pointwise, self.budget)
@@ -143,7 +143,7 @@ class CudaKernels:
             return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
-        """Whether `steps_by` can have its way with D features and batches of B; the fused kernels step in for it."""
+        """See the protocol."""
         return self._raw is None or self._raw.fits(features, batch)
 
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.kernels.protocol import Kernels, steady
-from gpureg.rows.moments import bias_curvature, mean_row
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
 from gpureg.types import Floats, Ints, StopReason
@@ -43,9 +42,9 @@ def certify(
     numbers = np.full((3, len(weights)), np.nan)
     at_once = max(1, COLUMNS_AT_ONCE // kernels.n_columns)
     finite = np.flatnonzero(np.isfinite(weights).all(axis=(1, 2)))
-    centre = np.zeros(problem.D) if config.penalize_bias else mean_row(kernels, problem.train)
+    centre = np.zeros(problem.D) if config.penalize_bias else problem.train.mean()
     centre[-1] = 0.0
-    with steady(kernels):
+    with kernels.steady():
         for start in range(0, len(finite), at_once):
             models = finite[start : start + at_once]
             weights[models], numbers[:, models] = _measured(problem, kernels, config, weights[models], models, centre)
@@ -93,12 +92,12 @@ def _measured(
         host = kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(value.gradient**2, axis=(1, 2))], axis=0))
         return weights, np.concatenate([host, np.zeros((1, len(models)))])
     column = table.column if problem.weighted else None
-    H = kernels.to_host(bias_curvature(kernels, whole.columns(W), problem.train, column)) / problem.n
+    H = kernels.to_host(problem.train.bias_curvature(whole.columns(W), column)) / problem.n
     inverse = np.linalg.pinv(H, rcond=1e-10, hermitian=True)  # equal shifts of all biases change nothing
     bias = kernels.to_host(value.gradient[:, :, -1])
     moved = weights.copy()
     moved[:, :, -1] -= np.einsum("lij,lj->li", inverse, bias)
-    if kernels.n_columns > 1:  # a common shift of free biases changes nothing: their sum is 0 by convention
+    if kernels.loss.shift_invariant:  # a common shift of free biases changes nothing: their sum is 0 by convention
         moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
     there = whole.value(backend.from_host(moved))
     better = kernels.to_host(xp.sum(there.gradient[:, :, -1] ** 2, axis=1)) <= (bias**2).sum(axis=1)

@@ -19,7 +19,6 @@ from typing import Protocol
 
 import numpy as np
 
-from gpureg.kernels.protocol import share_out
 from gpureg.solvers.lbfgs.hessian import RIDGES, scaled_hessian
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.pairs import PairHistory
@@ -138,7 +137,7 @@ class Newton:
             mine = objective.take(np.arange(A)[models])
             parts[number] = self._solve(mine, W[models, :, :], g[models, :])
 
-        share_out(kernels, len(starts), task)
+        kernels.share_out(len(starts), task)
         return parts[0] if len(parts) == 1 else kernels.backend.xp.concat(parts, axis=0)
 
     def _solve(self, objective: Objective, W: Array, g: Array) -> Array:

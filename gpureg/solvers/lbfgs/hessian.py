@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gpureg.kernels.protocol import Kernels, share_out
-from gpureg.rows.moments import curvature
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import Conditioning, centred
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.types import Array, Floats, Ints
@@ -30,7 +29,7 @@ def scaled_hessian(objective: Objective, W: Array, centre: Floats | None) -> tup
     kernels, rows = objective.kernels, objective.rows
     xp = kernels.backend.xp
     column = objective.table.column if objective.weighted else None
-    H = curvature(kernels, objective.columns(W), rows, column, centre) / rows.n
+    H = rows.curvature(objective.columns(W), column, centre) / rows.n
     decay = objective.decay(H.shape[1])
     diagonal = xp.linalg.diagonal(H) + decay
     moved = diagonal > DEAD * xp.max(diagonal, axis=1, keepdims=True)
@@ -86,7 +85,7 @@ class Whitened:
         def task(model: int) -> None:
             parts[model] = product(flat[model, :], self.inverses[model])
 
-        share_out(self.plain.kernels, len(parts), task)
+        self.plain.kernels.share_out(len(parts), task)
         return xp.reshape(xp.stack(parts, axis=0), vectors.shape) if parts else vectors
 
 
@@ -103,7 +102,7 @@ def whitened(objective: Objective, W: Array) -> Whitened:
         inverse = xp.reshape(_inverse_factor(kernels, H[0, :, :]) * root, (-1, W.shape[1], W.shape[2]))
         parts[model] = xp.reshape(mine.unmoved(inverse), H.shape[1:])
 
-    share_out(kernels, A, task)
+    kernels.share_out(A, task)
     return Whitened(plain, tuple(parts), W)
 
 

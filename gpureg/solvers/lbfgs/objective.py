@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.kernels.protocol import Kernels, Rows
+from gpureg.kernels.protocol import Kernels
+from gpureg.rows.protocol import Rows
 from gpureg.types import Array, Floats, ModelTable
 
 
@@ -62,7 +63,7 @@ class Objective:
         probability.
         """
         xp = self.kernels.backend.xp
-        if d.shape[1] == 1:
+        if not self.kernels.loss.shift_invariant:
             return d
         shift = xp.mean(d, axis=1, keepdims=True)
         return d - xp.where(self._factor == 0.0, shift, xp.zeros_like(shift))
@@ -77,11 +78,11 @@ class Objective:
         """Cost and gradient at `W (L, K, D)`, one pass over the samples."""
         xp = self.kernels.backend.xp
         column = self.table.column if self.weighted else None
-        cost, slope = self.kernels.cost_and_gradient(self.columns(W), self.rows, column)
+        cost, slope = self.rows.cost_and_gradient(self.columns(W), column)
         loss = xp.astype(cost, xp.float64) / self.rows.n
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
-        if W.shape[1] > 1:
-            slope = slope - xp.mean(slope, axis=1, keepdims=True)  # a softmax's is 0; what is not is rounding
+        if self.kernels.loss.shift_invariant:
+            slope = slope - xp.mean(slope, axis=1, keepdims=True)  # it is 0; what is not is rounding
         decay = self._factor * W
         return Value(loss, xp.sum(decay * W, axis=(1, 2)), slope / self.rows.n + 2.0 * decay)
 

@@ -18,7 +18,7 @@ import numpy as np
 from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
-from gpureg.kernels.protocol import Kernels, steady
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import attainable, certify
 from gpureg.solvers.lbfgs.directions import MEMORY, MIDDLING_WEIGHTS, handover, newton_first
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
@@ -61,7 +61,7 @@ class LbfgsSolver:
         """The state at `weights (L, D, K)` (default 0), which `iterations (L,)` (default 0) led to; one pass."""
         L, D = len(self.problem.table), self.problem.D
         W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
-        with steady(self.kernels):
+        with self.kernels.steady():
             first = newton_first(self.problem.n, D * self.K)
             batch = self._batch(np.arange(L), W, "newton" if first else "quasi")
         taken = np.zeros(L, np.int64) if iterations is None else iterations.copy()
@@ -69,7 +69,7 @@ class LbfgsSolver:
 
     def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Passes until every model has stopped, or until `should_stop()` says so between two of them."""
-        with steady(self.kernels):
+        with self.kernels.steady():
             while True:
                 A = len(state.batch.active)
                 yield from self._settle(state, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))

@@ -119,7 +119,7 @@ class SgdSolver:
                 self.config.penalize_bias,
                 beside_evaluation=self._overlaps(state),
             )
-            stream.W, losses, snapshots = self.kernels.steps(stream.W, self.problem.train, plan)
+            stream.W, losses, snapshots = self.problem.train.steps(stream.W, plan)
             state.unread.append((first + start, stream.models, losses))
             for copy, snapshot in zip(copies, snapshots, strict=True):
                 copy.append(snapshot)

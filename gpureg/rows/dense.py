@@ -1,0 +1,69 @@
+"""Dense rows: one block, on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpureg.kernels.protocol import Block, Evaluation, Kernels
+from gpureg.rows import moments
+from gpureg.types import Array, Floats, Ints, StepPlan
+
+
+@dataclass(frozen=True)
+class DenseRows:
+    """Samples as the kernels have placed them; see `Rows`."""
+
+    kernels: Kernels
+    block: Block
+
+    @classmethod
+    def place(cls, kernels: Kernels, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> DenseRows:
+        """Host samples `X (N, D)`, labels and row weights, all in storage order; see `Kernels.place`."""
+        return cls(kernels, kernels.place(X, y, weights, order))
+
+    @property
+    def n(self) -> int:
+        """See the protocol."""
+        return self.block.n
+
+    @property
+    def features(self) -> int:
+        """See the protocol."""
+        return int(self.block.X.shape[1])
+
+    @property
+    def weighted(self) -> bool:
+        """See the protocol."""
+        return self.block.weights is not None
+
+    def subset(self, index: Ints) -> DenseRows:
+        """See the protocol."""
+        return DenseRows(self.kernels, self.kernels.subset(self.block, index))
+
+    def steps(self, W: Array, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """See the protocol."""
+        return self.kernels.steps(W, self.block, plan)
+
+    def start_evaluation(self, W: Array, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """See the protocol."""
+        return self.kernels.start_evaluation(W, self.block, with_loss=with_loss, now=now)
+
+    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array]:
+        """See the protocol."""
+        return self.kernels.cost_and_gradient(W, self.block, column)
+
+    def mean(self) -> Floats:
+        """See the protocol."""
+        return moments.mean_row(self.kernels, self.block)
+
+    def scatter(self, centre: Floats, *, diagonal: bool = False) -> Array:
+        """See the protocol."""
+        return moments.scatter(self.kernels, self.block, centre, diagonal=diagonal)
+
+    def curvature(self, W: Array, column: Ints | None, centre: Floats | None) -> Array:
+        """See the protocol."""
+        return moments.curvature(self.kernels, self.block, W, column, centre)
+
+    def bias_curvature(self, W: Array, column: Ints | None) -> Array:
+        """See the protocol."""
+        return moments.bias_curvature(self.kernels, self.block, W, column)

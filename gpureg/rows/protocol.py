@@ -1,0 +1,64 @@
+"""`Rows`: the one seam between a solver and the samples."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gpureg.kernels.protocol import Evaluation
+from gpureg.types import Array, Floats, Ints, StepPlan
+
+
+class Rows(Protocol):
+    """N samples of D features (the bias last), wherever they lie.
+
+    A solver asks for sums over the blocks of the rows, and for minibatches; it never touches a sample. Where the blocks
+    lie and how they are added up is all that tells one kind of rows from another. Weights are `(D, C)` on the device,
+    C = L K; `column (L,)` names each model's column of the row-weight table, None for weights of 1.
+    """
+
+    @property
+    def n(self) -> int:
+        """The number of samples N."""
+        ...
+
+    @property
+    def features(self) -> int:
+        """D, the bias included."""
+        ...
+
+    @property
+    def weighted(self) -> bool:
+        """Whether there is a row-weight table."""
+        ...
+
+    def subset(self, index: Ints) -> Rows:
+        """The samples `index` (by their own numbers, not by where they are stored), unweighted, for evaluation."""
+        ...
+
+    def steps(self, W: Array, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
+        """Minibatch gradient descent; see `Kernels.steps`."""
+        ...
+
+    def start_evaluation(self, W: Array, *, with_loss: bool, now: bool = False) -> Evaluation:
+        """Loss sums and hits over the rows, asked for later; see `Kernels.start_evaluation`."""
+        ...
+
+    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array]:
+        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`; see `Kernels.cost_and_gradient`."""
+        ...
+
+    def mean(self) -> Floats:
+        """The weighted mean of the samples `(D,)`; see `moments.mean_row`."""
+        ...
+
+    def scatter(self, centre: Floats, *, diagonal: bool = False) -> Array:
+        """The weighted second moments about `centre (D,)`; see `moments.scatter`."""
+        ...
+
+    def curvature(self, W: Array, column: Ints | None, centre: Floats | None) -> Array:
+        """The Hessian of `Σ_i s_il loss_il` in the weights, `(L, K*D, K*D)`; see `moments.curvature`."""
+        ...
+
+    def bias_curvature(self, W: Array, column: Ints | None) -> Array:
+        """The part of `curvature` that belongs to the biases, `(L, K, K)`; see `moments.bias_curvature`."""
+        ...
