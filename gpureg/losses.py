@@ -10,7 +10,8 @@ losses are in nats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -49,6 +50,10 @@ class Loss(Protocol):
         """The second derivative in one logit at logits of 0, which conditioning scales by."""
         ...
 
+    def constant(self, shares: Iterable[float]) -> float:
+        """The mean loss of the best constant predictor, in nats, for class shares that sum to 1."""
+        ...
+
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
         """Loss `(B, L)`, hit `(B, L)` (whether the label is predicted) and residual `(B, L, K)`, the derivative of the
         loss in the logits.
@@ -84,6 +89,10 @@ class Softmax:
     def curvature(self, K: int) -> float:
         """`1/K`: of the order of `p (1 - p)` at `p = 1/K`."""
         return 1.0 / K
+
+    def constant(self, shares: Iterable[float]) -> float:
+        """The entropy of the shares."""
+        return _entropy(shares)
 
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
         """See the protocol: `softmax(z) - onehot(y)` is the residual, and its rows sum to 0."""
@@ -129,6 +138,10 @@ class Logistic:
         """`p (1 - p)` at `p = 1/2`."""
         return 0.25
 
+    def constant(self, shares: Iterable[float]) -> float:
+        """The entropy of the shares."""
+        return _entropy(shares)
+
     def value(self, xp: Any, logits: Array, y: Array) -> tuple[Array, Array, Array]:
         """See the protocol: `σ(z) - t` is the residual; positive is predicted where `z > 0`."""
         z = logits[..., 0]
@@ -166,6 +179,11 @@ def one_hot(xp: Any, y: Array, logits: Array) -> Array:
     """Booleans `(B, 1, K)`: whether column k is sample b's own class."""
     columns = xp.arange(logits.shape[-1], dtype=y.dtype, device=getattr(y, "device", None))
     return columns[None, None, :] == y[:, None, None]
+
+
+def _entropy(shares: Iterable[float]) -> float:
+    """`-Σ p log p`, in nats."""
+    return -sum(p * math.log(p) for p in shares if p > 0)
 
 
 def _sigmoid(xp: Any, z: Array) -> Array:

@@ -1,5 +1,5 @@
-"""Backends for the tests: NumPy, PyTorch on the CPU, and array-api-strict on its second device, where every hidden
-transfer and every hidden scalar is an error."""
+"""Backends for the tests: NumPy, PyTorch and JAX on the CPU, and array-api-strict on its second device, where every
+hidden transfer and every hidden scalar is an error."""
 
 from __future__ import annotations
 
@@ -50,6 +50,19 @@ def torch_backend(dtype: str) -> Backend:
     )
 
 
+def jax_backend(dtype: str) -> Backend:
+    """JAX on the CPU, with its 64-bit types; its arrays can't be written to."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", "cpu")
+    import jax.numpy as xp
+
+    return Backend(
+        "jax", xp, "cpu", dtype, "a test asked for it", "cpu", xp.asarray, np.asarray, lambda: None, lambda: None
+    )
+
+
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendFactory]:
     """array-api-strict's second device, data-dependent shapes off, and `float(x)`, `bool(x)`, `int(x)` turned into
@@ -66,10 +79,11 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendFactory]:
         yield strict_backend
 
 
-@pytest.fixture(params=["numpy", "torch", "strict"])
+@pytest.fixture(params=["numpy", "torch", "strict", pytest.param("jax", marks=pytest.mark.long)])
 def any_backend(request: pytest.FixtureRequest) -> BackendFactory:
-    """Each of the three in turn."""
+    """Each of the four in turn."""
     if request.param == "strict":
         factory: BackendFactory = request.getfixturevalue("strict")
         return factory
-    return numpy_backend if request.param == "numpy" else torch_backend
+    factories: dict[str, BackendFactory] = {"numpy": numpy_backend, "torch": torch_backend, "jax": jax_backend}
+    return factories[request.param]

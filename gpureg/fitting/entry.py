@@ -268,12 +268,9 @@ def _where(backend: Backend) -> dict[str, Any]:
 
 
 def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) -> list[str]:
-    """Warnings about models that diverged, or that predict worse than the constant predictor, whose loss is the entropy
-    `-Σ p_k log p_k` of the class shares.
-    """
+    """Warnings about models that diverged, or that predict worse than the best constant predictor."""
     share = np.bincount(data.y_train, minlength=len(data.classes)) / len(data.y_train)
-    share = share[share > 0]
-    entropy = float(-(share * np.log(share)).sum())
+    constant = config.loss.constant(share.tolist())
     found = []
 
     def smaller(some: Sequence[ModelResult]) -> str:
@@ -286,12 +283,12 @@ def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) ->
             f"{len(diverged)} of {len(models)} models diverged (λ = {named}): a loss was not finite. "
             + (smaller(diverged) if config.solver == "sgd" else "Features this large overflow: use --scale standard.")
         )
-    worse = [model for model in models if model.train_loss is not None and model.train_loss > entropy * (1 + 1e-9)]
+    worse = [model for model in models if model.train_loss is not None and model.train_loss > constant * (1 + 1e-9)]
     if worse:
         top = max(worse, key=lambda model: model.train_loss or 0.0)
         found.append(
-            f"{len(worse)} of {len(models)} models predict worse than a constant does ({entropy:.4f} nats); the worst, "
-            f"λ = {top.l2:g}, ends at {top.train_loss:.5g}. "
+            f"{len(worse)} of {len(models)} models predict worse than a constant does ({constant:.4f} nats); the "
+            f"worst, λ = {top.l2:g}, ends at {top.train_loss:.5g}. "
             + (smaller([top]) if config.solver == "sgd" else "Give it more iterations (max_iter).")
         )
     return found

@@ -12,6 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from gpureg.backend import Backend
 from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
@@ -124,6 +127,12 @@ class Kernels(Protocol):
 
     def concat(self, parts: list[Array]) -> Array:
         """Weights side by side: `(D, sum of C)`."""
+        ...
+
+    def store(self, vectors: Array, slot: int, values: Array, models: npt.NDArray[np.bool_]) -> Array:
+        """`vectors (A, S, P)` with `values (A, P)` at `slot` for the models that `models (A,)` marks; may overwrite
+        its argument.
+        """
         ...
 
     def steps(self, W: Array, rows: Any, plan: StepPlan) -> tuple[Array, Array, list[Array]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.backend import Backend
 from gpureg.kernels.protocol import OneLane, Ready
@@ -79,6 +80,11 @@ class ReferenceKernels(OneLane):
     def concat(self, parts: list[Array]) -> Array:
         """See the protocol."""
         return self.xp.concat(parts, axis=1)
+
+    def store(self, vectors: Array, slot: int, values: Array, models: npt.NDArray[np.bool_]) -> Array:
+        """See the protocol; a copy, since arrays are never written to here."""
+        here = (np.arange(vectors.shape[1]) == slot)[None, :, None] & models[:, None, None]
+        return self.xp.where(self.backend.from_host(here), values[:, None, :], vectors)
 
     def steps(self, W: Array, rows: ReferenceRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""

@@ -32,7 +32,7 @@ def mean_row(kernels: Kernels, rows: Block) -> Floats:
     def part(X: Array, y: Array, weight: Array | None) -> Array:
         return xp.sum(X if weight is None else weight[:, None] * X, axis=0)
 
-    return kernels.to_host(_summed(kernels, rows, part) / _mass(kernels, rows))  # sync
+    return np.array(kernels.to_host(_summed(kernels, rows, part) / _mass(kernels, rows)))  # sync; the caller may write
 
 
 def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = False) -> Array:

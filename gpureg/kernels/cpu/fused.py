@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.backend import Backend
 from gpureg.kernels.cpu.evaluation import TILE, TiledEvaluation
@@ -84,6 +85,11 @@ class NumpyKernels:
     def concat(self, parts: list[Array]) -> Array:
         """See the protocol."""
         return np.concatenate(parts, axis=1)
+
+    def store(self, vectors: Array, slot: int, values: Array, models: npt.NDArray[np.bool_]) -> Array:
+        """See the protocol; in place."""
+        np.copyto(vectors[:, slot], values, where=models[:, None])
+        return vectors
 
     def steps(self, W: Array, rows: NumpyRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol. Models are independent, so a wide batch is split among the threads for the whole run."""

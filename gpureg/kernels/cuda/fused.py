@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.backend import Backend
 from gpureg.errors import OutOfMemoryError
@@ -134,6 +135,12 @@ class CudaKernels(OneLane):
     def concat(self, parts: list[Array]) -> Array:
         """See the protocol."""
         return self._ops.concat(parts)
+
+    def store(self, vectors: Array, slot: int, values: Array, models: npt.NDArray[np.bool_]) -> Array:
+        """See the protocol; in place."""
+        xp, place = self.backend.xp, vectors[:, slot, :]
+        place[...] = values if models.all() else xp.where(self.backend.from_host(models[:, None]), values, place)
+        return vectors
 
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""

@@ -57,13 +57,8 @@ class PairHistory:
         kept = accepted & (own[:, 1] > CURVATURE * np.sqrt(own[:, 0] * own[:, 2]))
         if not kept.any():
             return
-        backend = self.kernels.backend
-        if kept.all():
-            self.vectors[:, slot, :], self.vectors[:, M + slot, :] = s, y
-        else:
-            mask = backend.from_host(kept[:, None])
-            for place, new in ((slot, s), (M + slot, y)):
-                self.vectors[:, place, :] = backend.xp.where(mask, new, self.vectors[:, place, :])
+        for place, new in ((slot, s), (M + slot, y)):
+            self.vectors = self.kernels.store(self.vectors, place, new, kept)
         sy, yy = self.ss_yy
         sy[kept, :, slot], sy[kept, slot, :] = stored[kept, :M, 1], stored[kept, M:, 0]
         yy[kept, :, slot] = yy[kept, slot, :] = stored[kept, M:, 1]
