@@ -129,7 +129,12 @@ class FitConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FitConfig:
-        """The inverse of `to_dict`. Raises UsageError on a name that is no option."""
+        """The inverse of `to_dict`. Raises UsageError on a name that is not an option.
+
+        The whole-epoch kernels of earlier runs, `kernels = "epoch"`, are gone: `auto` takes their place.
+        """
+        if values.get("kernels") == "epoch":
+            values = values | {"kernels": "auto"}
         known = {field.name for field in fields(cls)}
         for name in values:
             if name not in known:

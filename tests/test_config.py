@@ -34,6 +34,12 @@ def test_round_trip(config: FitConfig) -> None:
     assert FitConfig.from_dict(tomllib.loads(written)) == config
 
 
+def test_kernels_that_are_gone_are_refused_naming_auto_and_read_as_auto_from_a_run() -> None:
+    with pytest.raises(UsageError, match=r"kernels is 'epoch'; .* auto, fused"):
+        FitConfig(kernels="epoch")
+    assert FitConfig.from_dict(FitConfig().to_dict() | {"kernels": "epoch"}) == FitConfig()
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"names 'epoch', which is no option; wanted one of .*epochs"):
         FitConfig.from_dict({"epoch": 3})

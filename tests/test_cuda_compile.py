@@ -3,14 +3,13 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from cupy.cuda.compiler import CompileException
 from hostcuda import ARCHITECTURES, Arg, compile_cubin, elementwise_source
 
-from gpureg.kernels.cuda import epoch, logistic, pair, softmax
+from gpureg.kernels.cuda import logistic, pair, softmax
 from gpureg.kernels.cuda.logistic import logistic_kernel
-from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
+from gpureg.kernels.cuda.softmax import softmax_kernel
 from gpureg.kernels.cuda.update import update_kernel
 
 GRADIENT = {"gradient": True, "loss": True, "hit": False}
@@ -52,9 +51,6 @@ def sources() -> dict[str, str]:
         for name, outputs in (("gradient", GRADIENT), ("evaluation", EVALUATION), ("hits", HITS)):
             found[f"logistic {name} {dtype}"] = logistic_source(dtype, outputs)
         found[f"penalised step {dtype}"] = update_source(dtype)
-        widest = epoch.max_columns(np.dtype(dtype).itemsize)
-        for D, K, B in ((785, 10, 128), (65, 1, 32), (65, widest, 32)):
-            found[f"epoch D={D} K={K} B={B} {dtype}"] = epoch.source(D, K, B, dtype)
         for K, L in ((1, 1), (10, 1), (10, 32), (pair.MAX_COLUMNS, 32), (1, 32)):
             for name, source in zip(pair.NAMES, pair.sources(785, K, 128, L, dtype), strict=True):
                 found[f"{name} K={K} L={L} {dtype}"] = source
@@ -78,7 +74,7 @@ def test_compiles_without_spills(name):
         assert cubin[:4] == b"\x7fELF"
         assert usage.spills == 0, f"{name} spills {usage.spills} bytes on sm_{architecture}"
         assert usage.stack == 0, f"{name} keeps {usage.stack} bytes a thread in memory on sm_{architecture}"
-        assert usage.registers * epoch.THREADS <= 65536
+        assert usage.registers * max(pair.THREADS) <= 65536
 
 
 def test_a_wrong_name_does_not_compile():
@@ -88,10 +84,8 @@ def test_a_wrong_name_does_not_compile():
 
 
 def test_a_spill_is_noticed():
-    spilling = re.sub(
-        r"__launch_bounds__\(THREADS, 1\)", "__launch_bounds__(1024, 2)", epoch.source(65, 32, 32, "float64")
-    )
-    _, usage = compile_cubin(spilling, "80")
+    forward, _ = pair.sources(65, 32, 32, 1, "float64")
+    _, usage = compile_cubin(forward.replace("__launch_bounds__(THREADS)", "__launch_bounds__(1024, 2)"), "80")
     assert usage.spills > 0
 
 
@@ -116,8 +110,3 @@ def test_label_and_scale_are_read_once(outputs):
         code = re.sub(r"//.*", "", body)
         assert len(re.findall(r"\by\b", code)) == 1
         assert len(re.findall(r"\bscale\b", code)) == outputs["gradient"]
-
-
-def test_the_memory_of_a_block_is_what_the_launch_asks_for():
-    assert epoch.shared_bytes(785, 10, 128, 4) == 4 * (7850 + 1280 + 8)  # 36.6 kB
-    assert lanes(10) == 2

@@ -18,7 +18,7 @@ from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
 N, D = 150, 7
-WAYS = ("fused", "pair", "epoch")
+WAYS = ("fused", "pair")
 TOLERANCE = {"float32": 5e-6, "float64": 1e-12}
 tasks = pytest.mark.parametrize(("task", "classes"), [("softmax", 5), ("logistic", 2)])
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -144,15 +144,6 @@ def test_launches_per_step(task, classes, steps_by, l2, launches):
     assert counted[1] - counted[0] == 5 * launches
 
 
-def test_the_epoch_kernel_is_one_launch():
-    p = problem("softmax", 5)
-    kernels = host_kernels("softmax", 5, "float32", steps_by="epoch")
-    rows = kernels.place(p.X, p.y, None, None)
-    with settings() as launched:
-        kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=0.1, weighted=False))
-    assert launched == ["sgd_epoch"]
-
-
 @pytest.mark.parametrize(("classes", "way"), [(32, "sgd_forward"), (33, "softmax_grad_loss_k33")])
 def test_the_pair_is_for_models_of_a_warps_width(classes, way):
     p = problem("softmax", classes, models=2)
@@ -165,28 +156,19 @@ def test_the_pair_is_for_models_of_a_warps_width(classes, way):
     assert way in launched
 
 
-@pytest.mark.parametrize("steps_by", ["pair", "epoch"])
-def test_more_features_than_a_block_takes_at_once(steps_by):
+def test_more_features_than_a_block_takes_at_once():
     rng = np.random.default_rng(4)
     X, y, W = 0.1 * rng.standard_normal((9, 1100)), rng.integers(0, 3, 9), rng.standard_normal((1100, 3))
     run = StepPlan(rng.integers(0, 9, (3, 5)), np.array([0.5]), np.array([0.1]), None, (1,))
     found = []
     for kernels in (
         ReferenceKernels(numpy_backend("float64"), LOSSES["softmax"], 3),
-        host_kernels("softmax", 3, "float64", steps_by=steps_by),
+        host_kernels("softmax", 3, "float64", steps_by="pair"),
     ):
         end, losses, (snapshot,) = kernels.steps(kernels.weights(W.copy()), kernels.place(X, y, None, None), run)
         found.append([kernels.to_host(a) for a in (end, losses, snapshot)])
     for wanted, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-13)
-
-
-def test_a_shape_too_large_for_a_block_is_trained_by_launches():
-    p = problem("softmax", 5)
-    small = CudaKernels(host_backend("float32"), LOSSES["softmax"], 5, steps_by="epoch", ops=HostOps(shared_limit=100))
-    with settings() as launched:
-        small.steps(small.weights(p.W), small.place(p.X, p.y, None, None), plan(p.models, weighted=False, steps=2))
-    assert launched.count("softmax_grad_loss_k5") == 2
 
 
 @pytest.mark.parametrize("steps_by", WAYS)

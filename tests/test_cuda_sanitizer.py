@@ -26,7 +26,7 @@ rng = np.random.default_rng(0)
 X, y, weights = rng.standard_normal((40, 9)), rng.integers(0, 3, 40), rng.random((40, 2))
 order, lr, l2 = rng.permutation(40)[:36].reshape(4, 9), np.array([0.1, 0.2]), np.array([0.0, 0.1])
 plan = StepPlan(order, lr, l2, np.array([0, 1]), (0, 3))
-for steps_by in ("fused", "pair", "epoch"):
+for steps_by in ("fused", "pair"):
     kernels = host_kernels("softmax", 3, "float32", steps_by=steps_by)
     kernels.steps(kernels.weights(np.zeros((9, 6))), kernels.place(X, y, weights, None), plan)
 """
@@ -41,11 +41,11 @@ from hostcuda.oracle import Case, execute
 execute("softmax", Case(np.zeros((60, 1, 33), np.float32), np.zeros(60, int), np.ones((1, 1), np.float32)))
 """
 
-_EPOCH_PLANTED = """
-from gpureg.kernels.cuda import epoch
-changed = epoch._SOURCE.replace("d < D; d += 32", "d <= D; d += 32")
-assert changed != epoch._SOURCE
-epoch._SOURCE = changed
+_PAIR_PLANTED = """
+from gpureg.kernels.cuda import pair
+changed = pair._FORWARD.replace("d < D; d += THREADS", "d <= D; d += THREADS")
+assert changed != pair._FORWARD
+pair._FORWARD = changed
 """
 
 
@@ -72,7 +72,7 @@ def test_no_access_outside_the_arrays(script):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("script", [_PLANTED, _EPOCH_PLANTED + _STEPS], ids=["pointwise", "epoch"])
+@pytest.mark.parametrize("script", [_PLANTED, _PAIR_PLANTED + _STEPS], ids=["pointwise", "pair"])
 def test_a_planted_access_outside_is_caught(script):
     done = sanitized(script)
     assert done.returncode != 0

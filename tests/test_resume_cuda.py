@@ -19,9 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("case", "kernels"), [*((case, kernels) for case in CASES for kernels in ("fused", "epoch")), ("sweep", "pair")]
-)
+@pytest.mark.parametrize(("case", "kernels"), [*((case, "fused") for case in CASES), ("sweep", "pair")])
 def test_interrupted_and_resumed(case: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_kernels, "CupyOps", lambda backend: HostOps())
     config = FitConfig(kernels=kernels, **CASES[case])

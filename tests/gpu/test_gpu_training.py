@@ -36,7 +36,7 @@ REPORT_BINARY = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["fused", "pair", "epoch", "reference"])
+@pytest.mark.parametrize("kernels", ["fused", "pair", "reference"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
     data = gpureg.load_dataset("digits")
@@ -65,7 +65,7 @@ def test_the_reports_softmax_runs():
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("kernels", ["fused", "pair", "epoch"])
+@pytest.mark.parametrize("kernels", ["fused", "pair"])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_the_reports_binary_runs(shuffle, kernels):
     data = gpureg.load_dataset("mnist", classes=[2, 3])

@@ -21,9 +21,6 @@ class HostOps:
 
     out_of_memory = HostMemoryError
 
-    def __init__(self, *, shared_limit: int = 99 * 1024) -> None:
-        self._shared_limit = shared_limit
-
     def empty(self, shape, dtype):
         made = host(np.empty(shape, dtype))
         if made.dtype.kind == "f":
@@ -55,14 +52,11 @@ class HostOps:
         product = np.matmul(x.T, r)
         out[...] = alpha * product if beta == 0.0 else beta * out + alpha * product
 
-    def raw_kernel(self, source, name, shared_bytes):
+    def raw_kernel(self, source, name):
         def launch(blocks, threads, arguments):
-            launch_raw(source, name, blocks, threads, arguments, shared_bytes)
+            launch_raw(source, name, blocks, threads, arguments)
 
         return launch
-
-    def shared_memory_limit(self):
-        return self._shared_limit
 
 
 def _record(name: str) -> None:

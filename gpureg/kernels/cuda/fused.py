@@ -20,8 +20,8 @@ from gpureg.kernels.cuda.memory import (
     run_bytes,
 )
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
+from gpureg.kernels.cuda.pair_steps import PairSteps
 from gpureg.kernels.cuda.pointwise import POINTWISE, Pointwise
-from gpureg.kernels.cuda.raw_steps import RawSteps
 from gpureg.kernels.cuda.steps import MinibatchSteps
 from gpureg.kernels.protocol import OneLane
 from gpureg.losses import Loss
@@ -61,9 +61,9 @@ class CudaKernels(OneLane):
     A minibatch step is three launches where no model has a penalty: the product into a buffer, the fused kernel with
     the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
     epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
-    bounds the working memory beside the data, in bytes. `steps_by`: "pair" trains in two launches a step, "epoch" in
-    one for a whole run of steps, where the shape allows it. Raises OutOfMemoryError (also for CuPy's own) with what is
-    needed, what is free and what to change.
+    bounds the working memory in addition to the data, in bytes. `steps_by`: "pair" trains in two launches a step, if
+    the models are narrow enough. Raises OutOfMemoryError (also for CuPy's own) with what is needed, what is free and
+    what to change.
     """
 
     name = "cuda"
@@ -87,9 +87,9 @@ class CudaKernels(OneLane):
         self._dtype = np.dtype(backend.dtype)
         self._to_device = ToDevice(backend.from_host, self._dtype)
         self._minibatches = MinibatchSteps(self._ops, self._to_device, self._pointwise, self.budget)
-        self._raw: RawSteps | None = None
-        if steps_by != "fused":
-            self._raw = RawSteps(steps_by, self._ops, self._to_device, self.n_columns, self.budget)
+        self._pair: PairSteps | None = None
+        if steps_by == "pair":
+            self._pair = PairSteps(self._ops, self._to_device, self.n_columns, self.budget)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are: a gather on the device costs the same in any order."""
@@ -145,13 +145,12 @@ class CudaKernels(OneLane):
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
         with self._explained(f"Training {len(plan.lr)} models", None):
-            raw = self._raw if self.steps_as_asked(rows.X.shape[1], plan.order.shape[1]) else None
-            run = self._minibatches if raw is None else raw
+            run = self._pair if self._pair is not None and self._pair.fits() else self._minibatches
             return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol."""
-        return self._raw is None or self._raw.fits(features, batch)
+        return self._pair is None or self._pair.fits()
 
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
         """See the protocol: put on the device's queue at once, brought back when the result is asked for.

@@ -55,12 +55,8 @@ class DeviceOps(Protocol):
         """`out = alpha x' r + beta out`, x (B, D), r (B, C), out (D, C); beta is 0 or 1."""
         ...
 
-    def raw_kernel(self, source: str, name: str, shared_bytes: int) -> RawLaunch:
-        """A raw kernel with dynamic shared memory; call it with (blocks, threads, arguments)."""
-        ...
-
-    def shared_memory_limit(self) -> int:
-        """Bytes of shared memory that one block may ask for."""
+    def raw_kernel(self, source: str, name: str) -> RawLaunch:
+        """A raw kernel; call it with (blocks, threads, arguments)."""
         ...
 
 
@@ -97,7 +93,7 @@ class CupyOps:
 
         self._cp = cupy
         self._product = None if documented_only else _cublas_product()
-        self._raw: dict[tuple[str, int], Any] = {}
+        self._raw: dict[str, Any] = {}
         self.out_of_memory: type[BaseException] = cupy.cuda.memory.OutOfMemoryError
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -142,22 +138,16 @@ class CupyOps:
             out *= beta
             out += alpha * product
 
-    def raw_kernel(self, source: str, name: str, shared_bytes: int) -> RawLaunch:
+    def raw_kernel(self, source: str, name: str) -> RawLaunch:
         """See the protocol."""
-        kernel = self._raw.get((source, shared_bytes))
+        kernel = self._raw.get(source)
         if kernel is None:
-            kernel = self._raw[source, shared_bytes] = self._cp.RawKernel(source, name)
-            kernel.max_dynamic_shared_size_bytes = shared_bytes  # above 48 kB a kernel has to ask
+            kernel = self._raw[source] = self._cp.RawKernel(source, name)
 
         def launch(blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
-            kernel((blocks,), (threads,), arguments, shared_mem=shared_bytes)
+            kernel((blocks,), (threads,), arguments)
 
         return launch
-
-    def shared_memory_limit(self) -> int:
-        """See the protocol."""
-        attributes = self._cp.cuda.Device().attributes
-        return int(attributes.get("MaxSharedMemoryPerBlockOptin", attributes["MaxSharedMemoryPerBlock"]))
 
 
 def _contiguous(a: Array, b: Array, out: Array) -> bool:

@@ -1,5 +1,4 @@
-"""Minibatch gradient descent by raw kernels, which gather their batches themselves: two launches a step, or one for a
-whole run of steps."""
+"""Minibatch gradient descent by the two raw kernels of `pair`, which gather their batches themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.kernels.cuda import epoch, pair
+from gpureg.kernels.cuda import pair
 from gpureg.kernels.cuda.memory import Budget
 from gpureg.kernels.cuda.ops import DeviceOps, ToDevice
 from gpureg.types import Array, StepPlan
@@ -28,56 +27,42 @@ class _Given:
     penalized: np.int32
 
 
-class RawSteps:
-    """The arithmetic of `Kernels.steps` for models of `columns` columns, `way` being "pair" or "epoch".
+class PairSteps:
+    """The arithmetic of `Kernels.steps` in two launches a step, for models of `columns` columns.
 
     Weights are `(D, A*K)`, C-contiguous, and are overwritten.
     """
 
-    def __init__(self, way: str, ops: DeviceOps, to_device: ToDevice, columns: int, budget: Budget) -> None:
-        self.way, self.ops, self.to_device, self.columns, self.budget = way, ops, to_device, columns, budget
+    def __init__(self, ops: DeviceOps, to_device: ToDevice, columns: int, budget: Budget) -> None:
+        self.ops, self.to_device, self.columns, self.budget = ops, to_device, columns, budget
         self.dtype = to_device.dtype
 
-    def fits(self, features: int, batch: int) -> bool:
-        """Whether the shape can be trained this way on the device at hand."""
-        if self.way == "pair":
-            return self.columns <= pair.MAX_COLUMNS
-        return epoch.fits(self.ops, features, self.columns, batch, self.dtype.itemsize)
+    def fits(self) -> bool:
+        """Whether models of so many columns can be trained this way."""
+        return self.columns <= pair.MAX_COLUMNS
 
     def run(
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
     ) -> tuple[Array, Array, list[Array]]:
-        """As `MinibatchSteps.run`. The losses of the whole-epoch kernel are in the weights' type."""
-        wanted = len(plan.snapshot_after)
+        """As `MinibatchSteps.run`."""
+        count = len(plan.snapshot_after)
         slot = np.full(len(plan.order), -1)
-        slot[list(plan.snapshot_after)] = np.arange(wanted)
+        slot[list(plan.snapshot_after)] = np.arange(count)
         given = _Given(
             self.to_device.ints(plan.order),
             self._weights(X, weights, plan),
             (self.to_device.floats(plan.lr), self.to_device.floats(plan.l2)),
             self.to_device.ints(slot),
-            self.ops.empty((max(1, wanted), *W.shape), self.dtype),
+            self.ops.empty((max(1, count), *W.shape), self.dtype),
             np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
         )
-        run = self._pairs if self.way == "pair" else self._in_one_launch
-        return W, run(W, X, y, given), list(given.snapshots[:wanted])
+        return W, self._steps(W, X, y, given), list(given.snapshots[:count])
 
-    def _in_one_launch(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
-        """The losses `(steps, A)`."""
-        (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
-        losses = self.ops.empty((n_steps, models), self.dtype)
-        source = epoch.source(D, self.columns, B, self.dtype.name)
-        size = epoch.shared_bytes(D, self.columns, B, self.dtype.itemsize)
-        launch = self.ops.raw_kernel(source, epoch.NAME, size)
-        arrays = (X, y, given.order, *given.weights, *given.rates, W, losses, given.slot, given.snapshots)
-        launch(models, epoch.THREADS, (*arrays, np.int32(n_steps), given.penalized))
-        return losses
-
-    def _pairs(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
+    def _steps(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
         """The losses `(steps, A)` float64, reduced as often as their budget asks for."""
         (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
         code = pair.sources(D, self.columns, B, models, self.dtype.name)
-        forward, backward = (self.ops.raw_kernel(s, name, 0) for s, name in zip(code, pair.NAMES, strict=True))
+        forward, backward = (self.ops.raw_kernel(s, name) for s, name in zip(code, pair.NAMES, strict=True))
         blocks = pair.blocks(D, self.columns, B, models, self.dtype.itemsize)
         rows, features = zip(blocks, pair.THREADS, strict=True)
         stride = min(n_steps, self.budget.gather_steps(B, D, models, self.dtype.itemsize))
