@@ -105,6 +105,24 @@ def test_evaluation_and_gradient(task, classes, dtype):
 
 
 @tasks
+@dtypes
+def test_a_weighted_evaluation(task, classes, dtype):
+    p = problem(task, classes)
+    weight = np.arange(len(p.y)) % 3.0
+    found = []
+    for kernels in (
+        host_kernels(task, classes, dtype),
+        ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes),
+    ):
+        rows = kernels.place(p.X, p.y, None, None, weight)
+        for block in (rows, kernels.subset(rows, np.arange(5, len(p.y)))):
+            found.append(kernels.evaluate(kernels.weights(p.W), block, with_loss=True))
+    for mine, theirs in ((found[0], found[2]), (found[1], found[3])):
+        np.testing.assert_allclose(mine[0], theirs[0], rtol=TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
+        np.testing.assert_array_equal(mine[1], theirs[1])
+
+
+@tasks
 @pytest.mark.parametrize("steps_by", ["fused", "pair"])
 def test_a_small_budget_cuts_the_run_and_changes_nothing(task, classes, steps_by):
     p = problem(task, classes)

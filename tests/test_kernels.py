@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import BackendFactory
@@ -65,6 +67,25 @@ def test_twins_evaluate_alike(task: str, classes: int, dtype: str, ties: bool) -
     (loss, hits), (loss2, hits2) = found
     np.testing.assert_allclose(loss2, loss, rtol=1e-12 if dtype == "float64" else 1e-5)
     np.testing.assert_array_equal(hits2, hits)
+
+
+@pytest.mark.parametrize(("task", "classes"), TASKS)
+@pytest.mark.parametrize("make", [ReferenceKernels, NumpyKernels])
+def test_a_sample_of_weight_k_counts_as_k_samples(task: str, classes: int, make: Any) -> None:
+    X, y, W, _ = problem(task, classes, n=1200, ties=False)
+    counts = np.arange(1200) % 4
+    kernels = make(numpy_backend("float64"), LOSSES[task], classes)
+    found = []
+    for rows, labels, weight in ((X, y, counts), (np.repeat(X, counts, axis=0), np.repeat(y, counts), None)):
+        order = kernels.storage_order(labels, None)
+        pick = slice(None) if order is None else order
+        weight = None if weight is None else weight[pick].astype(float)
+        block = kernels.place(rows[pick], labels[pick], None, order, weight)
+        blocks = (block, kernels.subset(block, np.arange(len(labels))))
+        found += [kernels.evaluate(kernels.weights(W), some, with_loss=True) for some in blocks]
+    for loss, hits in found[:-1]:
+        np.testing.assert_allclose(loss, found[-1][0], rtol=1e-12)
+        np.testing.assert_array_equal(hits, found[-1][1])
 
 
 @pytest.mark.parametrize(("task", "classes"), TASKS)

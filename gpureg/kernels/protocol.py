@@ -23,8 +23,8 @@ from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 class Evaluation(Protocol):
     """Sums over the samples of an evaluation, as soon as they are there."""
 
-    def result(self) -> tuple[Floats, Ints]:
-        """Wait: cross-entropy in nats `(M,)` (zeros where none was wanted), correctly classified samples `(M,)`."""
+    def result(self) -> tuple[Floats, Floats]:
+        """Wait: the loss `(M,)` in nats (zeros if it was not asked for) and the hits `(M,)`, weighted sums."""
         ...
 
 
@@ -33,9 +33,9 @@ class Ready:
     """An evaluation that was made when it was asked for."""
 
     loss_sum: Floats
-    hits: Ints
+    hits: Floats
 
-    def result(self) -> tuple[Floats, Ints]:
+    def result(self) -> tuple[Floats, Floats]:
         """The sums."""
         return self.loss_sum, self.hits
 
@@ -61,6 +61,11 @@ class Block(Protocol):
     @property
     def weights(self) -> Array | None:
         """The row-weight table `(N, F)`, or None for ones."""
+        ...
+
+    @property
+    def sample_weight(self) -> Array | None:
+        """What a sample counts in an evaluation `(N,)`, or None for 1."""
         ...
 
 
@@ -96,10 +101,13 @@ class Kernels(Protocol):
         """The order `(N,)` in which this twin stores samples, or None to keep them as given."""
         ...
 
-    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> Block:
+    def place(
+        self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
+    ) -> Block:
         """Put samples on the device: `X (N, D)` host array in the backend's dtype, bias column last; `y (N,)`; the
-        row-weight table `weights (N, F)` or None for ones. All three are already in storage order; `order` is that
-        order, so that a plan may name samples by their own index.
+        row-weight table `weights (N, F)` that models are trained with, or None for ones; `sample_weight (N,)`, what a
+        sample counts in an evaluation, or None for 1. All are already in storage order; `order` is that order, so that
+        a plan may name samples by their own index.
         """
         ...
 
@@ -146,9 +154,9 @@ class Kernels(Protocol):
         """
         ...
 
-    def evaluate(self, W: Array, rows: Any, *, with_loss: bool) -> tuple[Floats, Ints]:
-        """Sums over the samples, unweighted: cross-entropy in nats `(L,)` (zeros without `with_loss`), and correctly
-        classified samples `(L,)`. Host arrays.
+    def evaluate(self, W: Array, rows: Any, *, with_loss: bool) -> tuple[Floats, Floats]:
+        """`Σ m_i loss_i` in nats (zeros without `with_loss`) and `Σ m_i hit_i`, each `(L,)`, on the host; m the
+        block's `sample_weight`.
         """
         ...
 

@@ -7,6 +7,7 @@ indexing, no in-place arithmetic. The fused twins must give what this gives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ class ReferenceRows:
     X: Array
     y: Array
     weights: Array | None
+    sample_weight: Array | None = None
 
     @property
     def n(self) -> int:
@@ -46,15 +48,19 @@ class ReferenceKernels(OneLane):
         """Samples stay as they are."""
         return None
 
-    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> ReferenceRows:
+    def place(
+        self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
+    ) -> ReferenceRows:
         """See the protocol."""
         table = None if weights is None else self._floats(weights)
-        return ReferenceRows(self.backend.from_host(X), self.backend.from_host(np.asarray(y, np.int64)), table)
+        mass = None if sample_weight is None else self.backend.from_host(np.asarray(sample_weight, np.float64))
+        return ReferenceRows(self.backend.from_host(X), self.backend.from_host(np.asarray(y, np.int64)), table, mass)
 
     def subset(self, rows: ReferenceRows, index: Ints) -> ReferenceRows:
         """See the protocol."""
         picked = self.backend.from_host(np.asarray(index, np.int64))
-        return ReferenceRows(self.xp.take(rows.X, picked, axis=0), self.xp.take(rows.y, picked, axis=0), None)
+        mass = None if rows.sample_weight is None else self.xp.take(rows.sample_weight, picked, axis=0)
+        return ReferenceRows(self.xp.take(rows.X, picked, axis=0), self.xp.take(rows.y, picked, axis=0), None, mass)
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol. Array expressions hold about ten arrays as large as a block's logits."""
@@ -105,18 +111,19 @@ class ReferenceKernels(OneLane):
                 snapshots.append(W)  # arrays are never written to here, so this is a copy
         return W, xp.stack(losses), snapshots
 
-    def evaluate(self, W: Array, rows: ReferenceRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+    def evaluate(self, W: Array, rows: ReferenceRows, *, with_loss: bool) -> tuple[Floats, Floats]:
         """See the protocol."""
         xp, models = self.xp, W.shape[1] // self.n_columns
-        loss_sum, hits = np.zeros(models), np.zeros(models, np.int64)
+        loss_sum, hits = np.zeros(models), np.zeros(models)
         for start in range(0, rows.n, ROWS_PER_BLOCK):
             stop = min(start + ROWS_PER_BLOCK, rows.n)
             X, y = rows.X[start:stop, :], rows.y[start:stop]
             logits = xp.reshape(xp.matmul(X, W), (X.shape[0], models, self.n_columns))
             loss, hit, _ = self.loss.value(xp, logits, y)
-            hits += np.asarray(self.backend.to_host(xp.sum(xp.astype(hit, xp.int64), axis=0)))  # sync
+            mass = None if rows.sample_weight is None else rows.sample_weight[start:stop]
+            hits += self.to_host(_total(xp, hit, mass))  # sync
             if with_loss:
-                loss_sum += self.to_host(xp.sum(xp.astype(loss, xp.float64), axis=0))  # rows are many
+                loss_sum += self.to_host(_total(xp, loss, mass))
         return loss_sum, hits
 
     def start_evaluation(self, W: Array, rows: ReferenceRows, *, with_loss: bool, now: bool = False) -> Ready:
@@ -158,6 +165,12 @@ class ReferenceKernels(OneLane):
 
     def _floats(self, host: Floats) -> Array:
         return self.backend.from_host(np.ascontiguousarray(host, self.backend.dtype))
+
+
+def _total(xp: Any, values: Array, mass: Array | None) -> Array:
+    """The sum of `values (n, L)` over the rows, in float64, each times its mass."""
+    values = xp.astype(values, xp.float64)
+    return xp.sum(values if mass is None else mass[:, None] * values, axis=0)
 
 
 def penalty_rows(D: int, plan: StepPlan, K: int) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from gpureg.kernels.protocol import Block, Evaluation, Kernels
 from gpureg.rows import moments
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -15,11 +17,21 @@ class DenseRows:
 
     kernels: Kernels
     block: Block
+    mass: float
 
     @classmethod
-    def place(cls, kernels: Kernels, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> DenseRows:
-        """Host samples `X (N, D)`, labels and row weights, all in storage order; see `Kernels.place`."""
-        return cls(kernels, kernels.place(X, y, weights, order))
+    def place(
+        cls,
+        kernels: Kernels,
+        X: Array,
+        y: Ints,
+        weights: Floats | None,
+        order: Ints | None,
+        sample_weight: Floats | None = None,
+    ) -> DenseRows:
+        """Host samples `X (N, D)`, labels and weights, all in storage order; see `Kernels.place`."""
+        mass = float(len(y)) if sample_weight is None else float(np.sum(sample_weight))
+        return cls(kernels, kernels.place(X, y, weights, order, sample_weight), mass)
 
     @property
     def n(self) -> int:
@@ -38,7 +50,10 @@ class DenseRows:
 
     def subset(self, index: Ints) -> DenseRows:
         """See the protocol."""
-        return DenseRows(self.kernels, self.kernels.subset(self.block, index))
+        block = self.kernels.subset(self.block, index)
+        weight = block.sample_weight
+        mass = float(block.n) if weight is None else float(self.kernels.to_host(weight).sum())  # sync
+        return DenseRows(self.kernels, block, mass)
 
     def steps(self, W: Array, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""

@@ -27,12 +27,17 @@ class Rows(Protocol):
         ...
 
     @property
+    def mass(self) -> float:
+        """What all samples count in an evaluation: the sum of their sample weights, N without."""
+        ...
+
+    @property
     def weighted(self) -> bool:
         """Whether there is a row-weight table."""
         ...
 
     def subset(self, index: Ints) -> Rows:
-        """The samples `index` (by their own numbers, not by where they are stored), unweighted, for evaluation."""
+        """The samples `index` (by their own numbers, not by where they are stored), for evaluation; no table."""
         ...
 
     def steps(self, W: Array, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
@@ -40,7 +45,7 @@ class Rows(Protocol):
         ...
 
     def start_evaluation(self, W: Array, *, with_loss: bool, now: bool = False) -> Evaluation:
-        """Loss sums and hits over the rows, asked for later; see `Kernels.start_evaluation`."""
+        """Sums of losses and hits over the rows, asked for later; see `Kernels.start_evaluation`."""
         ...
 
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array]:

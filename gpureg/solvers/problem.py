@@ -64,10 +64,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some of the models of a measurement: what is measured, of how many rows, and into which value it goes."""
+    """Some of the models of a measurement: what is measured, the mass of its rows, and into which value it goes."""
 
     models: Ints
-    rows: int
+    mass: float
     evaluation: Evaluation
     kind: Literal["train", "val", "held_out"]
 
@@ -75,8 +75,8 @@ class _Part:
 class Measurement:
     """Losses and accuracies that have been asked for; see `start_measure`."""
 
-    def __init__(self, count: int, parts: list[_Part], *, train_loss: bool, n: int) -> None:
-        self._count, self._parts, self._train_loss, self._n = count, parts, train_loss, n
+    def __init__(self, count: int, parts: list[_Part], *, train_loss: bool, mass: float) -> None:
+        self._count, self._parts, self._train_loss, self._mass = count, parts, train_loss, mass
 
     def result(self) -> Measured:
         """Wait, and turn sums into means."""
@@ -85,14 +85,14 @@ class Measurement:
             loss, hits = part.evaluation.result()
             mine = part.models
             if part.kind == "train":
-                train_loss[mine] = loss / part.rows if self._train_loss else np.nan
-                train_accuracy[mine] = hits / part.rows
+                train_loss[mine] = loss / part.mass if self._train_loss else np.nan
+                train_accuracy[mine] = hits / part.mass
             else:
-                val_loss[mine], val_accuracy[mine] = loss / part.rows, hits / part.rows
+                val_loss[mine], val_accuracy[mine] = loss / part.mass, hits / part.mass
         for part in self._parts:  # a fold's own training rows are all rows less the held-out ones
             if part.kind == "held_out" and self._train_loss:
-                mine, held = part.models, part.rows
-                train_loss[mine] = (train_loss[mine] * self._n - val_loss[mine] * held) / (self._n - held)
+                mine, held = part.models, part.mass
+                train_loss[mine] = (train_loss[mine] * self._mass - val_loss[mine] * held) / (self._mass - held)
                 train_accuracy[mine] = np.nan
         return Measured(train_loss, train_accuracy, val_loss, val_accuracy)
 
@@ -111,7 +111,7 @@ def start_measure(
 
     def ask(mine: Ints, rows: Rows, kind: Literal["train", "val", "held_out"], with_loss: bool) -> None:
         own = W if len(mine) == len(models) else kernels.select(W, mine)
-        parts.append(_Part(mine, rows.n, rows.start_evaluation(own, with_loss=with_loss, now=now), kind))
+        parts.append(_Part(mine, rows.mass, rows.start_evaluation(own, with_loss=with_loss, now=now), kind))
 
     plain, folded = np.flatnonzero(folds < 0), np.flatnonzero(folds >= 0)
     if len(plain):
@@ -122,7 +122,7 @@ def start_measure(
         ask(folded, problem.train, "train", True)
     for key in np.unique(column[folded]):
         ask(folded[column[folded] == key], problem.held_out[int(key)], "held_out", True)
-    return Measurement(len(models), parts, train_loss=train_loss, n=problem.train.n)
+    return Measurement(len(models), parts, train_loss=train_loss, mass=problem.train.mass)
 
 
 def measure(kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool) -> Measured:

@@ -12,7 +12,7 @@ import numpy as np
 from gpureg.kernels.cpu.rows import NumpyRows, tile_runs
 from gpureg.kernels.cpu.tiles import TileLoss
 from gpureg.kernels.cpu.workers import Workers
-from gpureg.types import Array, Floats, Ints
+from gpureg.types import Array, Floats
 
 TILE = 512  # rows: 512 x 785 float32 are 1.6 MB, about a core's second-level cache
 
@@ -30,7 +30,7 @@ class TiledEvaluation:
         self.tiles = tile_runs(rows, TILE)
         models = len(self.columns) // K
         self.loss_sums = np.zeros((len(self.tiles), models))
-        self.hit_counts = np.zeros((len(self.tiles), models), np.int64)
+        self.hit_counts = np.zeros((len(self.tiles), models))
         self._next = itertools.count()
         self._others: list[Future[None]] = []
         self._release: Callable[[], object] | None = None
@@ -44,8 +44,8 @@ class TiledEvaluation:
         self._others = [self.workers.submit(self._take_tiles) for _ in range(helpers)]
         return self
 
-    def result(self) -> tuple[Floats, Ints]:
-        """Help until the last tile is taken, wait, and add up: `(M,)` loss sums in nats, `(M,)` hits."""
+    def result(self) -> tuple[Floats, Floats]:
+        """Help until the last tile is taken, wait, and add up: the sums of losses in nats and of hits, each `(M,)`."""
         if self._release is None:
             self.start()
         try:
@@ -65,4 +65,6 @@ class TiledEvaluation:
                     return
                 start, stop, runs = self.tiles[number]
                 loss = self.loss_sums[number] if self.with_loss else None
-                tile.run(self.columns, self.rows.X[start:stop], runs, loss, self.hit_counts[number])
+                weight = self.rows.sample_weight
+                mass = None if weight is None else weight[start:stop]
+                tile.run(self.columns, self.rows.X[start:stop], runs, mass, loss, self.hit_counts[number])

@@ -49,25 +49,28 @@ class NumpyKernels:
         """Sorted by fold, then class: a fold's held-out rows and a class's rows are each one slice."""
         return np.argsort(y, kind="stable") if fold is None else np.lexsort((y, fold))
 
-    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> NumpyRows:
+    def place(
+        self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
+    ) -> NumpyRows:
         """See the protocol."""
         rank = None
         if order is not None:
             rank = np.empty(len(order), np.intp)
             rank[order] = np.arange(len(order))
         table = None if weights is None else np.ascontiguousarray(weights, self.dtype)
-        return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)))
+        mass = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)), mass)
 
     def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
         """See the protocol; a view where the samples lie together (a fold of the first fold assignment), else a
         copy."""
         place = np.sort(index if rows.rank is None else rows.rank[index])
         if len(place) and place[-1] - place[0] + 1 == len(place):
-            X, y = rows.X[place[0] : place[-1] + 1], rows.y[place[0] : place[-1] + 1]
+            part: slice | Ints = slice(place[0], place[-1] + 1)
         else:
-            place = place[np.argsort(rows.y[place], kind="stable")]
-            X, y = rows.X[place], rows.y[place]
-        return NumpyRows(X, y, None, None, runs_of(y))
+            part = place[np.argsort(rows.y[place], kind="stable")]
+        y, mass = rows.y[part], None if rows.sample_weight is None else rows.sample_weight[part]
+        return NumpyRows(rows.X[part], y, None, None, runs_of(y), mass)
 
     def weights(self, host: Floats) -> Array:
         """See the protocol."""
@@ -137,7 +140,7 @@ class NumpyKernels:
         evaluation = TiledEvaluation(self.workers, self._tile, self.n_columns, W, rows, with_loss)
         return evaluation.start() if now else evaluation
 
-    def evaluate(self, W: Array, rows: NumpyRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+    def evaluate(self, W: Array, rows: NumpyRows, *, with_loss: bool) -> tuple[Floats, Floats]:
         """See the protocol."""
         return self.start_evaluation(W, rows, with_loss=with_loss).result()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.types import Array, Ints
+from gpureg.types import Array, Floats, Ints
 
 Runs = tuple[tuple[int, int, int], ...]
 
@@ -15,7 +15,8 @@ Runs = tuple[tuple[int, int, int], ...]
 @dataclass(frozen=True)
 class NumpyRows:
     """Samples sorted by (fold, class): `X (N, D)`, `y (N,)`, weights `(N, F)` or None; `rank (N,)` takes a sample's own
-    index to its place here; `runs` are the stretches of one class, as (class, start, stop).
+    index to its place here; `runs` are the stretches of one class, as (class, start, stop); `sample_weight (N,)` or
+    None.
     """
 
     X: Array
@@ -23,6 +24,7 @@ class NumpyRows:
     weights: Array | None
     rank: Ints | None
     runs: Runs
+    sample_weight: Floats | None = None
 
     @property
     def n(self) -> int:

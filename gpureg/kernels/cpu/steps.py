@@ -6,6 +6,8 @@ At the report's size a step is 150 µs, and every call of NumPy in it about 1: w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from gpureg.kernels.cpu.rows import NumpyRows
@@ -15,7 +17,7 @@ from gpureg.types import Array, Ints, StepPlan
 WIDE = 160  # columns from which class-major logits straight out of the product beat a copy
 
 
-class BatchStep:
+class BatchStep(ABC):
     """The steps `W -= lr * (X' R + 2 λ W)` on `weights (D, A*K)`, in place, of one run `order (steps, B)` (in storage
     order).
 
@@ -77,13 +79,15 @@ class BatchStep:
     def _weight(self, batch: Ints) -> Array:
         return self.rows.weights[batch][:, self.column].T  # type: ignore[index]
 
+    @abstractmethod
     def residual(self, step: int, scale: Array) -> None:
         """z `(A, K, B)` -> scale * residual, in place; notes the parts of the loss."""
-        raise TypeError("a step is a step of one loss")
+        ...
 
+    @abstractmethod
     def row_losses(self) -> Array:
         """The losses `(steps, A, B)` of all steps."""
-        raise TypeError("a step is a step of one loss")
+        ...
 
 
 class SoftmaxStep(BatchStep):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 
 from gpureg.kernels.cpu.rows import Runs
-from gpureg.types import Array, Floats, Ints
+from gpureg.types import Array, Floats
 
 
-class TileLoss:
+class TileLoss(ABC):
     """Class-major logits `(M, K, rows)` of M models, their losses `(M, rows)` and hits; M = snapshots x models."""
 
     def __init__(self, models: int, K: int, rows: int, dtype: np.dtype[Any]) -> None:
@@ -29,13 +30,19 @@ class TileLoss:
         size = self.models * rows
         return self._two[0, :size].reshape(self.models, rows), self._two[1, :size].reshape(self.models, rows)
 
-    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
-        """Add a tile's losses to `loss_sum (M,)` (skipped if None) and its hits to `hits (M,)`."""
-        raise TypeError("a tile is a tile of one loss")
+    @abstractmethod
+    def run(
+        self, columns: Array, X: Array, runs: Runs, mass: Floats | None, loss_sum: Floats | None, hits: Floats
+    ) -> None:
+        """Add a tile's losses to `loss_sum (M,)` (skipped if None) and its hits to `hits (M,)`, each sample times its
+        `mass (rows,)` (None: 1).
+        """
+        ...
 
+    @abstractmethod
     def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
         """Turn logits `z (M, K, rows)` into residuals in place; returns the losses `(M, rows)` in nats."""
-        raise TypeError("a tile is a tile of one loss")
+        ...
 
     def gradient(
         self, columns: Array, X: Array, runs: Runs, weight: Array | None, cost: Floats, slope: Array, scratch: Array
@@ -55,11 +62,13 @@ class TileLoss:
 class SoftmaxTile(TileLoss):
     """A tile of `losses.Softmax`."""
 
-    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
+    def run(
+        self, columns: Array, X: Array, runs: Runs, mass: Floats | None, loss_sum: Floats | None, hits: Floats
+    ) -> None:
         """See `TileLoss`."""
         z = self.logits(columns, X)
         peak, own = self.scratch(len(X))
-        peaks_and_hits(z, runs, peak, own, hits)
+        peaks_and_hits(z, runs, peak, own, mass, hits)
         if loss_sum is None:
             return
         own -= peak
@@ -68,7 +77,7 @@ class SoftmaxTile(TileLoss):
         np.sum(z, axis=1, out=peak)
         np.log(peak, out=peak)
         peak -= own
-        loss_sum += peak.sum(axis=1)
+        loss_sum += peak.sum(axis=1) if mass is None else peak @ mass
 
     def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
         """See `TileLoss`: softmax minus one-hot."""
@@ -89,14 +98,17 @@ class SoftmaxTile(TileLoss):
 class LogisticTile(TileLoss):
     """A tile of `losses.Logistic`."""
 
-    def run(self, columns: Array, X: Array, runs: Runs, loss_sum: Floats | None, hits: Ints) -> None:
+    def run(
+        self, columns: Array, X: Array, runs: Runs, mass: Floats | None, loss_sum: Floats | None, hits: Floats
+    ) -> None:
         """See `TileLoss`: class 0 is positive, where z > 0."""
         z = self.logits(columns, X)[:, 0]
         for label, a, b in runs:
             side = z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0
-            hits += np.count_nonzero(side, axis=1)
+            hits += _count(side, mass, a, b)
         if loss_sum is not None:
-            loss_sum += logistic_losses(z, runs, self.scratch(len(X))[0]).sum(axis=1)
+            loss = logistic_losses(z, runs, self.scratch(len(X))[0])
+            loss_sum += loss.sum(axis=1) if mass is None else loss @ mass
 
     def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
         """See `TileLoss`: σ(z) minus target, `σ(z) = (1 + tanh(z / 2)) / 2`, which overflows nowhere."""
@@ -112,7 +124,7 @@ class LogisticTile(TileLoss):
         return loss
 
 
-def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) -> None:
+def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats | None, hits: Floats) -> None:
     """Maximum `peak` and own logit `own`, both `(M, rows)`, of softmax logits `z (M, K, rows)`; adds the hits.
 
     First on a tie: class c is predicted where z_c is above every earlier class and not below any later one. A NaN
@@ -134,7 +146,12 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, hits: Ints) ->
             else:
                 top[...] = later
         np.maximum(top, mine, out=top)
-        hits += np.count_nonzero(hit, axis=1)
+        hits += _count(hit, mass, a, b)
+
+
+def _count(hit: Array, mass: Floats | None, a: int, b: int) -> Floats:
+    """The hits of rows a to b, each times its mass."""
+    return np.asarray(np.count_nonzero(hit, axis=1) if mass is None else hit @ mass[a:b], np.float64)
 
 
 def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:

@@ -35,6 +35,7 @@ class CudaRows:
     X: Array
     y: Array
     weights: Array | None
+    sample_weight: Array | None = None
 
     @property
     def n(self) -> int:
@@ -49,10 +50,10 @@ class PendingSums:
     sums: Array
     to_host: Callable[[Array], Floats]
 
-    def result(self) -> tuple[Floats, Ints]:
+    def result(self) -> tuple[Floats, Floats]:
         """The sums."""
         loss_sum, hits = self.to_host(self.sums)  # sync
-        return loss_sum, hits.astype(np.int64)
+        return loss_sum, hits
 
 
 class CudaKernels(OneLane):
@@ -95,7 +96,9 @@ class CudaKernels(OneLane):
         """Samples stay as they are: a gather on the device costs the same in any order."""
         return None
 
-    def place(self, X: Array, y: Ints, weights: Floats | None, order: Ints | None) -> CudaRows:
+    def place(
+        self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
+    ) -> CudaRows:
         """See the protocol. Raises OutOfMemoryError before the upload where the samples, and the batches that training
         gathers from them, can't fit.
         """
@@ -106,13 +109,16 @@ class CudaKernels(OneLane):
         refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
         with self._explained(f"Placing {len(y):,} samples", needed):
             put = self._to_device
-            return CudaRows(put.floats(X), put.ints(y), None if weights is None else put.floats(weights))
+            table = None if weights is None else put.floats(weights)
+            mass = None if sample_weight is None else self.backend.from_host(np.asarray(sample_weight, np.float64))
+            return CudaRows(put.floats(X), put.ints(y), table, mass)
 
     def subset(self, rows: CudaRows, index: Ints) -> CudaRows:
         """See the protocol."""
         with self._explained("A subset of the samples", len(index) * rows.X.shape[1] * self._dtype.itemsize):
             picked = self._to_device.indices(index)
-            return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None)
+            mass = None if rows.sample_weight is None else self._ops.take(rows.sample_weight, picked, 0)
+            return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None, mass)
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol."""
@@ -165,16 +171,17 @@ class CudaKernels(OneLane):
                 hit = self._ops.empty((logits.shape[0], models), np.bool_)
                 loss = self._ops.empty(hit.shape, self._dtype) if with_loss else None
                 self._pointwise.evaluate(self._pointwise.labels(rows.y[block], models), logits, hit, loss)
-                hits += hit.sum(axis=0, dtype=np.float64)
+                mass = None if rows.sample_weight is None else rows.sample_weight[block][:, None]
+                hits += (hit if mass is None else hit * mass).sum(axis=0, dtype=np.float64)
                 if loss is not None:
-                    loss_sum += loss.sum(axis=0, dtype=np.float64)
+                    loss_sum += (loss if mass is None else loss * mass).sum(axis=0, dtype=np.float64)
         return PendingSums(sums, self.to_host)
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
         """Never: there is one stream, so an evaluation beside the steps would only be known later."""
         return False
 
-    def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Ints]:
+    def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Floats]:
         """See the protocol; one transfer."""
         return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
