@@ -16,7 +16,7 @@ WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or f
 
 
 def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]:
-    """The options given on the command line over those of `--config`. Raises UsageError on what is no option."""
+    """The options given on the command line over those of `--config`. Raises UsageError on what is not an option."""
     path = given.get("config")
     if path is None:
         return given
@@ -29,7 +29,7 @@ def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]
 
             close = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {close[0]!r}?" if close else "The options are those of --help."
-            raise UsageError(f"--config {path} names {name!r}, which is no option of this command. {hint}")
+            raise UsageError(f"--config {path} names {name!r}, which is not an option of this command. {hint}")
         checked[name] = _typed(option, value, str(path))
     for pair in ALTERNATIVES:
         for one, other in (pair, pair[::-1]):
@@ -46,7 +46,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--config {path} can't be read ({error.strerror}); give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is no TOML: {error}.") from None
+        raise UsageError(f"--config {path} is not TOML: {error}.") from None
 
 
 def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) -> dict[str, Any]:
@@ -74,6 +74,8 @@ def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) ->
 def _typed(option: Option, value: Any, where: str) -> Any:
     """A TOML value as the option's type; lists become the comma-separated text of the command line."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if option.many and isinstance(value, list):
+        return value  # a name with a comma in it stays one
     if option.type is str and isinstance(value, list):
         value = ",".join(str(item) for item in value)
     elif option.type is str and number:
@@ -84,7 +86,7 @@ def _typed(option: Option, value: Any, where: str) -> Any:
         value = Path(value)
     fits = isinstance(value, option.type) and (option.type is bool or not isinstance(value, bool))
     if option.choices and value not in option.choices:
-        raise UsageError(f"{where}: {option.name} is {value!r}; wanted one of {', '.join(option.choices)}.")
+        raise UsageError(f"{where}: {option.name} is {value!r}; expected one of {', '.join(option.choices)}.")
     if not fits:
-        raise UsageError(f"{where}: {option.name} is {value!r}; wanted {WORDS[option.type]}.")
+        raise UsageError(f"{where}: {option.name} is {value!r}; expected {WORDS[option.type]}.")
     return value

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gpureg.errors import GpuregError
+from gpureg.errors import GpuregError, naming_flags
 from gpureg.version import __version__
 
 from . import data, info, plot, reproduce, sweep, train
@@ -48,7 +48,8 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            with naming_flags():
+                return command(*args, **kwargs)
         except GpuregError as error:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None

@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gpureg.config import ConfigOption
+
 
 @dataclass(frozen=True)
 class Option:
     """An option of a command.
 
     `name` is its name in a configuration, `choices` its values where they are few, `default` the value it has when it
-    is not given, `shown` the default in words where it is none of its values.
+    is not given, `shown` the default in words where it is none of its values. `many`: values separated by commas.
+    `switch`: a flag that can be turned off too.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Option:
     choices: tuple[str, ...] = ()
     complete: Callable[[str], list[str]] | None = None
     panel: str | None = None
+    many: bool = False
+    switch: bool = False
 
     @property
     def flag(self) -> str:
@@ -40,9 +45,8 @@ class Option:
     def parameter(self) -> inspect.Parameter:
         """As a parameter that typer reads."""
         kind: Any = Literal[self.choices] if self.choices else self.type
-        switch = self.type is bool and self.default is not None
         option = typer.Option(
-            f"{self.flag}/--no-{self.flag[2:]}" if switch else self.flag,
+            f"{self.flag}/--no-{self.flag[2:]}" if self.switch else self.flag,
             help=self.help,
             rich_help_panel=self.panel,
             show_default=self.shown or self.default is not None,
@@ -54,6 +58,24 @@ class Option:
 
 
 METAVARS: dict[type, str] = {str: "TEXT", int: "N", float: "X", Path: "PATH", bool: " "}
+
+
+def of_field(field: ConfigOption) -> Option:
+    """A configuration's field as an option: all that there is to say of it, it says itself."""
+    about = field.about
+    return Option(
+        field.name,
+        str if field.many or about.size else field.type,
+        about.help,
+        # a flag that is off needs no default, and where the help has words for it there is none to show
+        None if about.shown or field.many or field.default is False else field.default,
+        about.shown,
+        about.metavar,
+        about.choices,
+        panel=about.panel,
+        many=field.many,
+        switch=field.type is bool and field.default is not False,
+    )
 
 
 def panel(title: str, *options: Option) -> tuple[Option, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpureg.config import FIGURE_FORMATS, FIGURES, DataConfig, options_of
 from gpureg.errors import RunError, UsageError
 
 from .streams import unread_is_fine
@@ -14,18 +15,18 @@ from .streams import unread_is_fine
 if TYPE_CHECKING:
     from gpureg.storage.directory import Run
 
-FIGURES = "loss, accuracy, shuffle, path, path-accuracy, norm, weights, confusion"
-
 
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are overlaid.")],
     figure: Annotated[
         list[str] | None,
-        typer.Option("--figure", "-f", help=f"One of {FIGURES}; may be repeated.", show_default="what suits the runs"),
+        typer.Option(
+            "--figure", "-f", help=f"One of {', '.join(FIGURES)}; may be repeated.", show_default="what suits the runs"
+        ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--format", help="png, svg or pdf; may be repeated.", show_default="png"),
+        typer.Option("--format", help=f"One of {', '.join(FIGURE_FORMATS)}; may be repeated.", show_default="png"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -38,12 +39,12 @@ def plot(
 
     `confusion` loads the run's data set again and predicts its validation rows.
     """
-    from gpureg.figures.choice import NAMES, default_figures, draw
-    from gpureg.figures.style import FORMATS, save_figure
+    from gpureg.figures.choice import default_figures, draw
+    from gpureg.figures.style import save_figure
     from gpureg.storage.directory import load_run
 
-    formats = _known("--format", kind or ["png"], FORMATS)
-    names = _known("--figure", figure or [], NAMES)
+    formats = _known("--format", kind or ["png"], FIGURE_FORMATS)
+    names = _known("--figure", figure or [], FIGURES)
     loaded = [load_run(path) for path in runs]
     folder = out or (runs[0] / "figures" if len(runs) == 1 else Path("figures"))
     try:
@@ -62,7 +63,7 @@ def _known(option: str, given: list[str], known: tuple[str, ...]) -> list[str]:
     values = list(dict.fromkeys(part.strip() for value in given for part in value.split(",")))
     for value in values:
         if value not in known:
-            raise UsageError(f"{option} is {value!r}; wanted one of {', '.join(known)}.")
+            raise UsageError(f"{option} is {value!r}; expected one of {', '.join(known)}.")
     return values
 
 
@@ -70,20 +71,11 @@ def _labels(run: Run) -> tuple[object, object]:
     """True and predicted labels `(M,)` of the validation rows of the run's data set."""
     import numpy as np
 
-    from gpureg.data import load_dataset
+    from gpureg.data import load
 
-    config = run.config
-    classes = config.get("classes")
-    data = load_dataset(
-        config.get("dataset", run.result["dataset"]),
-        task=run.result["task"],
-        classes=classes.split(",") if isinstance(classes, str) else classes,
-        train_size=config.get("train_size"),
-        val_size=config.get("val_size"),
-        target=config.get("target"),
-        weights=config.get("weights"),
-        seed=config.get("seed", 0),
-    )
+    config = {name: value for name, value in run.config.items() if name in options_of(DataConfig)}
+    named = DataConfig.from_dict({"dataset": run.result["dataset"]} | config)
+    data = load(named, task=run.result["task"], seed=run.config.get("seed", run.result["seed"]))
     if tuple(data.classes) != tuple(run.model.classes):
         raise UsageError(
             f"The data set {data.name!r} has the classes {list(data.classes)}; {run.directory} was trained on "

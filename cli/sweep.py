@@ -10,7 +10,7 @@ from gpureg.errors import UsageError
 from .config_file import ALTERNATIVES, merged
 from .option_table import SWEEP
 from .options import with_options
-from .values import fit_config, numbers
+from .values import configs, numbers
 
 
 @with_options(*SWEEP)
@@ -25,7 +25,7 @@ def sweep_lambda(given: dict[str, Any]) -> None:
         resume_training(given)
         return
     values = merged(given, SWEEP)
-    run_training(fit_config(values, **models(values)), values)
+    run_training(*configs(values, **models(values)), values)
 
 
 def models(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from .config_file import merged
 from .option_table import TRAIN
 from .options import with_options
-from .values import fit_config
+from .values import configs
 
 
 @with_options(*TRAIN)
@@ -25,4 +25,4 @@ def train(given: dict[str, Any]) -> None:
     models = {"l2": (values.pop("l2"),)} if "l2" in values else {}
     if "lr" in values:
         models["lr"] = (values.pop("lr"),)
-    run_training(fit_config(values, **models), values)
+    run_training(*configs(values, **models), values)

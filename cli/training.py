@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
-from gpureg.config import FitConfig
+from gpureg.config import DataConfig, FitConfig
 
 from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
 from .interrupts import interruptible
@@ -29,16 +28,14 @@ if TYPE_CHECKING:
     from gpureg.fitting.results import FitResult
     from gpureg.fitting.resume import Saved
 
-DATA_OPTIONS = ("classes", "train_size", "val_size", "target", "weights")
 
-
-def run_training(config: FitConfig, values: dict[str, Any]) -> None:
+def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> None:
     """A new run; ends the command with the contract's exit code."""
     every = checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
     notes = Console(stderr=True, highlight=False)
     show_warnings(notes)
-    with run_folder(config, values) as out:
-        result = fit_and_save(config, values, out, notes, every, None)
+    with run_folder(data, config, values) as out:
+        result = fit_and_save(data, config, out, notes, every, None, quiet=bool(values.get("quiet")))
     finish(result, out, values, notes)
 
 
@@ -49,25 +46,33 @@ def resume_training(given: dict[str, Any]) -> None:
     show_warnings(notes)
     saved, values = open_interrupted(given)
     config, out = FitConfig.from_dict(saved.meta["config"]), Path(given["resume"])
-    result = fit_and_save(config, values, out, notes, every, saved)
+    data = DataConfig.from_dict(saved.meta["options"])
+    result = fit_and_save(data, config, out, notes, every, saved, quiet=bool(values.get("quiet")))
     finish(result, out, values, notes)
 
 
 def fit_and_save(
-    config: FitConfig, values: dict[str, Any], out: Path, notes: Console, every: float, saved: Saved | None
+    source: DataConfig,
+    config: FitConfig,
+    out: Path,
+    notes: Console,
+    every: float,
+    saved: Saved | None,
+    *,
+    quiet: bool,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
-    from gpureg.fitting.entry import Hooks, fit_config
+    from gpureg.data import CATALOG
+    from gpureg.fitting.entry import Hooks, run_fit
 
-    data = load(config, values)
-    options = data_options(values)
+    data = load(source, config)
+    options = source.absolute(CATALOG).to_dict()
     members = config.seeds * (config.cv or 1)
     total = len(config.l2) * len(config.rates) * members
-    shown = observer(notes, total, members=members, quiet=bool(values.get("quiet")))
+    shown = observer(notes, total, members=members, quiet=quiet)
     with shown, interruptible(shown.say) as interrupt:
         hooks = Hooks(shown.see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
-        result = fit_config(data, config, hooks, saved=saved)
-        result = replace(result, config=result.config | options)
+        result = run_fit(data, config, hooks, saved=saved)
         result.save(out, force=True)
     return result
 
@@ -93,11 +98,11 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
 
 
 @contextmanager
-def run_folder(config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
+def run_folder(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
     """The run directory, made before anything is loaded; what is still empty where the block fails is removed again."""
     from gpureg.storage.directory import prepare_run_directory
 
-    out = Path(values["out"]) if "out" in values else unused(config.loss.name, str(values.get("dataset", "mnist")))
+    out = Path(values["out"]) if "out" in values else unused(config.loss.name, data.dataset)
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         yield prepare_run_directory(out, bool(values.get("force")))
@@ -118,29 +123,11 @@ def unused(task: str, dataset: str) -> Path:
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
-def load(config: FitConfig, values: dict[str, Any]) -> Dataset:
+def load(source: DataConfig, config: FitConfig) -> Dataset:
     """The data set that the options name."""
-    from gpureg.data import load_dataset
+    from gpureg.data import load
 
-    classes = values.get("classes")
-    return load_dataset(
-        values.get("dataset", "mnist"),
-        task=config.task,
-        classes=None if classes is None else [part.strip() for part in classes.split(",") if part.strip()],
-        train_size=values.get("train_size"),
-        val_size=values.get("val_size"),
-        target=values.get("target"),
-        weights=values.get("weights"),
-        seed=config.seed,
-    )
-
-
-def data_options(values: dict[str, Any]) -> dict[str, Any]:
-    """The data's part of config.toml, so that it is enough to run again, from any folder."""
-    dataset = str(values.get("dataset", "mnist"))
-    path = dataset_path(dataset)
-    named = {name: values[name] for name in DATA_OPTIONS if name in values}
-    return {"dataset": dataset if path is None else str(path.absolute())} | named
+    return load(source, task=config.task, seed=config.seed)
 
 
 def dataset_path(dataset: str) -> Path | None:

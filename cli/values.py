@@ -1,26 +1,25 @@
-"""Values as they are written on the command line: lists of numbers, sizes; and the options as a configuration."""
+"""Values as they are written on the command line: lists of numbers, sizes; and the options as configurations."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
-from gpureg.config import FitConfig
+from gpureg.config import DataConfig, FitConfig, options_of, parted
 from gpureg.errors import UsageError
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def fit_config(values: dict[str, Any], **models: Any) -> FitConfig:
-    """The part of the options that shapes the fit, with `models` (λ, learning rates) beside it. Raises UsageError."""
-    names = {field.name for field in fields(FitConfig)}
-    chosen = {name: value for name, value in values.items() if name in names} | models
-    if "memory" in chosen:
-        chosen["memory"] = parse_bytes(chosen["memory"])
-    if chosen.get("class_weight") == "none":
-        chosen["class_weight"] = None
-    return FitConfig(**chosen)
+def configs(values: Mapping[str, Any], **models: Any) -> tuple[DataConfig, FitConfig]:
+    """The options that shape the data and the fit, with `models` (λ, learning rates) for theirs. Raises UsageError."""
+    known = {**options_of(DataConfig), **options_of(FitConfig)}
+    chosen = {name: value for name, value in values.items() if name in known} | models
+    for name, value in chosen.items():
+        if known[name].about.size and isinstance(value, str):
+            chosen[name] = parse_bytes(value)
+    return parted(chosen)
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
@@ -30,7 +29,7 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if not values:
-        raise UsageError(f"{option} is {text!r}; wanted numbers separated by commas, for example 2,0.2,0.02.")
+        raise UsageError(f"{option} is {text!r}; expected numbers separated by commas, for example 2,0.2,0.02.")
     return values
 
 
@@ -43,12 +42,12 @@ def parse_bytes(text: str) -> int:
     except (ValueError, KeyError):
         size = 0
     if not 1 <= size < 2**63:
-        raise UsageError(f"--memory is {text!r}; wanted a size such as 512MiB or 2GiB.")
+        raise UsageError(f"--memory is {text!r}; expected a size such as 512MiB or 2GiB.")
     return int(size)
 
 
 def checkpoint_seconds(value: float) -> float:
     """Seconds between two checkpoints. Raises UsageError."""
     if not 0 <= value < math.inf:
-        raise UsageError(f"--checkpoint-seconds is {value:g}; wanted a finite number of at least 0.")
+        raise UsageError(f"--checkpoint-seconds is {value:g}; expected a finite number of at least 0.")
     return value

@@ -1,8 +1,16 @@
 """What can go wrong, and the exit code the command line gives it.
 
-Every message says what was given, what was wanted and what to do. Errors are raised once, at the edge: inside the
-loops nothing raises to steer.
+Every message says what was given, what was expected and what to do, and calls an option what its caller calls it
+(`named`). Errors are raised once, at the edge: inside the loops nothing raises to steer.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_FLAGS: ContextVar[bool] = ContextVar("options are named as flags", default=False)
 
 
 class GpuregError(Exception):
@@ -51,3 +59,26 @@ def size_text(size: int) -> str:
         if size >= unit:
             return f"{size / unit:,.{1 if size < 100 * unit else 0}f} {name}"
     return f"{size} bytes"
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """While it lasts, messages name options as the command line does."""
+    token = _FLAGS.set(True)
+    try:
+        yield
+    finally:
+        _FLAGS.reset(token)
+
+
+def named(option: str, value: object = None) -> str:
+    """An option in its caller's words, for a message: `val_size=10` in Python, `--val-size 10` on the command line.
+
+    Without a value its name alone; a bool's flag has no value of its own.
+    """
+    if not _FLAGS.get():
+        return option if value is None else f"{option}={value!r}"
+    flag = option.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}" if value is None else f"--{flag} {value}"

@@ -11,7 +11,7 @@ from small_problems import blobs
 from gpureg.backend import Backend
 from gpureg.config import FitConfig
 from gpureg.events import EpochEnded, Event
-from gpureg.fitting.entry import Hooks, fit_config, fit_on
+from gpureg.fitting.entry import Hooks, fit_on, run_fit
 from gpureg.fitting.results import FitResult
 from gpureg.fitting.resume import Arrays, Saved, unpack
 from gpureg.history import History
@@ -62,13 +62,13 @@ def run(
     )
     if backend is not None:
         return fit_on(backend, DATA[config.task], config, hooks, saved=saved)
-    return fit_config(DATA[config.task], config, hooks, saved=saved)
+    return run_fit(DATA[config.task], config, hooks, saved=saved)
 
 
 def epochs_of(config: FitConfig) -> int:
     """How many epochs all parts of a fit have together."""
     seen: list[Event] = []
-    fit_config(DATA[config.task], config, Hooks(seen.append, lambda: False))
+    run_fit(DATA[config.task], config, Hooks(seen.append, lambda: False))
     return sum(isinstance(event, EpochEnded) for event in seen)
 
 

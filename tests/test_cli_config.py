@@ -84,18 +84,18 @@ def test_a_configuration_of_the_other_command(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epoch = 3", "names 'epoch', which is no option of this command. Did you mean 'epochs'?"),
-        ("zzz = 3", "names 'zzz', which is no option"),
-        ("epochs = 'three'", "epochs is 'three'; wanted a whole number"),
-        ("epochs = 2.5", "epochs is 2.5; wanted a whole number"),
-        ("epochs = true", "epochs is True; wanted a whole number"),
-        ("shuffle = 1", "shuffle is 1; wanted true or false"),
-        ("lr = 'fast'", "lr is 'fast'; wanted a number"),
-        ("task = 'sotfmax'", "task is 'sotfmax'; wanted one of softmax, logistic"),
-        ("out = 3", "out is 3; wanted a path"),
-        ("resume = 'x'", "names 'resume', which is no option"),
-        ("epochs = ", "is no TOML"),
-        ("cv = 5", "names 'cv', which is no option"),
+        ("epoch = 3", "names 'epoch', which is not an option of this command. Did you mean 'epochs'?"),
+        ("zzz = 3", "names 'zzz', which is not an option"),
+        ("epochs = 'three'", "epochs is 'three'; expected a whole number"),
+        ("epochs = 2.5", "epochs is 2.5; expected a whole number"),
+        ("epochs = true", "epochs is True; expected a whole number"),
+        ("shuffle = 1", "shuffle is 1; expected true or false"),
+        ("lr = 'fast'", "lr is 'fast'; expected a number"),
+        ("task = 'sotfmax'", "task is 'sotfmax'; expected one of softmax, logistic"),
+        ("out = 3", "out is 3; expected a path"),
+        ("resume = 'x'", "names 'resume', which is not an option"),
+        ("epochs = ", "is not TOML"),
+        ("cv = 5", "names 'cv', which is not an option"),
     ],
 )
 def test_what_is_wrong_in_a_file(here: Path, text: str, words: str) -> None:
@@ -111,4 +111,4 @@ def test_a_file_that_is_not_there_or_no_text(here: Path) -> None:
     assert done.exit_code == 2
     assert "--config nowhere.toml can't be read (No such file or directory)" in done.stderr
     (here / "c.toml").write_bytes(b"\xff\xfe\x00")
-    assert "is no TOML" in invoke("train", "--config", "c.toml").stderr
+    assert "is not TOML" in invoke("train", "--config", "c.toml").stderr

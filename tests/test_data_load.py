@@ -62,13 +62,14 @@ def test_sizes_of_data_that_are_split():
         ({"train_size": 1797}, "^--train-size 1797: 'digits' has 1797 rows in all"),
         ({"val_size": 1797}, "^--val-size 1797: 'digits' has 1797 rows in all"),
         ({"train_size": 1500, "val_size": 298}, "^--train-size 1500, --val-size 298: "),
-        ({"train_size": 0}, "--train-size 0 is not possible"),
-        ({"val_size": -1}, "--val-size -1 is not possible"),
+        ({"train_size": 0}, "train_size is 0; expected a whole number of at least 1"),
+        ({"val_size": -1}, "val_size is -1; expected"),
         ({"val_size": 1790}, "every class keeps a training row"),
         ({"train_size": 10}, "classes that no training row has"),
-        ({"seed": -1}, "--seed -1 is out of range"),
-        ({"task": "ridge"}, "--task 'ridge' is not known"),
+        ({"seed": -1}, "seed is -1; expected"),
+        ({"task": "ridge"}, "task is 'ridge'; expected one of softmax, logistic"),
         ({"target": "y"}, "has no columns to name"),
+        ({"train_sise": 9}, "given 'train_sise', which is not an option; did you mean train_size"),
     ],
 )
 def test_sizes_and_options_that_dont_fit(sizes, says):
@@ -103,7 +104,7 @@ def test_without_classes_the_larger_label_is_positive(tmp_path):
         ("softmax", ["setosa", " setosa"], "twice"),
         ("logistic", ["setosa"], "exactly two"),
         ("logistic", ["setosa", "virginica", "versicolor"], "exactly two"),
-        ("softmax", [], "at least two"),
+        ("softmax", [], "classes is empty"),
     ],
 )
 def test_classes_that_dont_fit(iris, task, classes, says):

@@ -50,9 +50,9 @@ def test_several_runs_are_overlaid_in_the_current_folder(sweep, tmp_path, monkey
 def test_clear_refusals(sweep, tmp_path):
     with pytest.raises(RunError, match="none does not exist; wanted a run directory"):
         run(tmp_path / "none")
-    with pytest.raises(UsageError, match="--figure is 'scatter'; wanted one of loss, accuracy"):
+    with pytest.raises(UsageError, match="--figure is 'scatter'; expected one of loss, accuracy"):
         run(sweep, "--figure", "scatter")
-    with pytest.raises(UsageError, match="--format is 'gif'; wanted one of png, svg, pdf"):
+    with pytest.raises(UsageError, match="--format is 'gif'; expected one of png, svg, pdf"):
         run(sweep, "--format", "gif")
     with pytest.raises(UsageError, match="shows one run; given 2"):
         run(sweep, sweep, "--figure", "confusion", "--out", tmp_path)

@@ -61,14 +61,14 @@ def test_in_the_middle_what_was_trained_is_kept(monkeypatch: pytest.MonkeyPatch)
 
     config = FitConfig(**OPTIONS)
     hooks, keeper = Hooks(lambda event: None, lambda: False), Keeper()
-    expected = fitting.fit_config(blobs(), config, hooks)
+    expected = fitting.run_fit(blobs(), config, hooks)
     calls.clear()
     monkeypatch.setattr(ReferenceKernels, "steps", steps)
     with pytest.raises(OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: go on with --resume"):
-        fitting.fit_config(blobs(), config, replace(hooks, keeper=keeper))
+        fitting.run_fit(blobs(), config, replace(hooks, keeper=keeper))
     assert keeper.last is not None
     saved = unpack(*keeper.last)
-    resumed = fitting.fit_config(blobs(), config, hooks, saved=saved)
+    resumed = fitting.run_fit(blobs(), config, hooks, saved=saved)
     np.testing.assert_array_equal(resumed.history.step_loss, expected.history.step_loss)
     np.testing.assert_array_equal(resumed.model.coef, expected.model.coef)
     assert 5 < len(calls) < 5 + len(expected.history.eval_step)  # it did not begin again

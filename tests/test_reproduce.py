@@ -8,7 +8,7 @@ from synthetic_runs import save_run, synthetic_result
 from typer.testing import CliRunner
 
 import gpureg
-from gpureg.config import FitConfig
+from gpureg.config import DataConfig, FitConfig, joined, parted
 from gpureg.errors import RunError, UsageError
 from gpureg.report import numbers as report
 from gpureg.report import page
@@ -17,7 +17,8 @@ from gpureg.storage.directory import load_run
 
 
 def synthetic(config):
-    result = synthetic_result(l2=config.l2, task=config.task, config={"dataset": "mnist", **config.to_dict()})
+    options = joined(module.data_of(config), config)
+    result = synthetic_result(l2=config.l2, task=config.task, config=options)
     return dataclasses.replace(result, environment={"gpureg": gpureg.__version__})
 
 
@@ -80,6 +81,7 @@ def test_a_damaged_or_unfinished_run_is_trained_again(trained, tmp_path):
     [
         {"config": {"dataset": "fashion-mnist"}},
         {"config": {"dataset": "mnist", "patience": 3}},
+        {"config": {"train_size": 60_000}},
         {"environment": {"gpureg": "0.0.1"}},
         {"models": "interrupted"},
     ],
@@ -105,6 +107,8 @@ def test_the_protocol_is_the_reports():
     assert (binary.shuffle, shuffled.shuffle, softmax.shuffle) == (False, True, True)
     assert (binary.lr, shuffled.lr, softmax.lr) == ((0.05,), (0.05,), (0.01,))
     assert softmax.l2 == (0.0, 2.0, 0.2, 0.02, 0.002)
+    assert module.data_of(binary) == DataConfig("mnist", classes=(2, 3), train_size=20_000, val_size=10_000)
+    assert module.data_of(softmax) == DataConfig("mnist", train_size=20_000, val_size=10_000)
     for config in configs.values():
         assert (config.epochs, config.batch_size, config.evals_per_epoch, config.patience) == (50, 128, 5, 10)
         assert (config.seed, config.keep, config.penalize_bias, config.min_delta) == (0, "last", True, 0.0)
@@ -146,4 +150,4 @@ def test_the_binary_runs_give_the_printed_digits(tmp_path, name, printed):
             assert page.agrees(report.Comparison(name, key, value, model[key])), (key, value, model[key])
     again = module.finished(tmp_path / name, config)
     assert again is not None
-    assert again.config["dataset"] == "mnist"
+    assert parted(again.config) == (module.data_of(config), config)

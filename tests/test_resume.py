@@ -17,7 +17,7 @@ from gpureg.data import Dataset
 from gpureg.environment import blas_threads
 from gpureg.errors import GpuregWarning, RunError
 from gpureg.events import EpochEnded, Event, Started
-from gpureg.fitting.entry import Hooks, fit_config
+from gpureg.fitting.entry import Hooks, run_fit
 from gpureg.fitting.results import FitResult
 from gpureg.fitting.resume import Arrays, Saved, data_sha256, unpack
 from gpureg.solvers.sgd.state import SgdState
@@ -128,7 +128,7 @@ def test_lbfgs_begins_its_part_again(whole: dict[str, tuple[FitResult, int]]) ->
     keeper = Memory()
     calls = iter(range(1000))
     hooks = Hooks(lambda event: None, lambda: next(calls) >= 3, keeper)
-    partial = fit_config(DATA["softmax"], config, hooks)
+    partial = run_fit(DATA["softmax"], config, hooks)
     assert any(model.stop_reason == "interrupted" for model in partial.models)
     assert keeper.saved.state is None
     assert_same(run(config, None, saved=keeper.saved), expected)
@@ -162,7 +162,7 @@ def test_observers_are_told_where_the_run_stands() -> None:
     keeper = Memory()
     run(config, epochs_of(config) - 1, keeper)
     seen: list[Event] = []
-    fit_config(DATA["softmax"], config, Hooks(seen.append, lambda: False), saved=keeper.saved)
+    run_fit(DATA["softmax"], config, Hooks(seen.append, lambda: False), saved=keeper.saved)
     started = [event for event in seen if isinstance(event, Started)]
     assert sorted(model for event in started for model in event.models.tolist()) == list(range(len(config.l2)))
     assert started[-1].resumed_epoch == keeper.saved.meta["running"]["epoch"] > 0
@@ -181,7 +181,7 @@ def test_other_data_are_refused() -> None:
     X[7, 3] += 1e-9
     hooks = Hooks(lambda event: None, lambda: False)
     with pytest.raises(RunError, match="not those that the run began with"):
-        fit_config(changed(X_train=X), config, hooks, saved=keeper.saved)
+        run_fit(changed(X_train=X), config, hooks, saved=keeper.saved)
 
 
 def test_the_hash_sees_every_array_and_the_classes() -> None:

@@ -7,7 +7,7 @@ from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
 from gpureg.data.features import Labelled, load_features, load_labelled
-from gpureg.data.load import load_dataset, make_dataset
+from gpureg.data.load import load, load_dataset, make_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
 from gpureg.data.weighting import class_weights
@@ -26,6 +26,7 @@ __all__ = [
     "find_spec",
     "fit_scaling",
     "is_cached",
+    "load",
     "load_dataset",
     "load_features",
     "load_labelled",

@@ -14,7 +14,7 @@ from gpureg.errors import DataError, UsageError
 Array = npt.NDArray[np.generic]
 
 
-def read_npz(file: Path, *, target: str | None, weights: str | None) -> RawData:
+def read_npz_data(file: Path, *, target: str | None, weights: str | None) -> RawData:
     """Read `X (N, F)` or images `(N, H, W)`, `y (N,)`, and, where they are there, `X_val`, `y_val`.
 
     `target` names another array than `y`, `weights` one of sample weights (N,).
@@ -52,7 +52,7 @@ def read_npz(file: Path, *, target: str | None, weights: str | None) -> RawData:
     )
 
 
-def read_npy(file: Path, *, target: str | None, weights: str | None) -> RawData:
+def read_npy_data(file: Path, *, target: str | None, weights: str | None) -> RawData:
     """Read one matrix (N, F + 1) whose last column is the label; `target` and `weights` name columns by number, from 0.
 
     Raises UsageError for a column that is not there, DataError for an array that can't be used.
@@ -92,7 +92,7 @@ def load_npy(file: Path) -> Array:
 
 
 def load_npz_features(file: Path) -> Array:
-    """`X` of an npz as (N, F), without its labels. Raises UsageError where there is none, DataError as `read_npz`."""
+    """`X` of an npz as (N, F), without its labels. Raises UsageError if there is none, DataError as `read_npz_data`."""
     arrays = _load_npz(file, ("X",))
     if "X" not in arrays:
         raise UsageError(f"{file} has no array X; it has {listed(_keys(file), 40)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ class Dataset:
 
     `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
     positive.
+    `options`: what `load` was given, with its task and seed, as config.toml holds it; empty for arrays in memory.
     `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None where the data are no
     images; `image_shape` is (height, width) or None.
     """
@@ -33,3 +35,4 @@ class Dataset:
     pixel_max: float | None = None
     feature_names: tuple[str, ...] | None = None
     source: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.catalog import CATALOG
-from gpureg.data.files import existing, file_format, read_path
+from gpureg.data.files import existing, read_path
+from gpureg.data.formats import format_of
 from gpureg.data.labels import Codes, Label, find_class, listed
 from gpureg.data.named import read_named
-from gpureg.data.raw import as_features
 from gpureg.errors import DataError, UsageError
 
 
@@ -113,20 +113,4 @@ def _read(name_or_path: str | Path, n_features: int, names: tuple[str, ...] | No
         raw = read_named(spec)
         return raw.X if raw.X_val is None else raw.X_val
     file = existing(name_or_path)
-    kind = "idx" if file.is_dir() else file_format(file)
-    if kind == "idx":
-        from gpureg.data.idx_set import images_in, read_idx
-
-        return as_features(read_idx(images_in(file) if file.is_dir() else file), str(file))[0]
-    if kind in ("npz", "npy"):
-        from gpureg.data.arrays import load_npy, load_npz_features
-
-        return load_npz_features(file) if kind == "npz" else _without_label(load_npy(file), n_features, str(file))
-    from gpureg.data.tables import read_columns
-
-    return read_columns(file, csv=kind == "csv", features=names, n_features=n_features)
-
-
-def _without_label(matrix: npt.NDArray[Any], n_features: int, where: str) -> npt.NDArray[Any]:
-    labelled = matrix.ndim == 2 and matrix.shape[1] == n_features + 1
-    return as_features(matrix[:, :n_features] if labelled else matrix, where)[0]
+    return format_of(file).features(file, n_features, names)

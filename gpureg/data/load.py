@@ -1,14 +1,16 @@
-"""`load_dataset`: from a name or a path to a `Dataset`: read, take the first rows, split, choose the classes."""
+"""`load`: from a `DataConfig` to a `Dataset`: read, take the first rows, split, choose the classes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.config import DataConfig, DataOptions, FitConfig, options_of, refuse_unknown
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset
 from gpureg.data.files import read_path
@@ -19,24 +21,12 @@ from gpureg.data.split import VAL_FRACTION, stratified_split
 from gpureg.errors import DataError, UsageError
 from gpureg.losses import Loss, loss_of
 
-TASKS = ("softmax", "logistic")
 
-
-def load_dataset(
-    name_or_path: str | Path,
-    *,
-    task: str | Loss = "softmax",
-    classes: Sequence[object] | None = None,
-    train_size: int | None = None,
-    val_size: int | None = None,
-    target: str | None = None,
-    weights: str | None = None,
-    seed: int = 0,
-) -> Dataset:
-    """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
+def load(config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = FitConfig.seed) -> Dataset:
+    """Load the data that `config` describes, split and with classes chosen.
 
     Files: npz (`X`, `y`; optionally `X_val`, `y_val`), npy (a column of it is the label), CSV with a header, parquet,
-    IDX images with their labels beside them. `target` names the label column or array (the last column; `y`), and
+    IDX images with their labels alongside. `target` names the label column or array (the last column; `y`), and
     `weights` that of the sample weights.
 
     The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
@@ -46,21 +36,53 @@ def load_dataset(
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
     3). For softmax the classes are sorted.
 
-    Raises UsageError for options that don't fit the data, DataError for data that can't be had, read or used.
+    Raises UsageError for options that do not fit the data, DataError for data that are not available or can't be read
+    or used.
     """
-    _check_options(task, train_size, val_size)
-    spec = CATALOG.get(str(name_or_path))
+    loss, seed = _of_the_fit(task, seed)
+    spec = CATALOG.get(config.dataset)
     if spec is not None:
-        _refuse_columns(spec, target, weights)
+        _refuse_columns(spec, config.target, config.weights)
+        chosen = _of_the_catalog(config, spec, loss)
         raw = read_named(spec)
-        train_size = spec.train_size if train_size is None else train_size
-        val_size = spec.val_size if val_size is None else val_size
-        if loss_of(task).binary and classes is None:
-            classes = spec.logistic_classes
     else:
-        raw = read_path(name_or_path, target=target, weights=weights)
-    dataset = _take_rows(raw, train_size, val_size, seed)
-    return _choose_classes(dataset, loss_of(task), classes)
+        chosen = config
+        raw = read_path(config.dataset, target=config.target, weights=config.weights)
+    dataset = _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
+    return replace(dataset, options=config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed})
+
+
+def load_dataset(
+    name_or_path: str | os.PathLike[str],
+    *,
+    task: str | Loss = FitConfig.task,
+    seed: int = FitConfig.seed,
+    **options: Unpack[DataOptions],
+) -> Dataset:
+    """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
+
+    `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `target`, `weights`.
+    See `gpureg.data.load.load` for what they do and for what is raised.
+    """
+    refuse_unknown(options, DataOptions.__optional_keys__, "load_dataset was given")
+    return load(DataConfig(os.fspath(name_or_path), **options), task=task, seed=seed)  # type: ignore[arg-type]
+
+
+def _of_the_fit(task: str | Loss, seed: int) -> tuple[Loss, int]:
+    """The loss and the seed, checked as the fit checks them."""
+    options = options_of(FitConfig)
+    return loss_of(options["task"].checked(task)), options["seed"].checked(seed)
+
+
+def _of_the_catalog(config: DataConfig, spec: DatasetSpec, loss: Loss) -> DataConfig:
+    """The options, with those of the named data set where none were given."""
+    classes = spec.logistic_classes if config.classes is None and loss.binary else config.classes
+    return replace(
+        config,
+        train_size=spec.train_size if config.train_size is None else config.train_size,
+        val_size=spec.val_size if config.val_size is None else config.val_size,
+        classes=classes,
+    )
 
 
 def make_dataset(
@@ -69,11 +91,11 @@ def make_dataset(
     X_val: npt.ArrayLike | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
-    task: str | Loss = "softmax",
+    task: str | Loss = FitConfig.task,
     classes: Sequence[object] | None = None,
     val_size: int | None = None,
     sample_weight: npt.ArrayLike | None = None,
-    seed: int = 0,
+    seed: int = FitConfig.seed,
     name: str = "arrays",
 ) -> Dataset:
     """A `Dataset` of arrays in memory: `X (N, F)` or images `(N, H, W)`, labels `y (N,)` (numbers or words).
@@ -81,7 +103,8 @@ def make_dataset(
     Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other
     parameters are that function's. Raises UsageError and DataError as it does.
     """
-    _check_options(task, None, val_size)
+    chosen = DataConfig(name, classes=classes, val_size=val_size)  # type: ignore[arg-type]  # any sequence becomes a tuple
+    loss, seed = _of_the_fit(task, seed)
     features, image_shape, pixel_max = as_features(np.asarray(X), "X")
     labels = np.asarray(y)
     check_lengths(len(features), len(labels), "X and y")
@@ -101,15 +124,7 @@ def make_dataset(
         None if sample_weight is None else check_weights(np.asarray(sample_weight), len(features), "sample_weight")
     )
     raw = RawData(name, features, codes, names, features_val, codes_val, weights, image_shape, pixel_max)
-    return _choose_classes(_take_rows(raw, None, val_size, seed), loss_of(task), classes)
-
-
-def _check_options(task: str | Loss, train_size: int | None, val_size: int | None) -> None:
-    if isinstance(task, str) and task not in TASKS:
-        raise UsageError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
-    for option, size in (("--train-size", train_size), ("--val-size", val_size)):
-        if size is not None and size < 1:
-            raise UsageError(f"{option} {size} is not possible; it is at least 1.")
+    return _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
 
 
 def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
@@ -118,8 +133,9 @@ def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) 
             raise UsageError(f"{option} {value!r}: the data set {spec.name!r} has no columns to name. Drop {option}.")
 
 
-def _take_rows(raw: RawData, train_size: int | None, val_size: int | None, seed: int) -> Dataset:
+def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
     """The first rows of each part, or a split; labels are still indices into all of the data's labels."""
+    train_size, val_size = config.train_size, config.val_size
     train: slice | Codes
     val: slice | Codes
     if raw.X_val is None or raw.codes_val is None:

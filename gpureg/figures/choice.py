@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from gpureg.config import FIGURES
 from gpureg.errors import UsageError
 from gpureg.figures import curves, images, path
 from gpureg.figures.confusion import confusion
 from gpureg.figures.curves import Curve
 from gpureg.storage.directory import Run
 
-# `confusion` alone needs more than the run: the data set that its predictions are made on
-NAMES = ("loss", "accuracy", "shuffle", "path", "path-accuracy", "norm", "weights", "confusion")
 ROWS = 4  # models whose weights are shown beside one another
 
 
@@ -80,7 +79,8 @@ def shuffle_pair(runs: Sequence[Run]) -> tuple[Curve, Curve] | None:
 
 
 def draw(name: str, runs: Sequence[Run], labels: tuple[object, object] | None = None) -> Figure:
-    """Figure `name` (one of NAMES) of `runs`; `labels` is (true, predicted), `(N,)` each, for the confusion matrix.
+    """Figure `name` (one of `gpureg.config.FIGURES`) of `runs`; `labels` (true, predicted), `(N,)` each, are for
+    `confusion`, which alone needs more than the run: predictions on its data set.
 
     Raises UsageError where the runs have nothing for that figure to show.
     """
@@ -104,7 +104,7 @@ def draw(name: str, runs: Sequence[Run], labels: tuple[object, object] | None = 
         return path.norm(run.result)
     if name == "weights":
         return images.weights(run.model, weight_rows(run), _image_shape(run))
-    raise UsageError(f"The figure {name!r} is unknown; wanted one of {', '.join(NAMES)}.")
+    raise UsageError(f"The figure {name!r} is unknown; expected one of {', '.join(FIGURES)}.")
 
 
 def _the_only(name: str, runs: Sequence[Run]) -> Run:

@@ -18,12 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
+from gpureg.config import FIGURE_FORMATS
 from gpureg.errors import UsageError
 from gpureg.storage.files import write_bytes
 
 COLUMN = 3.5  # inches, the width of one column
 HEIGHT = 2.5
-FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 300
 # Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -100,8 +100,8 @@ def sequential() -> Colormap:
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as png, svg or pdf; the same figure gives the same bytes. Raises UsageError on another `kind`."""
-    if kind not in FORMATS:
-        raise UsageError(f"The format {kind!r} is unknown; wanted one of {', '.join(FORMATS)}.")
+    if kind not in FIGURE_FORMATS:
+        raise UsageError(f"The format {kind!r} is unknown; expected one of {', '.join(FIGURE_FORMATS)}.")
     metadata: dict[str, None] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = BytesIO()
     with styled():

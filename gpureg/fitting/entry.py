@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gpureg.backend import Backend, choose_backend, device_kept, numpy_backend
-from gpureg.config import FitConfig
+from gpureg.config import FitConfig, FitOptions, refuse_unknown
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads, describe_environment
-from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError
+from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named
 from gpureg.events import Event
 from gpureg.fitting.assemble import Trained, join, linear_model, model_results
 from gpureg.fitting.grid import check_stability, chunks, cv_rows, model_table, select_row
@@ -24,97 +24,46 @@ from gpureg.fitting.results import CvRow, FitResult, ModelResult
 from gpureg.fitting.resume import Saved, about, check_resumable
 from gpureg.fitting.stages import Hooks, Parts
 from gpureg.kernels.choice import choose_kernels, fallback_notices
-from gpureg.losses import Loss
 from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints
 
-__all__ = ["Hooks", "fit", "fit_config", "fit_on"]
+__all__ = ["Hooks", "fit", "fit_on", "run_fit"]
 
 
 def fit(
     data: Dataset,
+    config: FitConfig | None = None,
     *,
-    task: str | Loss = FitConfig.task,
-    l2: float | Sequence[float] = FitConfig.l2,
-    lr: float | Sequence[float] | None = FitConfig.lr,
-    solver: str = FitConfig.solver,
-    epochs: int = FitConfig.epochs,
-    batch_size: int = FitConfig.batch_size,
-    shuffle: bool = FitConfig.shuffle,
-    seed: int = FitConfig.seed,
-    seeds: int = FitConfig.seeds,
-    evals_per_epoch: int = FitConfig.evals_per_epoch,
-    patience: int = FitConfig.patience,
-    min_delta: float = FitConfig.min_delta,
-    keep: str = FitConfig.keep,
-    cv: int | None = FitConfig.cv,
     folds: Ints | None = None,
-    select: str = FitConfig.select,
-    device: str = FitConfig.device,
-    strict_device: bool = FitConfig.strict_device,
-    dtype: str = FitConfig.dtype,
-    scale: str | None = FitConfig.scale,
-    class_weight: str | None = FitConfig.class_weight,
-    penalize_bias: bool = FitConfig.penalize_bias,
-    threads: int | None = FitConfig.threads,
-    memory: int = FitConfig.memory,
-    kernels: str = FitConfig.kernels,
-    tol: float = FitConfig.tol,
-    max_iter: int = FitConfig.max_iter,
     observe: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
     """Train one model for every λ in `l2` (times learning rates, folds and seeds), all as one batch.
 
     Minimises, per model, `J(w) = C(w) + λ Σ w²` with C the mean cross-entropy in nats, by minibatch gradient descent
     `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
 
-    `folds (N,)` or `(seeds, N)` gives the fold in which each training row is held out; without it `cv` draws
-    stratified ones. `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every epoch
-    boundary. The other parameters are the command line's options; their defaults are those of
-    `gpureg.config.FitConfig`.
+    `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
+    ...; with a `config` they replace what it says. `folds (N,)` or `(seeds, N)` gives the fold in which each training
+    row is held out; without it `cv` draws stratified ones. `observe(event)` sees the events of `gpureg.events`;
+    `should_stop()` is asked at every epoch boundary.
 
-    Raises UsageError for options and data that don't fit one another, DeviceError with `strict_device` where the device
-    can't be had, OutOfMemoryError before the start where the run can't fit. Warns with GpuregWarning.
+    Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
+    is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
     """
-    config = FitConfig(
-        task=task,
-        solver=solver,
-        l2=l2,  # type: ignore[arg-type]  # FitConfig turns numbers and sequences into tuples
-        lr=lr,  # type: ignore[arg-type]
-        epochs=epochs,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        seed=seed,
-        seeds=seeds,
-        evals_per_epoch=evals_per_epoch,
-        patience=patience,
-        min_delta=min_delta,
-        keep=keep,
-        cv=cv,
-        select=select,
-        device=device,
-        strict_device=strict_device,
-        dtype=dtype,
-        scale=scale,
-        class_weight=class_weight,
-        penalize_bias=penalize_bias,
-        threads=threads,
-        memory=memory,
-        kernels=kernels,
-        tol=tol,
-        max_iter=max_iter,
-    )
+    refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
+    config = replace(config or FitConfig(), **options)  # type: ignore[arg-type]  # it turns numbers and sequences into tuples
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return fit_config(data, config, hooks, folds=folds)
+    return run_fit(data, config, hooks, folds=folds)
 
 
-def fit_config(
+def run_fit(
     data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None, saved: Saved | None = None
 ) -> FitResult:
-    """`fit` with the options as one value, where there is one from the checkpoint `saved` on.
+    """`fit` with the options as one value, from the checkpoint `saved` on if there is one.
 
-    Raises RunError where that is of other data.
+    Raises RunError if that is of other data.
     """
     with ExitStack() as stack:
         if config.threads is not None:
@@ -143,7 +92,7 @@ def fit_on(
     folds: Ints | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
-    """`fit_config` on a backend of the caller's choice (any array-API namespace)."""
+    """`run_fit` on a backend of the caller's choice (any array-API namespace)."""
     _check_data(data, config)
     notices = check_stability(config)
     if config.batch_size > len(data.y_train) and config.solver == "sgd":
@@ -207,8 +156,8 @@ def _check_data(data: Dataset, config: FitConfig) -> None:
     K = len(data.classes)
     if config.loss.binary and K != 2:
         raise UsageError(
-            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two with classes=[positive, "
-            "negative], or use task softmax."
+            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two, the positive one first, "
+            f"with {named('classes')}, or use {named('task', 'softmax')}."
         )
     if K < 2:
         raise UsageError(f"{data.name} has {K} class; expected at least two.")
@@ -255,10 +204,19 @@ def _result(
         model=model,
         selected=chosen,
         cv=rows,
-        config=config.to_dict(),
+        config=_run_config(data, config),
         environment=describe_environment() | _where(backend),
         warnings=tuple(notices),
     )
+
+
+def _run_config(data: Dataset, config: FitConfig) -> dict[str, Any]:
+    """What config.toml holds: the fit's options, with the data's unless those were loaded for another task or seed,
+    when they would not load the same rows again.
+    """
+    fit = config.to_dict()
+    same = all(fit[name] == value for name, value in data.options.items() if name in fit)
+    return (data.options if same else {}) | fit
 
 
 def _where(backend: Backend) -> dict[str, Any]:

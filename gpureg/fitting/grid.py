@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.errors import UsageError, size_text
+from gpureg.errors import UsageError, named, size_text
 from gpureg.fitting.results import CvRow
 from gpureg.types import Floats, Ints, ModelTable
 
@@ -22,8 +22,8 @@ def lambda_grid(text: str) -> tuple[float, ...]:
         low, high, count = 0.0, 0.0, 0
     if not (0 < low < math.inf and 0 < high < math.inf and count >= 1 and (count == 1 or low != high)):
         raise UsageError(
-            f"--lambda-grid is {text!r}; wanted LOW:HIGH:COUNT with two different finite numbers above 0 and a count, "
-            "for example 1e-6:10:96."
+            f"{named('lambda_grid')} is {text!r}; expected LOW:HIGH:COUNT with two different finite numbers above 0 "
+            "and a count, for example 1e-6:10:96."
         )
     low, high = min(low, high), max(low, high)
     if count == 1:
@@ -43,7 +43,7 @@ def model_table(config: FitConfig) -> ModelTable:
     flat_seed, flat_fold = seed.reshape(-1), fold.reshape(-1)
     zero = np.zeros(flat_seed.size, np.int64)
     cv = config.cv is not None
-    # a seed that is the only one is no axis: it is the run's own, and the models belong to none
+    # a single seed is not an axis: it is the run's own, and the models belong to none
     named = flat_seed + config.seed if cv or seeds > 1 else zero - 1
     return ModelTable(
         l2=l2.reshape(-1).astype(float),
@@ -64,13 +64,12 @@ def check_stability(config: FitConfig) -> list[str]:
         return []
     lr, l2 = max(config.rates), max(config.l2)
     said = f"λ = {l2:g} with the learning rate {lr:g}: lr x λ = {lr * l2:g}"
-    remedy = f"a smaller --lr (below {0.5 / l2:.3g})" if l2 else ""
+    remedy = f"a smaller {named('lr')} (below {0.5 / l2:.3g})" if l2 else ""
+    lbfgs = named("solver", "lbfgs")
     if lr * l2 >= 1:
-        raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or --solver lbfgs.")
+        raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or {lbfgs}.")
     if lr * l2 >= 0.5:
-        return [
-            f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or --solver lbfgs helps."
-        ]
+        return [f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or {lbfgs} helps."]
     return []
 
 
@@ -82,8 +81,9 @@ def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = Tr
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:
         raise UsageError(
-            f"--memory {size_text(memory)} does not hold the work arrays of one model, {size_text(bytes_per_model)}; "
-            f"give a larger --memory{' or a smaller --batch-size' if batches else ''}."
+            f"{named('memory')} {size_text(memory)} does not hold the work arrays of one model, "
+            f"{size_text(bytes_per_model)}; give a larger {named('memory')}"
+            f"{' or a smaller ' + named('batch_size') if batches else ''}."
         )
     return np.array_split(np.arange(models), -(-models // int(at_once)))
 

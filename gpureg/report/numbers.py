@@ -34,7 +34,7 @@ WORDS = (
 PRINTED_NO_SHUFFLE = (33, None, 0.07088705555893647, 0.06577187753329566, 0.9757802746566792, 0.9794319294809011, None)
 PRINTED_SHUFFLE = (16, None, 0.07924553698509086, 0.07166134981545134, 0.9735330836454432, 0.9764936336924583, None)
 # The report prints no number for softmax: these are a plain float64 NumPy run of its protocol, one λ after the other.
-PROTOCOL = (
+PLAIN_RUNS = (
     (0.0, (None, 7800, 0.280033587535, 0.299024023937, 0.9225, 0.9157, 23.9518493745)),
     (2.0, (None, 621, 1.628146113596, 1.621315167281, 0.64125, 0.6449, 0.149361050711)),
     (0.2, (None, 1210, 0.753976256245, 0.737490565763, 0.86555, 0.8704, 1.664015504732)),
@@ -101,7 +101,7 @@ def protocol_numbers(runs: ReportRuns) -> list[Comparison]:
     models = runs.softmax.result["models"]
     return [
         row
-        for l2, values in PROTOCOL
+        for l2, values in PLAIN_RUNS
         for row in _compare(f"softmax, λ = {l2:g}", values, models[runs.softmax_model(l2)])
     ]
 

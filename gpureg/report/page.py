@@ -20,7 +20,7 @@ from gpureg.storage.directory import Run
 
 AGREE = 1e-11  # relative: the softmax numbers are given to twelve digits
 TITLE = "Logistic and softmax regression on MNIST, reproduced"
-PROTOCOL = "Softmax, beside plain runs of the same protocol"
+SOFTMAX_TITLE = "Softmax, beside plain runs of the same protocol"
 HIDDEN = ("executable",)  # a path on someone's machine is no business of a page's readers
 
 
@@ -118,7 +118,7 @@ def html_page(page: ReportPage) -> str:
     sections = (
         ("numbers", "The printed numbers", _tables_html(page.printed, "printed")),
         ("figures", "The figures", _figures_html(page)),
-        ("softmax", PROTOCOL, f"<p>{escape(_protocol_note(page))}</p>{_tables_html(page.protocol, 'expected')}"),
+        ("softmax", SOFTMAX_TITLE, f"<p>{escape(_protocol_note(page))}</p>{_tables_html(page.protocol, 'expected')}"),
         ("time", "Time", f"<p>{escape(took(page))}</p>{_simple_table('The runs', TIMING_HEAD, timings(page))}"),
         ("environment", "Environment", _simple_table("Made with", ("what", "value"), environment(page))),
     )
@@ -233,7 +233,7 @@ def markdown(page: ReportPage) -> str:
     for figure in page.figures:
         lines += [f"### Figure {figure.number}. {figure.title}", "", figure.see, ""]
         lines += [f"![{figure.alt}](figure-{figure.number}.svg)", ""]
-    lines += [f"## {PROTOCOL}", "", _protocol_note(page), "", *_comparison_lines(page.protocol, "expected"), ""]
+    lines += [f"## {SOFTMAX_TITLE}", "", _protocol_note(page), "", *_comparison_lines(page.protocol, "expected"), ""]
     lines += ["## Time", "", took(page), "", *_markdown_table(TIMING_HEAD, timings(page)), ""]
     lines += ["## Environment", "", *_markdown_table(("what", "value"), environment(page)), ""]
     lines += [f"Written by `{_command(page)}`.", ""]

@@ -11,17 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpureg.config import REPORT_LAMBDAS, FitConfig
+from gpureg.config import REPORT_LAMBDAS, DataConfig, FitConfig, joined
 from gpureg.errors import RunError
 from gpureg.storage.directory import Run, load_run
 from gpureg.version import __version__
 
-DATASET = "mnist"
 SAME_RESULT = (
     "threads",
     "memory",
 )  # options that change how long a fit takes, and its numbers in the last bits at most
-# The report's protocol, written out: it does not follow gpureg's defaults, should these ever change.
+# The report's data and protocol, written out: they do not follow gpureg's defaults, should these ever change.
+DATA = DataConfig("mnist", train_size=20_000, val_size=10_000)
+BINARY_CLASSES = (2, 3)
 PROTOCOL = FitConfig(
     solver="sgd",
     epochs=50,
@@ -57,6 +58,11 @@ def configurations(dtype: str, device: str, strict_device: bool, threads: int | 
         "binary-shuffle": replace(binary, shuffle=True),
         "softmax": replace(base, task="softmax", lr=(0.01,), l2=(0.0, *REPORT_LAMBDAS), shuffle=True),
     }
+
+
+def data_of(config: FitConfig) -> DataConfig:
+    """The data of a run: all classes for softmax, two of them for the binary task."""
+    return replace(DATA, classes=BINARY_CLASSES) if config.loss.binary else DATA
 
 
 def reproduce(
@@ -97,21 +103,19 @@ def finished(directory: Path, config: FitConfig) -> Run | None:
         run = load_run(directory)
     except RunError:
         return None
-    wanted = {key: value for key, value in config.to_dict().items() if value is not None and key not in SAME_RESULT}
-    same = all(run.config.get(key) == value for key, value in wanted.items()) and run.config.get("dataset") == DATASET
+    asked = joined(data_of(config), config).items()
+    same = all(run.config.get(key) == value for key, value in asked if value is not None and key not in SAME_RESULT)
     whole = all(model.get("stop_reason") != "interrupted" for model in run.result["models"])
     return run if same and whole and run.environment.get("gpureg") == __version__ else None
 
 
 def train_run(directory: Path, config: FitConfig) -> Run:
     """Fit `config` on MNIST, write the run directory (replacing one that does not match) and read it back."""
-    from gpureg.data import load_dataset
-    from gpureg.fitting.entry import Hooks, fit_config
+    from gpureg.data import load
+    from gpureg.fitting.entry import fit
 
-    data = load_dataset(DATASET, task=config.task)
-    result = fit_config(data, config, Hooks(lambda event: None, lambda: False))
-    result = replace(result, config={"dataset": DATASET, **result.config})
-    return load_run(result.save(directory, force=True))
+    data = load(data_of(config), task=config.task, seed=config.seed)
+    return load_run(fit(data, config).save(directory, force=True))
 
 
 def _write(folder: Path, runs: dict[str, Run], reused: set[str], begun: float) -> Reproduction:

@@ -1,0 +1,99 @@
+"""`DataConfig`: which data to load, which of their columns and rows, and how to split them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from gpureg.config.options import About, check_options, options_of, refuse_unknown, to_plain
+
+Label = int | float | str
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data of a fit. None stands for what the data themselves say: all classes, all rows, the last column, ...
+
+    Raises UsageError.
+    """
+
+    dataset: Annotated[
+        str,
+        About(
+            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet, idx.",
+            "Data",
+            metavar="NAME|PATH",
+            path=True,
+        ),
+    ] = "mnist"
+    classes: Annotated[
+        tuple[Label, ...] | None,
+        About(
+            "Keep these classes, e.g. 2,3; for logistic the first is the positive one.",
+            "Data",
+            shown="all; for logistic on mnist 2,3",
+            metavar="A,B,...",
+        ),
+    ] = None
+    train_size: Annotated[
+        int | None,
+        About(
+            "Use only the first N training rows, taken before classes are selected.",
+            "Data",
+            least=1,
+            shown="all; mnist: 20000",
+        ),
+    ] = None
+    val_size: Annotated[
+        int | None,
+        About(
+            "Use only the first N validation rows; if the data have none, the size of a stratified split.",
+            "Data",
+            least=1,
+            shown="all, or a 20% split; mnist: 10000",
+        ),
+    ] = None
+    target: Annotated[str | None, About("The label column of a table.", "Data", shown="the last", metavar="COLUMN")] = (
+        None
+    )
+    weights: Annotated[
+        str | None, About("The column of sample weights of a table.", "Data", shown="none", metavar="COLUMN")
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def absolute(self, names: Container[str]) -> DataConfig:
+        """The same data from any folder: paths are absolute; what is among `names` is not a path."""
+        paths = {name: getattr(self, name) for name, option in options_of(DataConfig).items() if option.about.path}
+        moved = {name: _absolute(value) for name, value in paths.items() if value and value not in names}
+        return DataConfig(**self.to_dict() | moved)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `config.toml` holds them."""
+        return to_plain(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataConfig:
+        """The inverse of `to_dict`. Raises UsageError on a name that is not an option."""
+        refuse_unknown(values, [field.name for field in fields(cls)], "The configuration names")
+        return cls(**values)
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:  # the home of a user that there is not: reading it says so
+        return path
+
+
+class DataOptions(TypedDict, total=False):
+    """The fields of `DataConfig` in addition to the data set's name, as `load_dataset` takes them."""
+
+    classes: Sequence[object] | None
+    train_size: int | None
+    val_size: int | None
+    target: str | None
+    weights: str | None

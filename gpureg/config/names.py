@@ -1,0 +1,14 @@
+"""The names that an option may have, each list once."""
+
+from gpureg.losses import LOSSES
+
+TASKS = tuple(LOSSES)
+SOLVERS = ("sgd", "lbfgs")
+DTYPES = ("float32", "float64")
+KEEPS = ("last", "best")
+SELECTS = ("min", "1se")
+SCALES = ("none", "standard", "pixels")
+CLASS_WEIGHTS = ("none", "balanced")
+KERNELS = ("auto", "fused", "reference", "pair")
+FIGURES = ("loss", "accuracy", "shuffle", "path", "path-accuracy", "norm", "weights", "confusion")
+FIGURE_FORMATS = ("png", "svg", "pdf")
