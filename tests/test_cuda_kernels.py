@@ -110,13 +110,11 @@ def test_a_weighted_evaluation(task, classes, dtype):
     p = problem(task, classes)
     weight = np.arange(len(p.y)) % 3.0
     found = []
-    for kernels in (
-        host_kernels(task, classes, dtype),
-        ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes),
-    ):
+    reference = ReferenceKernels(numpy_backend("float64"), LOSSES[task], classes)
+    for kernels in (host_kernels(task, classes, dtype), reference):
         rows = kernels.place(p.X, p.y, None, None, weight)
-        for block in (rows, kernels.subset(rows, np.arange(5, len(p.y)))):
-            found.append(kernels.evaluate(kernels.weights(p.W), block, with_loss=True))
+        blocks = (rows, kernels.subset(rows, np.arange(5, len(p.y))))
+        found += [kernels.evaluate(kernels.weights(p.W), block, with_loss=True) for block in blocks]
     for mine, theirs in ((found[0], found[2]), (found[1], found[3])):
         np.testing.assert_allclose(mine[0], theirs[0], rtol=TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
         np.testing.assert_array_equal(mine[1], theirs[1])
