@@ -132,11 +132,12 @@ def fashion_part(n: int) -> dict[str, Any]:
     """Fashion-MNIST: certificates at 1e-8 in float64, and no objective above scikit-learn's."""
     from gpureg.backend import numpy_backend
     from gpureg.config import FitConfig
+    from gpureg.fitting.stages import Hooks, Stages
     from gpureg.kernels.choice import choose_kernels
     from gpureg.losses import Softmax
     from gpureg.rows.dense import DenseRows
     from gpureg.solvers.lbfgs.objective import l2_of
-    from gpureg.solvers.lbfgs.solver import run_lbfgs
+    from gpureg.solvers.lbfgs.solver import Lbfgs
     from gpureg.solvers.problem import Problem
     from gpureg.types import ModelTable
 
@@ -149,7 +150,8 @@ def fashion_part(n: int) -> dict[str, Any]:
     y = data.y if order is None else data.y[order]
     rows = DenseRows.place(kernels, D if order is None else D[order], y, None, order)
     config = FitConfig(solver="lbfgs", penalize_bias=False, dtype="float64", tol=1e-8, max_iter=5000)
-    outcome, _ = run_lbfgs(Problem(rows, None, {}, table, n, D.shape[1]), kernels, config, lambda event: None)
+    problem = Problem(rows, None, {}, table, n, D.shape[1])
+    outcome = Stages(kernels, Lbfgs(config), Hooks()).train(problem, np.arange(3)).outcome
     theirs = sklearn_loop(data, Cs, warm=False, max_iter=300)["objectives"]
     print(f"Fashion-MNIST, {n:,} samples: objective and bound on its gap; scikit-learn's lbfgs (max_iter 300)")
     found = []

@@ -15,7 +15,7 @@ from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Softmax
 from gpureg.rows.dense import DenseRows
 from gpureg.solvers.lbfgs.objective import l2_of
-from gpureg.solvers.lbfgs.solver import LbfgsSolver
+from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.problem import Problem
 from gpureg.types import ModelTable
 
@@ -96,17 +96,19 @@ def batch(data: Data, Cs: np.ndarray, targets: list[float], *, certify: bool = F
     table = ModelTable.plain(l2, np.ones(len(l2)))
     problem = Problem(DenseRows.place(kernels, D, y, None, order), None, {}, table, len(y), D.shape[1])
     config = FitConfig(solver="lbfgs", penalize_bias=False, dtype=dtype, tol=NEVER, max_iter=5000)
-    solver = LbfgsSolver(problem, kernels, config, target=np.array(targets))
-    state = solver.start()
-    for _ in solver.run(state):
-        pass
+    descent = Lbfgs(config, target=np.array(targets)).on(problem, kernels)
+    state = descent.start()
+    with kernels.steady():
+        while not descent.done(state):
+            for _ in descent.advance(state):
+                pass
     seconds = time.perf_counter() - begun
     weights = [state.finals[model] for model in range(len(l2))]
     found = [objective(data, W[:, :-1], W[:, -1], C) for W, C in zip(weights, Cs, strict=True)]
     result: dict[str, object] = {"seconds": seconds, "passes": state.passes, "iterations": state.iterations.tolist()}
     result |= {"objectives": found, "worst_excess": float(np.max(np.array(found) - targets))}
     if certify:
-        outcome, _ = solver.finish(state)
+        outcome, _ = descent.finish(state)
         result["gap_bounds"] = [c["gap_bound"] for c in outcome.certificates or ()]
     return result
 

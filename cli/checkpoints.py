@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gpureg.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from gpureg.fitting.resume import Arrays, Saved
+    from gpureg.fitting.resume import Saved
+    from gpureg.types import HostArrays
 
 SECONDS = 20.0
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: at most 5% of the time is spent on them
@@ -28,7 +29,7 @@ class CheckpointWriter:
         """See `gpureg.fitting.resume.Keeper`."""
         return time.monotonic() - self._last >= self._pause
 
-    def write(self, arrays: Arrays, meta: dict[str, Any]) -> None:
+    def write(self, arrays: HostArrays, meta: dict[str, Any]) -> None:
         """See `gpureg.fitting.resume.Keeper`."""
         from gpureg.storage.directory import write_checkpoint
 

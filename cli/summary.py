@@ -52,8 +52,8 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
 
 
 def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | None, width: int, mark: str) -> Text:
-    lbfgs = result.config.get("solver") == "lbfgs"
-    stops = STOPS | ({"max_epochs": "at the limit"} if lbfgs else {})
+    certified = any(m.certificate is not None for m in models)  # by a solver that iterates to the optimum
+    stops = STOPS | ({"max_epochs": "at the limit"} if certified else {})
     columns = [Column("", [mark if m is chosen else "" for m in models])] if chosen is not None else []
     columns.append(Column("λ", distinct([m.l2 for m in models])))
     if len({m.lr for m in models}) > 1:
@@ -61,7 +61,7 @@ def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | 
     if any(m.seed is not None for m in models):
         columns.append(Column("seed", ["" if m.seed is None else str(m.seed) for m in models]))
     columns += [
-        Column("iterations" if lbfgs else "steps", [f"{m.steps:,}" for m in models], drop=1),
+        Column("iterations" if certified else "steps", [f"{m.steps:,}" for m in models], drop=1),
         Column("train\nloss", [number(m.train_loss) for m in models], drop=3),
         Column("val\nloss", [number(m.val_loss) for m in models]),
         Column("train\naccuracy", [number(m.train_accuracy) for m in models], drop=4),

@@ -48,6 +48,12 @@ class OutOfMemoryError(GpuregError, MemoryError):
     saved = False
     exit_code = 2
 
+    def with_advice(self, advice: str) -> OutOfMemoryError:
+        """The same, with a sentence that says what needs less."""
+        error = OutOfMemoryError(f"{self} {advice}")
+        error.saved = self.saved
+        return error
+
 
 class GpuregWarning(UserWarning):
     """Base of gpureg's own warnings: a fallback to another device, a fit that is not to be trusted, ..."""

@@ -51,12 +51,11 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Iterated:
-    """One iteration of a full-batch solver: objective and gradient norm of the models still running, each `(A,)`."""
+    """One iteration of a full-batch solver: the objective of the models still running, `(A,)`, in nats."""
 
     iteration: int
     models: Ints
     objective: Floats
-    gradient_norm: Floats
 
 
 Event = Started | Evaluated | ModelStopped | EpochEnded | Iterated

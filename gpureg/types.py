@@ -21,6 +21,7 @@ import numpy.typing as npt
 Array = Any  # an array of whatever namespace the backend holds: NumPy, CuPy, PyTorch, array-api-strict
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+HostArrays = dict[str, npt.NDArray[np.generic]]  # named arrays of NumPy's, as files hold them
 StopReason = Literal["patience", "max_epochs", "converged", "diverged", "interrupted"]
 
 
@@ -77,14 +78,14 @@ class RunShape:
     """The sizes of a run that its memory depends on.
 
     `rows`: training samples; `evaluated`: the most samples of one evaluation; `features`: D; `models`: those trained at
-    once; `pending`: the most evaluations made in one; `weighted`: whether samples have weights; `full_batch`: every
-    step sees all samples.
+    once; `queued`: the maximum number of evaluations made in one; `weighted`: whether samples have weights;
+    `full_batch`: every step sees all samples.
     """
 
     rows: int
     evaluated: int
     features: int
     models: int
-    pending: int
+    queued: int
     weighted: bool
     full_batch: bool

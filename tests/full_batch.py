@@ -12,14 +12,23 @@ from threadpoolctl import threadpool_limits
 
 from gpureg.backend import Backend, numpy_backend
 from gpureg.config import FitConfig
+from gpureg.fitting.stages import Hooks, Stages
 from gpureg.history import History
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.protocol import Kernels
 from gpureg.losses import LOSSES
 from gpureg.rows.dense import DenseRows
-from gpureg.solvers.lbfgs.solver import run_lbfgs
-from gpureg.solvers.problem import Outcome, Problem
+from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.problem import Outcome, Problem, Start
 from gpureg.types import ModelTable
+
+# Newton from the start, L-BFGS alone, and L-BFGS that hands over after a few iterations
+WAYS = {
+    "newton": Hessians(tiny_weights=10**9, tiny_product=np.inf),
+    "alone": Hessians(tiny_weights=0, middling_weights=0),
+    "whitened": Hessians(tiny_weights=0, fewest=5, weights_per_iteration=10**9),
+}
 
 
 def place(
@@ -72,10 +81,16 @@ def solve(
     tol: float = 1e-12,
     max_iter: int = 500,
     start: np.ndarray | None = None,
+    hessians: Hessians | None = None,
+    hooks: Hooks | None = None,
 ) -> tuple[Outcome, History]:
-    """Run the solver without observers."""
+    """Run the solver through the loop that every solver goes through."""
     made = config(problem, kernels, free=free, tol=tol, max_iter=max_iter)
-    return run_lbfgs(problem, kernels, made, lambda event: None, start=start)
+    if start is not None:
+        problem = replace(problem, start=Start(start, np.zeros(len(start), np.int64)))
+    solver = Lbfgs(made, hessians=hessians or Hessians())
+    trained = Stages(kernels, solver, hooks or Hooks()).train(problem, np.arange(len(problem.table)))
+    return trained.outcome, trained.history
 
 
 def probabilities(X: np.ndarray, W: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from full_batch import WAYS
 from hostcuda import settings
 from hostcuda.ops import HostOps, host_backend
 from small_problems import blobs
@@ -13,7 +14,7 @@ from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import fused as trainer_kernels
-from gpureg.solvers.lbfgs import solver as lbfgs
+from gpureg.solvers.lbfgs.solver import Lbfgs
 
 SILENT = Hooks(lambda event: None, lambda: False)
 FIELDS = ("step_loss", "val_loss", "val_accuracy", "train_accuracy")
@@ -78,14 +79,15 @@ def test_kernels_that_do_not_take_the_shape_say_so():
     np.testing.assert_array_equal(got.model.coef, fused.model.coef)
 
 
-@pytest.mark.parametrize("way", ["newton", "alone", "whitened"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("task", "classes"), [("softmax", 3), ("logistic", 2)])
-def test_the_full_batch_solver_reaches_numpys_optimum(task, classes, way, monkeypatch):
-    monkeypatch.setattr(lbfgs, "newton_first", lambda n, weights: way == "newton")
-    monkeypatch.setattr(lbfgs, "handover", lambda n, weights: 5 if way == "whitened" else None)
+def test_the_full_batch_solver_reaches_numpys_optimum(task, classes, way):
     data = blobs(120, 40, classes=classes)
     config = FitConfig(task=task, l2=(0.01, 0.3), solver="lbfgs", dtype="float64")
-    wanted, got = (fit_on(backend("float64"), data, config, SILENT) for backend in (numpy_backend, host_backend))
+    solver = Lbfgs(config, hessians=WAYS[way])
+    wanted, got = (
+        fit_on(backend("float64"), data, config, SILENT, solver=solver) for backend in (numpy_backend, host_backend)
+    )
     for mine, theirs in zip(got.models, wanted.models, strict=True):
         assert mine.stop_reason == theirs.stop_reason
         assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-7)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import BackendFactory
-from full_batch import by_sklearn, config, place, probabilities, solve
+from full_batch import WAYS, by_sklearn, config, place, probabilities, solve
 from sklearn.datasets import load_digits
 from small_problems import blobs
 
 from gpureg.backend import numpy_backend
+from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import LOSSES
-from gpureg.solvers.lbfgs import solver as module
 from gpureg.solvers.lbfgs.conditioning import centred
+from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
 from gpureg.solvers.lbfgs.objective import Objective
-from gpureg.solvers.lbfgs.solver import LbfgsSolver
+from gpureg.solvers.lbfgs.solver import Lbfgs
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
@@ -89,34 +90,29 @@ def test_a_factor_is_tried() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("l2", [0.1, 1e-6])
-def test_a_tolerance_that_can_not_be_met_ends_soon(monkeypatch: pytest.MonkeyPatch, dtype: str, l2: float) -> None:
+def test_a_tolerance_that_can_not_be_met_ends_soon(dtype: str, l2: float) -> None:
     """Whitened anew only while that gains something."""
-    monkeypatch.setattr(module, "newton_first", lambda n, weights: False)
-    monkeypatch.setattr(module, "handover", lambda n, weights: 5)
     data = blobs(n=150, features=4, spread=1.5)
     problem, kernels = place(data.X_train, data.y_train, [l2], backend=numpy_backend(dtype))
-    solver = LbfgsSolver(problem, kernels, config(problem, kernels, tol=1e-300, max_iter=10_000), resolution=0.0)
-    state = solver.start()
-    for _ in solver.run(state):
-        pass
-    assert state.reasons == ["max_epochs"]
-    assert state.iterations[0] < 200
+    made = config(problem, kernels, tol=1e-300, max_iter=10_000)
+    solver = Lbfgs(made, resolution=0.0, hessians=WAYS["whitened"])
+    outcome = Stages(kernels, solver, Hooks()).train(problem, np.arange(1)).outcome
+    assert outcome.reasons == ("max_epochs",)
+    assert outcome.steps[0] < 200
     np.testing.assert_allclose(
-        probabilities(data.X_train, state.finals[0].T),
+        probabilities(data.X_train, outcome.weights[0]),
         by_sklearn(data.X_train, data.y_train, l2).predict_proba(data.X_train),
         atol=1e-6 if dtype == "float64" else 1e-2,
     )
 
 
-def test_whitening_saves_most_iterations_where_hardly_a_penalty_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whitening_saves_most_iterations_where_hardly_a_penalty_is_left() -> None:
     """Separable, and with so little penalty that some samples alone decide: L-BFGS crawls, and a few Hessians do."""
-    monkeypatch.setattr(module, "newton_first", lambda n, weights: False)
     X, y = load_digits(return_X_y=True)
     X, y = X[:300, 1::4], y[:300]
     steps = {}
-    for name, limit in (("alone", None), ("whitened", 30)):
-        monkeypatch.setattr(module, "handover", lambda n, weights, limit=limit: limit)
-        outcome, _ = solve(*place(X, y, [1e-6]), tol=1e-10, max_iter=5000)
+    for name, hessians in (("alone", WAYS["alone"]), ("whitened", Hessians(tiny_weights=0, fewest=30))):
+        outcome, _ = solve(*place(X, y, [1e-6]), tol=1e-10, max_iter=5000, hessians=hessians)
         assert outcome.reasons == ("converged",)
         steps[name] = int(outcome.steps[0])
     assert steps["whitened"] < steps["alone"] / 3

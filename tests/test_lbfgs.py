@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count, pairwise
+from typing import Any
 
+import full_batch
 import numpy as np
 import pytest
 from conftest import BackendFactory
-from full_batch import by_sklearn, config, objective, place, probabilities, solve
+from full_batch import WAYS, by_sklearn, config, objective, place, probabilities
 from small_problems import blobs
 
 from gpureg.backend import numpy_backend
 from gpureg.events import Event, Iterated, ModelStopped
-from gpureg.solvers.lbfgs import solver as module
-from gpureg.solvers.lbfgs.solver import LbfgsSolver, run_lbfgs
-
-WAYS = ("newton", "lbfgs", "handover")
+from gpureg.fitting.stages import Hooks, Stages
+from gpureg.solvers.lbfgs.solver import Lbfgs
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Newton from the start, L-BFGS alone, and L-BFGS that hands over after a few iterations."""
-    monkeypatch.setattr(module, "newton_first", lambda n, weights: request.param == "newton")
-    monkeypatch.setattr(module, "handover", lambda n, weights: 5 if request.param == "handover" else None)
-    return str(request.param)
+def solve(request: pytest.FixtureRequest) -> Any:
+    """The solver, each of its ways in turn."""
+    return partial(full_batch.solve, hessians=WAYS[request.param])
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
 @pytest.mark.parametrize("free", [True, False])
-def test_it_reaches_the_optimum(way: str, any_backend: BackendFactory, task: str, free: bool) -> None:
+def test_it_reaches_the_optimum(solve: Any, any_backend: BackendFactory, task: str, free: bool) -> None:
     data = blobs(n=120, features=4, classes=3 if task == "softmax" else 2)
     X, y = data.X_train, data.y_train
     l2 = [1.0, 1e-2, 1e-4]
@@ -55,7 +54,7 @@ def test_it_reaches_the_optimum(way: str, any_backend: BackendFactory, task: str
     np.testing.assert_allclose(history.step_loss[0], chance, rtol=1e-6)
 
 
-def test_a_model_of_a_batch_is_the_model_alone(way: str) -> None:
+def test_a_model_of_a_batch_is_the_model_alone(solve: Any) -> None:
     data = blobs(n=150, features=5)
     l2 = [1.0, 1e-1, 1e-3, 1e-5]
     together, course = solve(*place(data.X_train, data.y_train, l2))
@@ -67,7 +66,7 @@ def test_a_model_of_a_batch_is_the_model_alone(way: str) -> None:
         np.testing.assert_allclose(together.weights[model], alone.weights[0], atol=1e-7)
 
 
-def test_folds_and_lambdas_are_one_batch(way: str) -> None:
+def test_folds_and_lambdas_are_one_batch(solve: Any) -> None:
     """A column of row weights with zeros is a fit to the other rows: its own λ, its own stop."""
     data = blobs(n=120, features=4)
     X, y = data.X_train, data.y_train
@@ -82,7 +81,7 @@ def test_folds_and_lambdas_are_one_batch(way: str) -> None:
 
 
 @pytest.mark.parametrize("free", [True, False])
-def test_a_weight_of_3_is_the_sample_three_times(way: str, free: bool) -> None:
+def test_a_weight_of_3_is_the_sample_three_times(solve: Any, free: bool) -> None:
     data = blobs(n=60, features=4)
     times = np.arange(60) % 4
     X, y = data.X_train, data.y_train
@@ -93,7 +92,7 @@ def test_a_weight_of_3_is_the_sample_three_times(way: str, free: bool) -> None:
     np.testing.assert_allclose(one.weights, two.weights, atol=1e-6)
 
 
-def test_a_common_factor_of_the_weights_changes_nothing(way: str) -> None:
+def test_a_common_factor_of_the_weights_changes_nothing(solve: Any) -> None:
     data = blobs(n=60, features=4)
     weights = np.random.default_rng(0).uniform(0, 1, 60)
     one, _ = solve(*place(data.X_train, data.y_train, [1e-2], weights=weights))
@@ -101,7 +100,7 @@ def test_a_common_factor_of_the_weights_changes_nothing(way: str) -> None:
     np.testing.assert_array_equal(one.weights, two.weights)
 
 
-def test_permuting_classes_permutes_columns(way: str) -> None:
+def test_permuting_classes_permutes_columns(solve: Any) -> None:
     data = blobs(n=90, features=4)
     order = np.array([2, 0, 1])
     one, _ = solve(*place(data.X_train, data.y_train, [1e-2]))
@@ -109,7 +108,7 @@ def test_permuting_classes_permutes_columns(way: str) -> None:
     np.testing.assert_allclose(two.weights[0][:, order], one.weights[0], atol=1e-5)
 
 
-def test_class_sums_are_zero(way: str) -> None:
+def test_class_sums_are_zero(solve: Any) -> None:
     """Equal shifts of all classes are what the data say nothing about; float32's noise must not drift along them."""
     data = blobs(n=200, features=6)
     for l2 in (0.0, 1e-3):
@@ -120,7 +119,7 @@ def test_class_sums_are_zero(way: str) -> None:
         assert (outcome.weights**2).sum() < 1e3
 
 
-def test_a_warm_start_begins_where_it_is_told_to(way: str) -> None:
+def test_a_warm_start_begins_where_it_is_told_to(solve: Any) -> None:
     data = blobs(n=120, features=4)
     problem, kernels = place(data.X_train, data.y_train, [1e-2, 1e-4])
     first, _ = solve(problem, kernels)
@@ -134,11 +133,11 @@ def test_a_warm_start_begins_where_it_is_told_to(way: str) -> None:
     )
 
 
-def test_it_says_what_it_does(way: str) -> None:
+def test_it_says_what_it_does(solve: Any) -> None:
     data = blobs(n=100, features=4)
     problem, kernels = place(data.X_train, data.y_train, [1.0, 1e-3])
     events: list[Event] = []
-    outcome, _ = run_lbfgs(problem, kernels, config(problem, kernels), events.append)
+    outcome, _ = solve(problem, kernels, hooks=Hooks(events.append))
     passes = [event for event in events if isinstance(event, Iterated)]
     assert [event.iteration for event in passes] == sorted(event.iteration for event in passes)
     for model in range(2):
@@ -148,16 +147,14 @@ def test_it_says_what_it_does(way: str) -> None:
     assert {model: stop.steps for model, stop in stops.items()} == dict(enumerate(outcome.steps.tolist()))
     assert {stop.reason for stop in stops.values()} == {"converged"}
     last = max(event.iteration for event in passes if 0 in event.models)
-    assert last < passes[-1].iteration  # who has converged leaves the product
+    assert last < passes[-1].iteration  # a converged model leaves the product
 
 
-def test_an_interruption_keeps_what_there_is(way: str) -> None:
+def test_an_interruption_keeps_what_there_is(solve: Any) -> None:
     data = blobs(n=200, features=6, spread=0.5)
     problem, kernels = place(data.X_train, data.y_train, [10.0, 1e-8])
     asked = count()
-    outcome, history = run_lbfgs(
-        problem, kernels, config(problem, kernels), lambda event: None, lambda: next(asked) >= 7
-    )
+    outcome, history = solve(problem, kernels, hooks=Hooks(should_stop=lambda: next(asked) >= 7))
     assert outcome.reasons == ("converged", "interrupted")
     assert np.isfinite(outcome.weights).all()
     assert history.step_loss.shape[0] == outcome.steps.max() <= 7
@@ -166,7 +163,7 @@ def test_an_interruption_keeps_what_there_is(way: str) -> None:
     assert objective(data.X_train, data.y_train, outcome.weights[1], 1e-8, free=True) < np.log(3)
 
 
-def test_a_limit_is_a_limit_and_is_told(way: str) -> None:
+def test_a_limit_is_a_limit_and_is_told(solve: Any) -> None:
     data = blobs(n=200, features=6)
     outcome, _ = solve(*place(data.X_train, data.y_train, [1e-5]), max_iter=2)
     assert outcome.reasons == ("max_epochs",)
@@ -178,14 +175,12 @@ def test_a_limit_is_a_limit_and_is_told(way: str) -> None:
 def test_a_target_ends_a_model() -> None:
     data = blobs(n=200, features=6)
     problem, kernels = place(data.X_train, data.y_train, [1e-4, 1e-4])
-    solver = LbfgsSolver(problem, kernels, config(problem, kernels), target=np.array([0.9, -1.0]))
-    state = solver.start()
-    for _ in solver.run(state):
-        pass
-    assert state.iterations[0] < state.iterations[1]
+    solver = Lbfgs(config(problem, kernels), target=np.array([0.9, -1.0]))
+    steps = Stages(kernels, solver, Hooks()).train(problem, np.arange(2)).outcome.steps
+    assert steps[0] < steps[1]
 
 
-def test_float32_goes_as_far_as_it_can(way: str) -> None:
+def test_float32_goes_as_far_as_it_can(solve: Any) -> None:
     """It stops by itself, and its objective is the optimum to float32's digits."""
     data = blobs(n=400, features=8)
     l2 = [1e-1, 1e-4, 1e-7]
@@ -201,7 +196,7 @@ def test_float32_goes_as_far_as_it_can(way: str) -> None:
         assert outcome.certificates[model]["gap_bound"] >= 0  # type: ignore[operator]
 
 
-def test_a_certificate_is_never_below_the_gap(way: str) -> None:
+def test_a_certificate_is_never_below_the_gap(solve: Any) -> None:
     """Also where the iterations were cut off far from the optimum."""
     data = blobs(n=150, features=5)
     l2 = [1e-1, 1e-3]

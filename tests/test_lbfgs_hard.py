@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import full_batch
 import numpy as np
 import pytest
-from full_batch import by_sklearn, objective, place, probabilities, solve
+from full_batch import WAYS, by_sklearn, objective, place, probabilities
 from sklearn import datasets
 from small_problems import blobs
 
 from gpureg.losses import LOSSES
-from gpureg.solvers.lbfgs import solver as module
 from gpureg.solvers.lbfgs.pairs import PairHistory
 from gpureg.solvers.lbfgs.search import LineSearch
 
 CS = (1e-4, 1e-2, 1.0, 1e2, 1e4)
 
 
-@pytest.fixture(params=["newton", "lbfgs"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "lbfgs":
-        monkeypatch.setattr(module, "newton_first", lambda n, weights: False)
-        monkeypatch.setattr(module, "handover", lambda n, weights: None)
-    return str(request.param)
+@pytest.fixture(params=["as usual", "alone"])
+def solve(request: pytest.FixtureRequest) -> Any:
+    """With Hessians for the models that are small enough, and without."""
+    return partial(full_batch.solve, hessians=WAYS.get(request.param))
 
 
 def loaded(name: str, scaled: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +42,7 @@ def test_probabilities_are_scikit_learn_s(name: str, scaled: bool, weighted: boo
     task = "logistic" if y.max() == 1 else "softmax"
     total = len(y) if weights is None else weights.sum()
     l2 = [1 / (2 * C * total) for C in CS]
-    outcome, _ = solve(*place(X, 1 - y if task == "logistic" else y, l2, task, weights=weights), tol=1e-11)
+    outcome, _ = full_batch.solve(*place(X, 1 - y if task == "logistic" else y, l2, task, weights=weights), tol=1e-11)
     assert set(outcome.reasons) == {"converged"}
     for model, value in enumerate(l2):
         other = by_sklearn(X, y, value, weights).predict_proba(X)
@@ -50,7 +51,7 @@ def test_probabilities_are_scikit_learn_s(name: str, scaled: bool, weighted: boo
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
-def test_separable_data_without_a_penalty_end_in_a_warning(way: str, task: str) -> None:
+def test_separable_data_without_a_penalty_end_in_a_warning(solve: Any, task: str) -> None:
     classes = 3 if task == "softmax" else 2
     data = blobs(n=60, features=4, classes=classes, spread=0.05)
     outcome, _ = solve(*place(data.X_train, data.y_train, [0.0, 1e-6], task), tol=1e-8, max_iter=200)
@@ -62,7 +63,7 @@ def test_separable_data_without_a_penalty_end_in_a_warning(way: str, task: str) 
     assert outcome.reasons[1] == "converged"
 
 
-def test_no_penalty_and_overlapping_classes_converge(way: str) -> None:
+def test_no_penalty_and_overlapping_classes_converge(solve: Any) -> None:
     data = blobs(n=300, features=3, classes=2, spread=3.0)
     outcome, _ = solve(*place(data.X_train, data.y_train, [0.0], "logistic"), tol=1e-12)
     assert outcome.reasons == ("converged",)
@@ -71,14 +72,14 @@ def test_no_penalty_and_overlapping_classes_converge(way: str) -> None:
     np.testing.assert_allclose(probabilities(data.X_train, outcome.weights[0]), other, atol=1e-5)
 
 
-def test_one_sample_per_class(way: str) -> None:
+def test_one_sample_per_class(solve: Any) -> None:
     X = np.random.default_rng(0).normal(size=(5, 3))
     outcome, _ = solve(*place(X, np.arange(5), [1e-1, 1e-4]))
     assert outcome.reasons == ("converged", "converged")
     assert outcome.measured.train_accuracy[1] == 1.0
 
 
-def test_constant_features(way: str) -> None:
+def test_constant_features(solve: Any) -> None:
     data = blobs(n=80, features=3)
     X = np.concatenate([data.X_train, np.full((80, 1), 7.0), np.zeros((80, 1))], axis=1)
     for l2 in (1e-2, 0.0):
@@ -91,14 +92,14 @@ def test_constant_features(way: str) -> None:
             )
 
 
-def test_all_features_constant(way: str) -> None:
+def test_all_features_constant(solve: Any) -> None:
     y = np.repeat([0, 1, 2], [10, 20, 30])
     outcome, _ = solve(*place(np.ones((60, 2)), y, [1e-2]))
     np.testing.assert_allclose(probabilities(np.ones((1, 2)), outcome.weights[0])[0], [1 / 6, 1 / 3, 1 / 2], atol=1e-6)
 
 
 @pytest.mark.parametrize("free", [True, False])
-def test_features_scaled_a_million_apart(way: str, free: bool) -> None:
+def test_features_scaled_a_million_apart(solve: Any, free: bool) -> None:
     data = blobs(n=200, features=3, classes=2)
     scale = np.array([1e-3, 1.0, 1e3])
     # the penalty tells the units apart: compare with the same problem, solved from its own optimum
@@ -118,7 +119,7 @@ def test_a_thousand_classes() -> None:
     random = np.random.default_rng(0)
     y = np.concatenate([np.arange(1000), random.integers(0, 1000, 500)])
     X = random.normal(size=(1500, 8)) + random.normal(size=(1000, 8))[y] * 2
-    outcome, _ = solve(*place(X, y, [1e-3]), tol=1e-8, max_iter=200)
+    outcome, _ = full_batch.solve(*place(X, y, [1e-3]), tol=1e-8, max_iter=200)
     assert np.isfinite(outcome.weights).all()
     assert outcome.reasons == ("converged",)
     assert outcome.measured.train_loss[0] < np.log(1000)
@@ -126,7 +127,7 @@ def test_a_thousand_classes() -> None:
 
 def test_a_class_without_a_sample() -> None:
     data = blobs(n=60, features=3)
-    outcome, _ = solve(*place(data.X_train, data.y_train, [1e-2], classes=5), tol=1e-8)
+    outcome, _ = full_batch.solve(*place(data.X_train, data.y_train, [1e-2], classes=5), tol=1e-8)
     assert np.isfinite(outcome.weights).all()
     assert probabilities(data.X_train, outcome.weights[0])[:, 3:].max() < 1e-3
 
@@ -135,7 +136,7 @@ def test_a_class_without_a_sample() -> None:
 def test_what_overflows_is_reported_as_diverged(n: int) -> None:
     """And NumPy's own warnings, which would be errors here, do not reach the user."""
     data = blobs(n=n, features=3, classes=2)
-    outcome, _ = solve(*place(data.X_train * 1e200, data.y_train, [1e-2], "logistic"))
+    outcome, _ = full_batch.solve(*place(data.X_train * 1e200, data.y_train, [1e-2], "logistic"))
     assert outcome.reasons[0] in ("diverged", "max_epochs")
     assert outcome.certificates is not None
     assert outcome.certificates[0]["converged"] is False

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from resuming import DATA, SWEEP, Memory, assert_same, epochs_of, run
+from resuming import DATA, SWEEP, Memory, assert_same, boundaries_of, run
 
+from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads
 from gpureg.errors import GpuregWarning, RunError
 from gpureg.events import EpochEnded, Event, Started
-from gpureg.fitting.entry import Hooks, run_fit
+from gpureg.fitting.entry import Hooks, fit_on, run_fit
 from gpureg.fitting.results import FitResult
-from gpureg.fitting.resume import Arrays, Saved, data_sha256, unpack
+from gpureg.fitting.resume import Saved, data_sha256, unpack
+from gpureg.solvers.sgd.solver import Sgd
 from gpureg.solvers.sgd.state import SgdState
+from gpureg.types import HostArrays
 
 CASES: dict[str, dict[str, Any]] = {
     "single": {"epochs": 12, "batch_size": 32, "lr": (0.1,)},
@@ -36,6 +39,9 @@ CASES: dict[str, dict[str, Any]] = {
     "chunks": SWEEP | {"memory": 50_000, "epochs": 6},
     "chunks and cross-validation": SWEEP | {"cv": 3, "memory": 150_000, "epochs": 5},
     "reference kernels": SWEEP | {"kernels": "reference"},
+    "to the optimum": {"solver": "lbfgs", "l2": (0.3, 1e-3, 1e-6), "tol": 1e-10},
+    "to the optimum, cross-validation": {"solver": "lbfgs", "l2": (0.1, 0.01), "dtype": "float64", "cv": 2},
+    "to the optimum, chunks": {"solver": "lbfgs", "l2": (0.1, 0.01, 1e-4), "dtype": "float64", "memory": 50_000},
     "divergence": {"l2": (0.0, 0.0), "lr": (0.01, 1e308), "epochs": 6, "batch_size": 20, "dtype": "float64"},
 }
 pytestmark = pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning", "ignore:overflow:RuntimeWarning")
@@ -50,7 +56,7 @@ def whole() -> dict[str, tuple[FitResult, int]]:
 def uninterrupted(whole: dict[str, tuple[FitResult, int]], case: str) -> tuple[FitResult, int]:
     if case not in whole:
         config = FitConfig(**CASES[case])
-        whole[case] = run(config, None), epochs_of(config)
+        whole[case] = run(config, None), boundaries_of(config)
     return whole[case]
 
 
@@ -87,7 +93,7 @@ def test_killed_anywhere_and_resumed(case: str, whole: dict[str, tuple[FitResult
     every: list[Saved] = []
 
     class Collector(Memory):
-        def write(self, arrays: Arrays, meta: dict[str, Any]) -> None:
+        def write(self, arrays: HostArrays, meta: dict[str, Any]) -> None:
             super().write(arrays, meta)
             every.append(self.saved)
 
@@ -100,43 +106,48 @@ def test_the_cases_cover_what_a_checkpoint_holds(whole: dict[str, tuple[FitResul
     """Otherwise a field that is lost would not be noticed."""
     found = set()
     for case, share in itertools.product(CASES, (0.5, 0.9)):
-        _, epochs = uninterrupted(whole, case)
+        _, boundaries = uninterrupted(whole, case)
         keeper = Memory()
-        run(FitConfig(**CASES[case]), int(share * epochs), keeper)
+        run(FitConfig(**CASES[case]), int(share * boundaries), keeper)
         saved = keeper.saved
-        assert saved.state is not None
+        found |= {"stages"} if saved.stages else set()
+        if saved.state is None:  # interrupted where a stage ends
+            continue
         running = saved.meta["running"]
-        found |= {"parts"} if saved.parts else set()
-        found |= {name for name in ("finals", "best") if len(saved.state[f"{name}.models"])}
-        found |= {name for name in ("pending", "flying") if running[name]}
-        found |= {"several streams"} if running["streams"] > 1 else set()
+        found |= {name for name in ("finals", "best") if len(saved.state.get(f"{name}.models", ()))}
+        found |= {name for name in ("queued", "in_flight") if running.get(name)}
+        found |= {"several streams"} if running.get("streams", 1) > 1 else set()
         found |= {"diverged"} if "diverged" in running["reasons"] else set()
-    if blas_threads() == 1:  # evaluations go on beside the steps only where there is a thread for them
-        found.add("flying")
-    assert found == {"parts", "finals", "best", "pending", "flying", "several streams", "diverged"}
+    if blas_threads() == 1:  # evaluations go on beside the steps only if there is a thread for them
+        found.add("in_flight")
+    assert found == {"stages", "finals", "best", "queued", "in_flight", "several streams", "diverged"}
 
 
 def test_every_field_of_the_state_is_known_here() -> None:
-    """A new one belongs into `gpureg.fitting.resume` and into the cases above."""
+    """A new one belongs into `gpureg.solvers.sgd.packing` and into the cases above."""
     kept = {"epoch", "streams", "stopping", "steps", "bad_step", "reasons", "losses", "evaluations", "unread"}
-    assert {field.name for field in fields(SgdState)} == kept | {"pending", "flying", "finals", "best"}
+    assert {field.name for field in fields(SgdState)} == kept | {"queued", "in_flight", "finals", "best"}
 
 
-def test_lbfgs_begins_its_part_again(whole: dict[str, tuple[FitResult, int]]) -> None:
-    config = FitConfig(solver="lbfgs", l2=(0.1, 0.01), dtype="float64", cv=2)
-    expected = run(config, None)
-    keeper = Memory()
-    calls = iter(range(1000))
-    hooks = Hooks(lambda event: None, lambda: next(calls) >= 3, keeper)
-    partial = run_fit(DATA["softmax"], config, hooks)
+def test_a_solver_that_can_not_be_packed_begins_its_stage_again() -> None:
+    class Plain(Sgd):
+        resumable = False
+
+    config = FitConfig(**CASES["chunks"])
+    solver, keeper = Plain(config), Memory()
+    backend, data, boundaries = numpy_backend(config.dtype), DATA["softmax"], iter(range(1000))
+    expected = fit_on(backend, data, config, Hooks(), solver=solver)
+    hooks = Hooks(should_stop=lambda: next(boundaries) >= 9, keeper=keeper)
+    partial = fit_on(backend, data, config, hooks, solver=solver)
     assert any(model.stop_reason == "interrupted" for model in partial.models)
+    assert keeper.saved.stages
     assert keeper.saved.state is None
-    assert_same(run(config, None, saved=keeper.saved), expected)
+    assert_same(fit_on(backend, data, config, Hooks(), solver=solver, saved=keeper.saved), expected)
 
 
 def test_interrupted_before_the_refit_is_interrupted() -> None:
     config = FitConfig(**CASES["cross-validation"])
-    epochs = epochs_of(config)
+    epochs = boundaries_of(config)
     refit = [b for b in range(epochs) if _models(run(config, b)) > 3 * len(config.l2)]
     assert refit  # some boundaries lie in the refit, and at the first of them nothing of it has been done
     partial = run(config, refit[0])
@@ -160,7 +171,7 @@ def test_the_time_before_the_interruption_counts() -> None:
 def test_observers_are_told_where_the_run_stands() -> None:
     config = FitConfig(**CASES["chunks"])
     keeper = Memory()
-    run(config, epochs_of(config) - 1, keeper)
+    run(config, boundaries_of(config) - 1, keeper)
     seen: list[Event] = []
     run_fit(DATA["softmax"], config, Hooks(seen.append, lambda: False), saved=keeper.saved)
     started = [event for event in seen if isinstance(event, Started)]
@@ -214,13 +225,13 @@ def test_another_format_or_a_checkpoint_that_does_not_fit_is_refused() -> None:
     keeper = Memory()
     run(config, 4, keeper)
     arrays, meta = keeper.last or ({}, {})
-    with pytest.raises(RunError, match=r"has format 99 .* reads format 1"):
+    with pytest.raises(RunError, match=r"has format 99 .* reads format 2"):
         unpack(arrays, meta | {"format": 99})
     with pytest.raises(RunError, match="does not fit its run"):
-        unpack({}, meta | {"parts": [{}]})
+        unpack({}, meta | {"stages": [{}]})
     lost = {name: array for name, array in arrays.items() if name != "state.waited"}
     with pytest.raises(RunError, match="waited"):
         run(config, None, saved=unpack(lost, meta))
     fewer = FitConfig(**SWEEP | {"l2": (0.0, 1.0)})
-    with pytest.raises(RunError, match="7 models, wanted 2"):
+    with pytest.raises(RunError, match="7 models, expected 2"):
         run(fewer, None, saved=unpack(arrays, meta))

@@ -4,6 +4,7 @@ selection."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,24 @@ from hypothesis import strategies as st
 from small_problems import blobs
 
 import gpureg
+from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
+from gpureg.data import fit_scaling
 from gpureg.errors import UsageError
 from gpureg.fitting.folds import row_weight_table, stratified_folds
-from gpureg.fitting.grid import chunks, cv_rows, lambda_grid, model_table, select_row
+from gpureg.fitting.grid import cv_rows, lambda_grid, model_table, select_row
+from gpureg.fitting.memory import chunks
+from gpureg.fitting.prepare import prepare
 from gpureg.fitting.results import CvRow
-from gpureg.solvers.sgd import solver as sgd_module
+from gpureg.fitting.stages import Hooks, Stages
+from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.sgd.descent import SgdDescent
+from gpureg.solvers.sgd.solver import Sgd
+from gpureg.solvers.sgd.state import SgdState
 
 LAMBDAS = (0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.5, 0.8, 1.2)
-OPTIONS = {"lr": 0.4, "epochs": 10, "batch_size": 16, "dtype": "float64", "patience": 3}
+OPTIONS: dict[str, Any] = {"lr": 0.4, "epochs": 10, "batch_size": 16, "dtype": "float64", "patience": 3}
 SAME = {"rtol": 1e-12, "atol": 1e-14}
 
 
@@ -69,11 +79,12 @@ def test_any_chunking_equals_any_other(whole: gpureg.FitResult, seed: int) -> No
     random = np.random.default_rng(seed)
     cuts = np.sort(random.choice(np.arange(1, len(LAMBDAS)), random.integers(0, 6), replace=False))
     blocks = np.split(np.arange(len(LAMBDAS)), cuts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpureg.fitting.entry.chunks", lambda models, size, memory, **_: blocks)
-        cut = gpureg.fit(blobs(300, 100, spread=2.0), l2=LAMBDAS, **OPTIONS)
+    data, config = blobs(300, 100, spread=2.0), FitConfig(**({"l2": LAMBDAS} | OPTIONS))
+    kernels = choose_kernels(numpy_backend("float64"), config.loss, 3)
+    problem = prepare(data, config, kernels, model_table(config), fit_scaling("standard", data))
+    cut = Stages(kernels, Sgd(config), Hooks()).train_all(problem, blocks)
     same_history(cut.history, whole.history)
-    assert [m.steps for m in cut.models] == [m.steps for m in whole.models]
+    assert cut.outcome.steps.tolist() == [m.steps for m in whole.models]
 
 
 @pytest.mark.parametrize("broken", ["freeze", "compaction"])
@@ -81,7 +92,7 @@ def test_the_laws_would_notice(whole: gpureg.FitResult, broken: str, monkeypatch
     """A stopped model that keeps training, or a compaction that mixes columns up, is seen."""
     if broken == "freeze":
         monkeypatch.setattr(
-            sgd_module.SgdSolver,
+            SgdDescent,
             "_snapshot",
             lambda self, stacked, place: self.kernels.to_host(
                 self.kernels.select(stacked, np.array([stacked.shape[1] // self.kernels.n_columns - 1]))
@@ -89,23 +100,21 @@ def test_the_laws_would_notice(whole: gpureg.FitResult, broken: str, monkeypatch
         )
     else:
 
-        def mixed(self: object, state: object, running: np.ndarray) -> None:
-            original(self, state, running)
-            for stream in state.streams:  # type: ignore[attr-defined]
+        def mixed(self: SgdState, kernels: Kernels, running: np.ndarray) -> None:
+            original(self, kernels, running)
+            for stream in self.streams:
                 stream.models = stream.models[::-1].copy()
 
-        original = sgd_module.SgdSolver._compact
-        monkeypatch.setattr(sgd_module.SgdSolver, "_compact", mixed)
+        original = SgdState.compact
+        monkeypatch.setattr(SgdState, "compact", mixed)
     result = gpureg.fit(blobs(300, 100, spread=2.0), l2=LAMBDAS, **OPTIONS)
     with pytest.raises(AssertionError):
         same_fit(result, whole)
 
 
 def test_memory_budget_splits_without_a_change(whole: gpureg.FitResult) -> None:
-    from gpureg.fitting.prepare import bytes_per_model
-
     config = FitConfig(l2=LAMBDAS, lr=(0.4,), epochs=10, batch_size=16, dtype="float64", patience=3)
-    size = bytes_per_model(config, 7, 3, 300)
+    size = Sgd(config).bytes_per_model(300, 7, 3)
     assert len(chunks(len(LAMBDAS), size, 3 * size)) == 4
     cut = gpureg.fit(blobs(300, 100, spread=2.0), l2=LAMBDAS, memory=3 * size, **OPTIONS)
     same_history(cut.history, whole.history)

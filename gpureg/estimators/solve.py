@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from gpureg.backend import choose_backend, device_kept, numpy_backend
+from gpureg.backend import Backend, choose_backend, device_kept, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HostArray, cuda_index
 from gpureg.estimators.inputs import Samples
 from gpureg.fitting.folds import normalised
+from gpureg.fitting.memory import Sizes, cut, on_device
+from gpureg.fitting.prepare import place
+from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
-from gpureg.kernels.protocol import Kernels
-from gpureg.losses import Logistic, Softmax
-from gpureg.rows.dense import DenseRows
+from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.solvers.lbfgs.objective import l2_of
-from gpureg.solvers.lbfgs.solver import LbfgsSolver, lbfgs_bytes_per_model
-from gpureg.solvers.problem import Problem
+from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.problem import Outcome, Problem, Start
 from gpureg.types import Floats, Ints, ModelTable
 
+NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at a time."
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
 DEVICE_WORK = 1 << 23  # and below which a GPU takes longer to be asked than the CPU to answer
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
@@ -50,22 +53,6 @@ class Solution:
     n_iter: Ints
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What the solver found: `weights (L, D, K)`, `steps (L,)`, `reasons (L,)` for stopping, warnings."""
-
-    weights: Floats
-    steps: Ints
-    reasons: HostArray
-    warnings: tuple[str, ...]
-
-    def finished(self, models: Ints, later: _Found) -> _Found:
-        """With `models (B,)` as they were found later; the warnings are then those of the later ones."""
-        weights, steps, reasons = self.weights.copy(), self.steps.copy(), self.reasons.copy()
-        weights[models], steps[models], reasons[models] = later.weights, later.steps, later.reasons
-        return _Found(weights, steps, reasons, later.warnings)
-
-
 @device_kept()
 def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device.
@@ -77,20 +64,35 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     What float32 can't bring there (its gradients are too coarse where a penalty is weak or features differ much in
     scale) is finished in float64, to the same tolerance or what float32 can tell apart in the objective.
 
-    Warns with ConvergenceWarning where a model stopped short of that; raises UsageError where the arithmetic
-    overflowed.
+    Warns with ConvergenceWarning if a model stopped short of that, and with GpuregWarning if the CPU took over from a
+    device with too little memory; raises UsageError if the arithmetic overflowed.
     """
     centre = _centre(samples.X) if estimator.fit_intercept else None
-    problem, kernels, config = _placed(estimator, samples, batch, centre)
-    start = None if batch.start is None else _moved(np.swapaxes(batch.start[:, :, : problem.D], 1, 2), centre, 1)
-    found = _run(problem, kernels, config, start)
-    short = np.flatnonzero((found.reasons == "max_epochs") & (found.steps < config.max_iter))
-    if len(short) and config.dtype == "float32" and 8 * samples.X.size <= MOST_DOUBLE_BYTES:
-        del problem, kernels
+    start = None
+    if batch.start is not None:
+        F = samples.X.shape[1] + (centre is not None)
+        at = _moved(np.swapaxes(batch.start[:, :, :F], 1, 2), centre, 1)
+        start = Start(at, np.zeros(len(at), np.int64))
+    backend = _backend(estimator.device, samples, len(batch.C))
+    found = _fitted(estimator, samples, batch, centre, backend, start)
+    reasons = np.array(found.reasons)
+    short = np.flatnonzero((reasons == "max_epochs") & (found.steps < estimator.max_iter))
+    if len(short) and backend.dtype == "float32" and 8 * samples.X.size <= MOST_DOUBLE_BYTES:
         some = replace(batch, C=batch.C[short], column=batch.column[short])
-        problem, kernels, config = _placed(estimator, samples, some, centre, "float64")
-        found = found.finished(short, _run(problem, kernels, config, found.weights[short], found.steps[short]))
+        at_last = Start(found.weights[short], found.steps[short])
+        backend = _backend(estimator.device, samples, len(short), "float64")
+        later = _fitted(estimator, samples, some, centre, backend, at_last, resolution=float(np.finfo(np.float32).eps))
+        found = _finished(found, short, later)
     return _solution(found, centre)
+
+
+def _finished(first: Outcome, models: Ints, later: Outcome) -> Outcome:
+    """With `models (B,)` as they were found later; the warnings are then those of the later ones."""
+    weights, steps, reasons = first.weights.copy(), first.steps.copy(), list(first.reasons)
+    weights[models], steps[models] = later.weights, later.steps
+    for model, reason in zip(models.tolist(), later.reasons, strict=True):
+        reasons[model] = reason
+    return replace(first, weights=weights, steps=steps, reasons=tuple(reasons), warnings=later.warnings)
 
 
 def _centre(X: HostArray) -> HostArray:
@@ -112,7 +114,7 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
     return weights
 
 
-def _columns(X: HostArray, order: Ints | None, centre: HostArray | None, dtype: np.dtype[Any]) -> HostArray:
+def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order: Ints | None) -> HostArray:
     """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
     if centre is None:
         return (X if order is None else X[order]).astype(dtype, copy=False)
@@ -125,92 +127,80 @@ def _columns(X: HostArray, order: Ints | None, centre: HostArray | None, dtype: 
     return D
 
 
-def _placed(
-    estimator: Any, samples: Samples, batch: Batch, centre: HostArray | None, dtype: str | None = None
-) -> tuple[Problem, Kernels, FitConfig]:
-    """The batch's problem, samples and weights on the device; in `dtype`, or what suits their number."""
-    total = np.full(len(batch.C), float(len(samples.X)))
+def _fitted(
+    estimator: Any,
+    samples: Samples,
+    batch: Batch,
+    centre: HostArray | None,
+    backend: Backend,
+    start: Start | None,
+    *,
+    resolution: float | None = None,
+) -> Outcome:
+    """The batch's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit.
+
+    `resolution`: see `Lbfgs`.
+    """
+    n, total = len(samples.X), np.full(len(batch.C), float(len(samples.X)))
     table = None
     if batch.weights is not None:
         total = batch.weights.sum(axis=0)[batch.column]
         table = np.stack([normalised(column, "a model") for column in batch.weights.T], axis=1)
-    l2 = l2_of(batch.C, total)
-    kernels = _kernels(estimator.device, samples, len(batch.C), dtype)
-    own = np.dtype(kernels.backend.dtype)
-    place = samples.label if len(samples.classes) > 2 else 1 - samples.label  # a logistic model's class 0 is positive
-    order = kernels.storage_order(place, None)
-    X = _columns(samples.X, order, centre, own)
-    if order is not None:
-        place, table = place[order], None if table is None else table[order]
-    train = DenseRows.place(kernels, X, place, table, order)
-    models = ModelTable.plain(l2, np.ones(len(l2)))
-    models = ModelTable(models.l2, models.lr, models.fold, models.seed, batch.column, models.stream)
+    plain = ModelTable.plain(l2_of(batch.C, total), np.ones(len(total)))
+    models = replace(plain, column=batch.column)
+    loss: Loss = Logistic() if samples.binary else Softmax()
+    label = 1 - samples.label if samples.binary else samples.label  # a logistic model's class 0 is positive
+    D = samples.X.shape[1] + (centre is not None)
+    small = _work(samples, len(total)) < PLAIN_WORK
     config = FitConfig(
-        task=kernels.loss.name,
+        task=loss.name,
         solver="lbfgs",
-        l2=tuple(l2.tolist()),
-        dtype=own.name,
+        l2=tuple(models.l2.tolist()),
+        dtype=backend.dtype,
         penalize_bias=centre is None,
         tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
         max_iter=int(estimator.max_iter),
     )
-    return Problem(train, None, {}, models, len(X), X.shape[1], table is not None), kernels, config
+    solver = Lbfgs(config, resolution=resolution)
+
+    def work(backend: Backend) -> Outcome:
+        which = "reference" if backend.name == "numpy" and small else "auto"
+        kernels = choose_kernels(backend, loss, len(samples.classes), which)
+        sizes = Sizes(len(models), n, 0, D, 0 if table is None else table.shape[1])
+        least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
+        blocks = cut(solver, kernels, sizes, max(config.memory, least))
+        design = partial(_columns, samples.X, centre, np.dtype(backend.dtype))
+        rows = place(kernels, design, label, table)
+        problem = Problem(rows, None, {}, models, n, D, table is not None, start)
+        return Stages(kernels, solver, Hooks()).train_all(problem, blocks).outcome
+
+    return on_device(backend, work, NEEDS_LESS)
 
 
-def _kernels(device: str, samples: Samples, models: int, dtype: str | None) -> Kernels:
-    """Kernels for the device that was asked for. `auto`: the GPU that the samples lie on or else the first, unless
-    they are so few that the CPU is done sooner.
+def _work(samples: Samples, models: int) -> int:
+    """The multiply-adds of a pass over the data."""
+    return samples.X.size * (1 if samples.binary else len(samples.classes)) * models
+
+
+def _backend(device: str, samples: Samples, models: int, dtype: str | None = None) -> Backend:
+    """The device that was asked for. `auto`: the GPU that the samples lie on or else the first, unless they are too few
+    for a GPU to pay off.
 
     The fewest are fitted in float64 whatever their type: it costs nothing there, and float32 can't certify what it
     finds where features differ much in scale.
     """
-    K = 1 if samples.binary else len(samples.classes)
-    work = samples.X.size * K * models
+    work = _work(samples, models)
     dtype = dtype or ("float64" if work < PLAIN_WORK else samples.X.dtype.name)
     if device == "auto" and work < DEVICE_WORK:
-        backend = numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
-    else:
-        index = cuda_index(samples.home)
-        named = f"cuda:{index}" if device == "auto" and index is not None else device
-        backend = choose_backend(named, dtype, factorises=True)
-    which = "reference" if backend.name == "numpy" and work < PLAIN_WORK else "auto"
-    return choose_kernels(backend, Logistic() if samples.binary else Softmax(), len(samples.classes), which)
+        return numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
+    index = cuda_index(samples.home)
+    named = f"cuda:{index}" if device == "auto" and index is not None else device
+    return choose_backend(named, dtype, factorises=True)
 
 
-def _chunks(problem: Problem, kernels: Kernels, config: FitConfig) -> list[Ints]:
-    """All models as one block, or as many as the memory budget asks for."""
-    at_once = max(1, config.memory // lbfgs_bytes_per_model(problem.D, kernels.n_columns))
-    L = len(problem.table)
-    return np.array_split(np.arange(L), -(-L // at_once))
-
-
-def _run(
-    problem: Problem, kernels: Kernels, config: FitConfig, start: Floats | None, begun: Ints | None = None
-) -> _Found:
-    """All models, in as many parts as the memory budget asks for; `start (L, D, K)`.
-
-    `begun (L,)`: float32 brought them to `start` in so many iterations; float64 is to bring them as far as float32
-    could tell.
-    """
-    resolution = None if begun is None else float(np.finfo(np.float32).eps)
-    parts = []
-    for models in _chunks(problem, kernels, config):
-        part = replace(problem, table=problem.table.take(models))
-        solver = LbfgsSolver(part, kernels, config, resolution=resolution)
-        at, taken = None if start is None else start[models], None if begun is None else begun[models]
-        state = solver.start(at, taken)
-        for _ in solver.run(state):
-            pass
-        parts.append(solver.finish(state)[0])
-    texts = tuple(dict.fromkeys(text for outcome in parts for text in outcome.warnings))
-    weights = np.concatenate([outcome.weights for outcome in parts])
-    steps, reasons = (np.concatenate([getattr(outcome, name) for outcome in parts]) for name in ("steps", "reasons"))
-    return _Found(weights, steps, reasons, texts)
-
-
-def _solution(found: _Found, centre: HostArray | None) -> Solution:
-    """The weights, and a warning where some stopped short. Raises UsageError where some overflowed."""
-    diverged = int((found.reasons == "diverged").sum())
+def _solution(found: Outcome, centre: HostArray | None) -> Solution:
+    """The weights, and a warning if some stopped short. Raises UsageError if some overflowed."""
+    diverged = found.reasons.count("diverged")
     if diverged:
         raise UsageError(
             f"{diverged} of {len(found.reasons)} models overflowed: X has numbers too large to square. "

@@ -12,6 +12,7 @@ import numpy as np
 from gpureg.data import Scaling
 from gpureg.fitting.results import ModelResult
 from gpureg.history import History
+from gpureg.losses import Loss
 from gpureg.model.linear import LinearModel
 from gpureg.solvers.problem import Outcome, join_measured
 from gpureg.types import Floats, ModelTable
@@ -28,6 +29,8 @@ class Trained:
 
 def join(parts: Sequence[Trained]) -> Trained:
     """Batches of disjoint models as one, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
     return Trained(
         join_tables([part.table for part in parts]),
         join_outcomes([part.outcome for part in parts]),
@@ -36,11 +39,9 @@ def join(parts: Sequence[Trained]) -> Trained:
 
 
 def join_histories(parts: Sequence[History]) -> History:
-    """Histories of disjoint models side by side: shorter ones are filled with NaN. Their evaluation steps are of one
-    rule, so that the longest list holds every other as its beginning.
+    """Histories of disjoint models side by side: shorter ones are filled with NaN. All follow one rule, so every list
+    of evaluation steps is a prefix of the longest.
     """
-    if len(parts) == 1:
-        return parts[0]
     steps = max((part.eval_step for part in parts), key=len)
 
     def side_by_side(name: str) -> Floats:
@@ -56,8 +57,6 @@ def join_histories(parts: Sequence[History]) -> History:
 
 def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
     """Outcomes of disjoint models, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
     certified = [p.certificates for p in parts if p.certificates is not None]
     return Outcome(
         np.concatenate([p.weights for p in parts]),
@@ -110,7 +109,7 @@ def number(value: float) -> float | None:
 def linear_model(
     weights: Floats,
     l2: Floats,
-    task: str,
+    task: str | Loss,
     classes: tuple[int | float | str, ...],
     scaling: Scaling,
     dtype: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Unpack
@@ -11,20 +11,22 @@ from typing import Any, Unpack
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gpureg.backend import Backend, choose_backend, device_kept, numpy_backend
+from gpureg.backend import Backend, choose_backend, device_kept
 from gpureg.config import FitConfig, FitOptions, refuse_unknown
-from gpureg.data import Dataset
+from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.environment import blas_threads, describe_environment
-from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named
+from gpureg.errors import GpuregWarning, UsageError, named
 from gpureg.events import Event
 from gpureg.fitting.assemble import Trained, join, linear_model, model_results
-from gpureg.fitting.grid import check_stability, chunks, cv_rows, model_table, select_row
-from gpureg.fitting.prepare import bytes_per_model, check_memory, prepare
-from gpureg.fitting.results import CvRow, FitResult, ModelResult
-from gpureg.fitting.resume import Saved, about, check_resumable
-from gpureg.fitting.stages import Hooks, Parts
-from gpureg.kernels.choice import choose_kernels, fallback_notices
-from gpureg.solvers.problem import Problem
+from gpureg.fitting.grid import cv_rows, model_table, select_row
+from gpureg.fitting.memory import cut, on_device
+from gpureg.fitting.prepare import prepare, refit_problem, sizes_of
+from gpureg.fitting.results import CvRow, FitResult
+from gpureg.fitting.resume import Saved, check_resumable, fingerprint
+from gpureg.fitting.stages import Hooks, Stages
+from gpureg.kernels.choice import choose_kernels
+from gpureg.solvers.choice import choose_solver
+from gpureg.solvers.protocol import Solver
 from gpureg.types import Floats, Ints
 
 __all__ = ["Hooks", "fit", "fit_on", "run_fit"]
@@ -69,18 +71,13 @@ def run_fit(
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
         stack.enter_context(device_kept())
-        backend = choose_backend(
-            config.device, config.dtype, strict=config.strict_device, factorises=config.solver == "lbfgs"
-        )
-        try:
-            return fit_on(backend, data, config, hooks, folds=folds, saved=saved)
-        except OutOfMemoryError as error:
-            if backend.device == "cpu" or config.strict_device or error.saved:
-                raise
-            reason = f"{backend.device} has too little memory ({error})"
-            warnings.warn(f"{reason} Running on the CPU.", GpuregWarning, stacklevel=2)
-            host = numpy_backend(config.dtype, why=reason, requested=config.device)
-            return fit_on(host, data, config, hooks, folds=folds, saved=saved)
+        solver = choose_solver(config)
+        backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)
+
+        def work(backend: Backend) -> FitResult:
+            return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved)
+
+        return on_device(backend, work, _needs_less(), strict=config.strict_device)
 
 
 def fit_on(
@@ -89,52 +86,36 @@ def fit_on(
     config: FitConfig,
     hooks: Hooks,
     *,
+    solver: Solver | None = None,
     folds: Ints | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
-    """`run_fit` on a backend of the caller's choice (any array-API namespace)."""
+    """`run_fit` on a backend (any array-API namespace), and by a solver, of the caller's choice."""
     _check_data(data, config)
-    notices = check_stability(config)
-    if config.batch_size > len(data.y_train) and config.solver == "sgd":
-        rows = len(data.y_train)
-        notices.append(f"The batch size {config.batch_size} was cut to the {rows} training rows there are.")
+    solver = solver or choose_solver(config)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
-    if saved is not None:
-        notices += check_resumable(saved, data, backend.device, threads)
     table = model_table(config)
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
-    parts = Parts(kernels, config, hooks, lambda: about(data, config, backend.device, threads), saved)
-    D, n = data.X_train.shape[1] + 1, len(data.y_train)
-    if config.solver == "sgd":
-        notices += fallback_notices(kernels, config.kernels, D, min(config.batch_size, n))
-    per_model = _bytes_per_model(config, D, kernels.n_columns, n)
-    blocks = chunks(len(table), per_model, config.memory, batches=config.solver == "sgd")
-    check_memory(data, config, kernels, per_model, len(table), max(map(len, blocks)))
-    prepared = prepare(data, config, kernels, table, folds)
-    trained = join([parts.train(replace(prepared.problem, table=table.take(block)), block) for block in blocks])
+    stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
+    sizes = sizes_of(data, config, len(table))
+    notices = solver.notices(kernels, sizes.rows, sizes.features)
+    if saved is not None:
+        notices += check_resumable(saved, data, backend.device, threads)
+    blocks = cut(solver, kernels, sizes, config.memory)
+    scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
+    problem = prepare(data, config, kernels, table, scaling, folds)
+    trained = stages.train_all(problem, blocks)
     cv, chosen = _choose(trained, config)
     if cv is not None and chosen is not None:
-        trained = join([trained, parts.train(_refit(prepared.refit, config, cv[chosen]), np.array([-1]))])
+        row = cv[chosen]
+        refit = refit_problem(problem, data, config, row.l2, row.lr or config.rates[0])
+        trained = join([trained, stages.train(refit, np.array([-1]))])
         chosen = len(trained.table) - 1
     elif config.cv is not None:
         chosen = None
     backend.synchronize()
-    return _result(data, config, backend, trained, prepared.scaling, cv, chosen, parts.seconds, notices)
-
-
-def _bytes_per_model(config: FitConfig, D: int, K: int, n: int) -> int:
-    """Work arrays of one model in the configured solver."""
-    if config.solver == "lbfgs":
-        from gpureg.solvers.lbfgs.solver import lbfgs_bytes_per_model
-
-        return lbfgs_bytes_per_model(D, K)
-    return bytes_per_model(config, D, K, n)
-
-
-def _refit(problem: Problem, config: FitConfig, row: CvRow) -> Problem:
-    """The chosen λ on all training rows, to stop as `train` does."""
-    lr = row.lr if row.lr else config.rates[0]
-    return replace(problem, table=replace(problem.table, l2=np.array([row.l2]), lr=np.array([lr])))
+    notices += [*trained.outcome.warnings, *_remarks(solver, trained, data, config)]
+    return _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
 
 
 def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | None, int | None]:
@@ -170,20 +151,18 @@ def _result(
     config: FitConfig,
     backend: Backend,
     trained: Trained,
-    scaling: object,
-    rows: tuple[CvRow, ...] | None,
-    chosen: int | None,
-    seconds: float,
-    notices: list[str],
+    scaling: Scaling,
+    selection: tuple[tuple[CvRow, ...] | None, int | None],
+    course: tuple[float, tuple[str, ...]],
 ) -> FitResult:
     outcome, table = trained.outcome, trained.table
+    (rows, chosen), (seconds, notices) = selection, course
     models = model_results(outcome, table)
     kept: Floats = outcome.weights
     l2, selected = table.l2, chosen or 0
     if config.cv is not None and chosen is not None:  # after a cross-validation the model is the refit
         kept, l2, selected = outcome.weights[chosen:], table.l2[chosen:], 0
-    model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)  # type: ignore[arg-type]
-    notices = [*notices, *outcome.warnings, *_quality(models, data, config)]
+    model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)
     return FitResult(
@@ -206,7 +185,7 @@ def _result(
         cv=rows,
         config=_run_config(data, config),
         environment=describe_environment() | _where(backend),
-        warnings=tuple(notices),
+        warnings=notices,
     )
 
 
@@ -225,28 +204,11 @@ def _where(backend: Backend) -> dict[str, Any]:
     return found | {"cuda": backend.card} if backend.card else found
 
 
-def _quality(models: Sequence[ModelResult], data: Dataset, config: FitConfig) -> list[str]:
-    """Warnings about models that diverged, or that predict worse than the best constant predictor."""
+def _needs_less() -> str:
+    return f"Use {named('dtype', 'float32')}, a smaller {named('train_size')}, or a smaller {named('memory')}."
+
+
+def _remarks(solver: Solver, trained: Trained, data: Dataset, config: FitConfig) -> list[str]:
+    """What the solver says of the models, beside the best constant predictor."""
     share = np.bincount(data.y_train, minlength=len(data.classes)) / len(data.y_train)
-    constant = config.loss.constant(share.tolist())
-    found = []
-
-    def smaller(some: Sequence[ModelResult]) -> str:
-        return f"Use a learning rate smaller than {max(model.lr or 0 for model in some):g}."
-
-    diverged = [model for model in models if model.stop_reason == "diverged"]
-    if diverged:
-        named = ", ".join(sorted({f"{model.l2:g}" for model in diverged}))
-        found.append(
-            f"{len(diverged)} of {len(models)} models diverged (λ = {named}): a loss was not finite. "
-            + (smaller(diverged) if config.solver == "sgd" else "Features this large overflow: use --scale standard.")
-        )
-    worse = [model for model in models if model.train_loss is not None and model.train_loss > constant * (1 + 1e-9)]
-    if worse:
-        top = max(worse, key=lambda model: model.train_loss or 0.0)
-        found.append(
-            f"{len(worse)} of {len(models)} models predict worse than a constant does ({constant:.4f} nats); the "
-            f"worst, λ = {top.l2:g}, ends at {top.train_loss:.5g}. "
-            + (smaller([top]) if config.solver == "sgd" else "Give it more iterations (max_iter).")
-        )
-    return found
+    return solver.remarks(trained.table, trained.outcome, trained.history, config.loss.constant(share.tolist()))

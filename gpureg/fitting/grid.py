@@ -1,4 +1,4 @@
-"""The model axis: λ x learning rates x folds x seeds as one `ModelTable`, its chunks, and the choice of λ."""
+"""The model axis: λ x learning rates x folds x seeds as one `ModelTable`, and the choice of λ."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.errors import UsageError, named, size_text
+from gpureg.errors import UsageError, named
 from gpureg.fitting.results import CvRow
-from gpureg.types import Floats, Ints, ModelTable
+from gpureg.types import Floats, ModelTable
 
 
 def lambda_grid(text: str) -> tuple[float, ...]:
@@ -53,39 +53,6 @@ def model_table(config: FitConfig) -> ModelTable:
         column=flat_seed * folds + flat_fold if cv else zero,
         stream=zero if cv else flat_seed,
     )
-
-
-def check_stability(config: FitConfig) -> list[str]:
-    """Gradient steps on λ Σ w² alone shrink w by `1 - 2 lr λ`: stable while lr λ < 1.
-
-    Raises UsageError from 1 on; returns a warning from 0.5 on, where w changes sign with every step.
-    """
-    if config.solver != "sgd":
-        return []
-    lr, l2 = max(config.rates), max(config.l2)
-    said = f"λ = {l2:g} with the learning rate {lr:g}: lr x λ = {lr * l2:g}"
-    remedy = f"a smaller {named('lr')} (below {0.5 / l2:.3g})" if l2 else ""
-    lbfgs = named("solver", "lbfgs")
-    if lr * l2 >= 1:
-        raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or {lbfgs}.")
-    if lr * l2 >= 0.5:
-        return [f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or {lbfgs} helps."]
-    return []
-
-
-def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:
-    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size.
-
-    Raises UsageError where not even one fits.
-    """
-    at_once = memory // max(1, bytes_per_model)
-    if at_once < 1:
-        raise UsageError(
-            f"{named('memory')} {size_text(memory)} does not hold the work arrays of one model, "
-            f"{size_text(bytes_per_model)}; give a larger {named('memory')}"
-            f"{' or a smaller ' + named('batch_size') if batches else ''}."
-        )
-    return np.array_split(np.arange(models), -(-models // int(at_once)))
 
 
 def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:

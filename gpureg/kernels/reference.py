@@ -65,7 +65,7 @@ class ReferenceKernels(OneLane):
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol. Array expressions hold about ten arrays as large as a block's logits."""
         columns = shape.models * self.n_columns
-        columns = max(columns, min(shape.pending * columns, self.stack_columns))
+        columns = max(columns, min(shape.queued * columns, self.stack_columns))
         logits = 10 * min(shape.evaluated, ROWS_PER_BLOCK) * columns
         return np.dtype(self.backend.dtype).itemsize * (logits + 6 * shape.features * columns)
 

@@ -4,7 +4,7 @@ solvers."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,12 +17,24 @@ COLUMNS_AT_ONCE = 1024  # of the last measurement of all models, which is done o
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where L models begin: `weights (L, D, K)` on the host, and the `steps (L,)` that led there, which count."""
+
+    weights: Floats
+    steps: Ints
+
+    def take(self, models: Ints) -> Start:
+        """That of `models (A,)`."""
+        return Start(self.weights[models], self.steps[models])
+
+
+@dataclass(frozen=True)
 class Problem:
     """L models and their samples on the device.
 
     `train` and `val` are placed by the same kernels, `val` is None where there is no validation set; `held_out` has the
     rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
-    whether `train` has a row-weight table.
+    whether `train` has a row-weight table. Models begin at `start`, None for weights of 0.
     """
 
     train: Rows
@@ -32,6 +44,13 @@ class Problem:
     n: int
     D: int
     weighted: bool = False
+    start: Start | None = None
+
+    def take(self, models: Ints) -> Problem:
+        """That of `models (A,)` alone, on the same samples."""
+        return replace(
+            self, table=self.table.take(models), start=None if self.start is None else self.start.take(models)
+        )
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import pytest
 import gpureg
 from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning, OutOfMemoryError
-from gpureg.fitting import entry as fitting
+from gpureg.fitting import memory
 from gpureg.fitting.entry import Hooks, fit_on
-from gpureg.fitting.prepare import check_memory
+from gpureg.fitting.memory import check_memory
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
@@ -69,14 +69,14 @@ def test_a_run_takes_no_more_than_was_estimated(name, dtype, kernels, monkeypatc
     backend = device_backend(dtype)
     found: list[int] = []
 
-    def estimated(data, config, kernels, *arguments):
+    def estimated(solver, kernels, *arguments):
         """The smallest free memory with which the run is not refused, by halving."""
         low, high = 0, 2**34
         while high - low > 1:
             free = (low + high) // 2
             real, kernels.backend = kernels.backend, replace(kernels.backend, free_memory=lambda free=free: free)
             try:
-                check_memory(data, config, kernels, *arguments)
+                check_memory(solver, kernels, *arguments)
                 high = free
             except OutOfMemoryError:
                 low = free
@@ -84,7 +84,7 @@ def test_a_run_takes_no_more_than_was_estimated(name, dtype, kernels, monkeypatc
                 kernels.backend = real
         found.append(high)
 
-    monkeypatch.setattr(fitting, "check_memory", estimated)
+    monkeypatch.setattr(memory, "check_memory", estimated)
     config = FitConfig(**({"epochs": 2, "dtype": dtype, "kernels": kernels} | options))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GpuregWarning)
@@ -108,7 +108,7 @@ def test_running_out_of_memory_is_explained():
     pool.free_all_blocks()
     pool.set_limit(size=pool.used_bytes() + 4_000_000)
     try:
-        with pytest.raises(OutOfMemoryError, match=r"Training 1 models needs more memory .*--device cpu"):
+        with pytest.raises(OutOfMemoryError, match=r"Training 1 models needs more memory on the GPU"):
             kernels.steps(W, rows, plan)
     finally:
         pool.set_limit(size=before)

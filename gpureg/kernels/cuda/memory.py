@@ -40,7 +40,7 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
     the logits and the gradient; its vectors and second moments are its own account.
     """
     C, D, L = columns * shape.models, shape.features, shape.models
-    stacked = C if shape.full_batch else max(C, min(shape.pending * C, stack_columns))
+    stacked = C if shape.full_batch else max(C, min(shape.queued * C, stack_columns))
     models = -(-stacked // columns)
     evaluated = min(shape.evaluated, budget.block_rows(stacked, models, itemsize))
     block = evaluated * (stacked * itemsize + models * (itemsize + 1 + shape.weighted * itemsize))
@@ -68,10 +68,7 @@ def refuse_if_short(needed: int, free: int | None, what: str) -> None:
 
 
 def out_of_memory_message(what: str, needed: int | None, free: int | None) -> str:
-    """Says how much is needed, how much is free and what to change."""
-    wanted = "more memory" if needed is None else f"{size_text(needed)}"
+    """Says how much is needed and how much is free; what to change, the caller knows."""
+    size = "more memory" if needed is None else f"{size_text(needed)}"
     there = "" if free is None else f"; {size_text(free)} are free"
-    return (
-        f"{what} needs {wanted} on the GPU{there}. Use --dtype float32, a smaller --memory, fewer models or rows at "
-        "once, or --device cpu."
-    )
+    return f"{what} needs {size} on the GPU{there}."

@@ -2,11 +2,11 @@
 
 A Hessian costs as much as some D K / 8 passes over the data (D K / 4 in arithmetic, but its product is a fast one).
 L-BFGS takes some fifty to two hundred passes, and thousands where hardly any penalty meets data that are nearly
-separable; Newton's method takes ten to seventeen Hessians, whatever the problem's condition. So tiny models are
-Newton's from the start. Middling ones that L-BFGS has not brought to the end in `handover` iterations go on in
-variables that a Hessian has whitened (`hessian.Whitened`), and after as many again in those of a new one: one to three
-Hessians do. Large ones are L-BFGS's alone. What decides is the shape of a model and its own course, never the number of
-models beside it: a model of a batch is trained as it would be alone.
+separable; Newton's method takes ten to seventeen Hessians, whatever the problem's condition. So tiny models start
+with Newton's method. Middling ones that L-BFGS has not brought to the end in `handover` iterations go on in variables
+that a Hessian has whitened (`hessian.Whitened`), and after as many again in those of a new one: one to three Hessians
+are enough. Large ones stay with L-BFGS. What decides is the shape of a model and its own course, never the number of
+models in its batch: a model of a batch is trained as it would be alone.
 
 Measured (digits, 10 values of C from 1e-4 to 1e4, tolerance 1e-10 nats): L-BFGS alone needs 1,139 iterations at C =
 2.8 and more than 5,000 from C = 1,292 on, 6.7 s for the ten; handed over after 81, all ten take 10 Hessians, at most
@@ -15,6 +15,7 @@ Measured (digits, 10 values of C from 1e-4 to 1e4, tolerance 1e-10 nats): L-BFGS
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -25,25 +26,34 @@ from gpureg.solvers.lbfgs.pairs import PairHistory
 from gpureg.types import Array, Floats, Ints
 
 MEMORY = 10  # pairs; more gained no passes that their products did not cost again
-FEWEST_ITERATIONS, WEIGHTS_PER_ITERATION = 60, 8  # before a Hessian: about as many as it costs passes
-TINY_PRODUCT = 3e7  # n (D K)², about the multiplications of a Hessian: a millisecond
-TINY_WEIGHTS = 128
-MIDDLING_PRODUCT = 4e10
-MIDDLING_WEIGHTS = 2048
 HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
 SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
 
 
-def newton_first(n: int, weights: int) -> bool:
-    """Whether a model of `weights` = D K weights on n samples is Newton's from the start."""
-    return weights <= TINY_WEIGHTS and n * weights**2 <= TINY_PRODUCT
+@dataclass(frozen=True)
+class Hessians:
+    """When a model's Hessian is worth its cost: up to so many weights, D K, and so many multiplications, n (D K)².
 
+    A tiny model starts with Newton's method (a Hessian takes about a millisecond); a middling one goes on in whitened
+    variables after `fewest` iterations or more.
+    """
 
-def handover(n: int, weights: int) -> int | None:
-    """The iterations after which a model goes on in whitened variables, or None where its Hessian is too dear."""
-    if weights > MIDDLING_WEIGHTS or n * weights**2 > MIDDLING_PRODUCT:
-        return None
-    return max(FEWEST_ITERATIONS, weights // WEIGHTS_PER_ITERATION)
+    tiny_weights: int = 128
+    tiny_product: float = 3e7
+    middling_weights: int = 2048
+    middling_product: float = 4e10
+    fewest: int = 60
+    weights_per_iteration: int = 8  # a Hessian costs about as many passes as its model has weights / 8
+
+    def newton_first(self, n: int, weights: int) -> bool:
+        """Whether a model on n samples is Newton's from the start."""
+        return weights <= self.tiny_weights and n * weights**2 <= self.tiny_product
+
+    def handover(self, n: int, weights: int) -> int | None:
+        """The iterations after which a model goes on in whitened variables, or None if its Hessian is too dear."""
+        if weights > self.middling_weights or n * weights**2 > self.middling_product:
+            return None
+        return max(self.fewest, weights // self.weights_per_iteration)
 
 
 class Directions(Protocol):

@@ -108,9 +108,3 @@ def l2_of(C: Floats | float, total_weight: Floats | float) -> Floats:
     logistic model has u, its penalty is half of that, and so at C it is what the logistic model is at 2 C.
     """
     return np.asarray(1.0 / (2.0 * np.asarray(C, np.float64) * total_weight))
-
-
-def c_of(l2: Floats | float, total_weight: Floats | float) -> Floats:
-    """scikit-learn's C of a λ, `C = 1 / (2 λ Σ s_i)`: the inverse of `l2_of`; inf where λ is 0."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(1.0 / (2.0 * np.asarray(l2, np.float64) * total_weight))

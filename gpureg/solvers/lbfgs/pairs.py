@@ -38,6 +38,18 @@ class PairHistory:
         self.vectors = self.kernels.backend.xp.take(self.vectors, places, axis=0)
         self.ss_yy, self.age = self.ss_yy[:, keep], self.age[keep]
 
+    def filled(self) -> Array:
+        """The vectors of the slots that were ever written to, `(A, 2m, P)` with m of the M slots."""
+        xp, m = self.kernels.backend.xp, min(self.count, self.memory)
+        return xp.concat([self.vectors[:, :m, :], self.vectors[:, self.memory : self.memory + m, :]], axis=1)
+
+    def fill(self, vectors: Floats, count: int) -> None:
+        """Take in the host's `vectors (A, 2m, P)` as `filled` gave them when there had been `count` pairs."""
+        m, M = min(count, self.memory), self.memory
+        host = np.zeros((vectors.shape[0], 2 * M, vectors.shape[2]))
+        host[:, :m], host[:, M : M + m] = vectors[:, :m], vectors[:, m:]
+        self.vectors, self.count = self.kernels.backend.from_host(host), count
+
     def forget(self, models: Ints) -> None:
         """Start those models' histories anew."""
         self.age[models] = 0

@@ -21,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 DECREASE, FLATTER = 1e-4, 0.9
 MOST_TRIES = 25
+BRACKET = ("alpha", "low", "high", "slope_low", "slope_high", "tries")  # where the searches stand
 
 
 class LineSearch:
@@ -35,7 +36,7 @@ class LineSearch:
 
     def take(self, keep: Ints) -> None:
         """Keep the models `keep`."""
-        for name in ("alpha", "low", "high", "slope_low", "slope_high", "tries"):
+        for name in BRACKET:
             setattr(self, name, getattr(self, name)[keep])
 
     def restart(self, models: Mask) -> None:
@@ -44,7 +45,7 @@ class LineSearch:
         self.slope_high[models], self.tries[models] = np.nan, 0
 
     def judge(self, start: Floats, slope_start: Floats, there: Floats, slope: Floats) -> tuple[Mask, Mask]:
-        """φ(0), φ'(0), φ(α), φ'(α), each `(A,)` -> who takes the step, and who has found none and gives up.
+        """φ(0), φ'(0), φ(α), φ'(α), each `(A,)` -> masks of the models that take the step, and of those that give up.
 
         The others' `alpha` is the next to try.
         """

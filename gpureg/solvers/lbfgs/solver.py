@@ -1,272 +1,68 @@
-"""Batched L-BFGS: every model has its own history, line search and stop; all share each pass over the data.
-
-A pass makes cost and gradient of every running model at that model's own trial point. Who finds its trial good
-enough goes on to a new direction, who does not tries another step: nobody waits. Who has converged leaves the
-product. Vectors stay on the device; a few dozen numbers a model come to the host in one transfer per pass, and the
-decisions are made there.
-
-Variables are conditioned first (`solvers.conditioning`). Where a Hessian is affordable, tiny models take Newton's
-direction, and middling ones that take long are conditioned anew by their own Hessian (`solvers.lbfgs_directions`).
-"""
+"""`Lbfgs`: batched L-BFGS to the optimum, as a value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from gpureg.config import FitConfig
-from gpureg.events import Event, Iterated, ModelStopped
+from gpureg.errors import named
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.certificate import attainable, certify
-from gpureg.solvers.lbfgs.directions import MEMORY, MIDDLING_WEIGHTS, handover, newton_first
-from gpureg.solvers.lbfgs.objective import Objective, gap_bound
-from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way, build_history
-from gpureg.solvers.problem import Outcome, Problem, measure_final
-from gpureg.types import Array, Floats, Ints, StopReason
-
-SLACK = 0.25  # of the tolerance: the certificate is made anew at the end, by a pass with other rounding errors
-MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
+from gpureg.rows.moments import moments_bytes
+from gpureg.solvers.lbfgs.descent import LbfgsDescent
+from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
+from gpureg.solvers.problem import Outcome, Problem
+from gpureg.solvers.remarks import diverged, worse_than_a_constant
+from gpureg.types import Floats, ModelTable
 
 
-class LbfgsSolver:
-    """The solver bound to a problem.
+@dataclass(frozen=True)
+class Lbfgs:
+    """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields."""
 
-    `config.tol` is a bound on the gap to the optimum, in nats of the mean objective. A model has converged when
-    `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights with the bias
-    at its optimum. Without a penalty there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which
-    estimates twice the gap. `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at
-    an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives that differ by less
-    than this, relatively, are as good as equal; default the float type's.
-    """
+    config: FitConfig
+    target: Floats | None = None
+    resolution: float | None = None
+    hessians: Hessians = field(default_factory=Hessians)
 
-    def __init__(
-        self,
-        problem: Problem,
-        kernels: Kernels,
-        config: FitConfig,
-        *,
-        target: Floats | None = None,
-        resolution: float | None = None,
-    ) -> None:
-        self.problem, self.kernels, self.config, self.target = problem, kernels, config, target
-        self.resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
-        self.K = kernels.n_columns
-        self.free = not config.penalize_bias
-        self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
-        self.bias_curvature = kernels.loss.curvature(self.K)
+    name = "lbfgs"
+    minibatches = False
+    resumable = True
+    light = False
+    factorises = True
+    wants_validation = False
+    queued = 1
 
-    def start(self, weights: Floats | None = None, iterations: Ints | None = None) -> LbfgsState:
-        """The state at `weights (L, D, K)` (default 0), which `iterations (L,)` (default 0) led to; one pass."""
-        L, D = len(self.problem.table), self.problem.D
-        W = np.zeros((L, self.K, D)) if weights is None else np.swapaxes(weights, 1, 2)
-        with self.kernels.steady():
-            first = newton_first(self.problem.n, D * self.K)
-            batch = self._batch(np.arange(L), W, "newton" if first else "quasi")
-        taken = np.zeros(L, np.int64) if iterations is None else iterations.copy()
-        return LbfgsState(batch, taken, [None] * L)
+    def bytes_per_model(self, n: int, D: int, K: int) -> int:
+        """Pairs and vectors, the Hessian if it may come to that, and the logits of a tile."""
+        size = D * K
+        whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
+        return 8 * size * (2 * MEMORY + 14) + whitening + 2 * 8 * K * 512
 
-    def run(self, state: LbfgsState, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-        """Passes until every model has stopped, or until `should_stop()` says so between two of them."""
-        with self.kernels.steady():
-            while True:
-                A = len(state.batch.active)
-                yield from self._settle(state, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
-                while len(state.batch.active) and not should_stop():
-                    yield from self._settle(state, *self._pass(state))
-                if not state.waiting or len(state.batch.active):
-                    return
-                models = np.array(sorted(state.waiting))
-                W = np.stack([state.waiting[model] for model in models.tolist()])
-                state.batch, state.waiting = self._batch(models, W, "whitened"), {}
+    def shared_bytes(self, n: int, D: int) -> int:
+        """The second moments of the samples."""
+        return moments_bytes(n, D)
 
-    @np.errstate(all="ignore")
-    def finish(self, state: LbfgsState, reason: StopReason = "max_epochs") -> tuple[Outcome, History]:
-        """Make the certificates and measure every model. `reason` is that of the models still running."""
-        running = state.batch.active
-        state.waiting |= dict(zip(running.tolist(), state.batch.weights(np.arange(len(running))), strict=True))
-        for model, W in state.waiting.items():
-            state.finals[model], state.reasons[model] = W, reason
-        L = len(self.problem.table)
-        weights = np.stack([state.finals[model] for model in range(L)])
-        done = tuple(found if found is not None else reason for found in state.reasons)
-        weights, certificates, reasons, warnings = certify(
-            self.problem, self.kernels, self.config, weights, done, self.resolution
+    def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
+        """None."""
+        return []
+
+    def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
+        """See the protocol."""
+        found = diverged(
+            table, outcome, lambda models: f"Features this large overflow: use {named('scale', 'standard')}."
         )
-        final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
-        measured = measure_final(self.kernels, self.problem, final)
-        history = build_history(state, self.problem.table, measured)
-        warnings += _separable(self.problem, measured.train_accuracy, measured.train_loss)
-        none: tuple[int | None, ...] = (None,) * L
-        outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
-        return outcome, history
-
-    @np.errstate(all="ignore")
-    def _batch(self, models: Ints, W: Floats, way: Way) -> Batch:
-        """A batch of some models at `W (A, K, D)`."""
-        objective = Objective(
-            self.kernels,
-            self.problem.train,
-            self.problem.table.take(models),
-            self.problem.D,
-            weighted=self.problem.weighted,
-            penalize_bias=self.config.penalize_bias,
+        return found + worse_than_a_constant(
+            table, outcome, constant, lambda models: f"Give it more iterations ({named('max_iter')})."
         )
-        return Batch.begin(objective, models, W, way=way, noise=self.noise)
 
-    @np.errstate(all="ignore")  # numbers that overflow end as diverged
-    def _pass(self, state: LbfgsState) -> tuple[np.ndarray, np.ndarray, Floats]:
-        """One pass over the data, a trial of every running model: who took its step, who has found none, `-g'd`."""
-        backend, batch = self.kernels.backend, state.batch
-        xp, search, shape = backend.xp, batch.search, (len(batch.active), self.K, self.problem.D)
-        s = backend.from_host(search.alpha[:, None]) * batch.d
-        v = batch.v + s
-        W = batch.conditioning.weights(xp.reshape(v, shape))
-        value = batch.objective_of.value(W)
-        g, slope, bias = batch.conditioning.slope(value.gradient)
-        g = xp.reshape(g, (shape[0], -1))
-        y = g - batch.g
-        host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias], s, y, g)
-        state.passes += 1
-        there = host[:, 0] + host[:, 1]
-        slope_start = (own[:, 0, 2] - own[:, 0, 1]) / search.alpha
-        taken, lost = search.judge(batch.objective, slope_start, there, own[:, 0, 2] / search.alpha)
-        if taken.any():
-            state.note_losses(taken)
-            state.iterations[batch.active[taken]] += 1
-            self._accept(batch, taken, v, g, there, host)
-            d = batch.directions.direction(taken, (s, y), batch.g, W, products, own)
-            batch.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, batch.d)
-            search.restart(taken)
-        return taken, lost, -slope_start
-
-    def _scalars(self, batch: Batch, sums: list[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
-        """All that the host decides by, in one transfer: `sums`, the products of s, y, g `(A, 3, 3)`, the directions'
-        own.
-        """
-        xp = self.kernels.backend.xp
-        own = xp.stack([xp.sum(a * b, axis=1) for a, b in ((s, s), (s, y), (s, g), (y, y), (y, g), (g, g))], axis=1)
-        wanted = batch.directions.products(s, y, g)
-        parts = [xp.stack(sums, axis=1), own] + ([] if wanted is None else [wanted])
-        host = self.kernels.to_host(xp.concat(parts, axis=1))  # sync
-        count = len(sums)
-        triangle = host[:, count : count + 6][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
-        return host[:, :count], triangle, host[:, count + 6 :]
-
-    def _accept(self, batch: Batch, taken: np.ndarray, v: Array, g: Array, there: Floats, host: Floats) -> None:
-        """Move the models `taken (A,)` to their trial points."""
-        xp = self.kernels.backend.xp
-        if taken.all():
-            batch.v, batch.g = v, g
-        else:
-            mask = self.kernels.backend.from_host(taken[:, None])
-            batch.v, batch.g = xp.where(mask, v, batch.v), xp.where(mask, g, batch.g)
-        norm = host[:, 2] + host[:, 3]
-        better = (norm < 0.99 * batch.least) | (batch.objective - there > self.noise * np.abs(there))
-        batch.age = batch.age + taken
-        batch.idle = np.where(taken, np.where(better, 0, batch.idle + 1), batch.idle)
-        batch.least = np.where(taken, np.minimum(batch.least, norm), batch.least)
-        batch.objective = np.where(taken, there, batch.objective)
-        batch.loss = np.where(taken, host[:, 0], batch.loss)
-        batch.slope = np.where(taken, host[:, 2], batch.slope)
-        batch.bias = np.where(taken, host[:, 3], batch.bias)
-
-    def _settle(self, state: LbfgsState, fresh: np.ndarray, lost: np.ndarray, decrement: Floats) -> Iterator[Event]:
-        """Report the pass, and take out who has converged, reached a limit, or can go no further."""
-        batch, config = state.batch, self.config
-        yield Iterated(state.passes, batch.active, batch.objective.copy(), np.sqrt(batch.slope + batch.bias))
-        broken = ~np.isfinite(batch.objective + batch.slope + batch.bias)
-        near = fresh & self._near(batch, decrement)
-        spent = fresh & (state.iterations[batch.active] >= config.max_iter)
-        stuck = self._retry(batch, lost) | (batch.idle >= MOST_IDLE)
-        handed = self._handed(batch, stuck) & ~(broken | near | spent)
-        over = broken | near | spent | stuck | handed
-        if not over.any():
-            return
-        places = np.flatnonzero(over)
-        for place, weights in zip(places, batch.weights(places), strict=True):
-            model = int(batch.active[place])
-            if handed[place]:
-                state.waiting[model] = weights
-                continue
-            reason: StopReason = "diverged" if broken[place] else "converged" if near[place] else "max_epochs"
-            state.reasons[model] = reason
-            state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
-            yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        batch.take(np.flatnonzero(~over))
-
-    def _handed(self, batch: Batch, stuck: np.ndarray) -> np.ndarray:
-        """Who goes on in the variables that whiten its Hessian where it is now, `(A,)`."""
-        limit = handover(self.problem.n, self.problem.D * self.K)
-        if batch.way == "newton" or limit is None:
-            return np.zeros(len(stuck), bool)
-        late: np.ndarray = stuck | (batch.age >= limit)
-        if batch.way == "whitened":  # what gained nothing in these variables gains nothing in new ones
-            late &= batch.origin - batch.objective > self.noise * np.abs(batch.origin)
-        return late
-
-    def _near(self, batch: Batch, decrement: Floats) -> np.ndarray:
-        """Who is as near the optimum as was asked for, `(A,)`."""
-        l2 = batch.objective_of.table.l2
-        total = batch.slope + batch.bias
-        bound = gap_bound(total, l2) + batch.bias / self.bias_curvature
-        tolerance = attainable(self.config.tol, self.resolution, batch.objective)
-        near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
-        if self.target is not None:
-            near |= batch.objective <= self.target[batch.active]
-        return near
-
-    def _retry(self, batch: Batch, lost: np.ndarray) -> np.ndarray:
-        """Send those whose line search found no step down the gradient once; returns who is stuck even so."""
-        stuck = np.zeros(len(lost), bool)
-        for place in np.flatnonzero(lost):
-            stuck[place] = not batch.directions.forget(np.array([place]))
-        retried = lost & ~stuck
-        if retried.any():
-            mask = self.kernels.backend.from_host(retried[:, None])
-            batch.d = self.kernels.backend.xp.where(mask, -batch.g, batch.d)
-            batch.search.restart(retried)
-        return stuck
-
-
-def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, ...]:
-    """A warning where an unpenalised model fits its training data without an error: then its weights have no bound."""
-    folds = problem.table.fold >= 0
-    perfect = (problem.table.l2 == 0) & np.where(folds, loss < 1e-3, accuracy == 1.0)
-    if not perfect.any():
-        return ()
-    return (
-        f"{int(perfect.sum())} model(s) without a penalty (λ = 0) separate the training data: the loss falls towards 0 "
-        "for ever as the weights grow, and there is no optimum. The weights are those of the last iteration; a small λ "
-        "gives a definite answer.",
-    )
-
-
-def lbfgs_bytes_per_model(D: int, K: int) -> int:
-    """Bytes of work arrays that one model adds: its pairs and vectors, its Hessian where it may come to that,
-    and the logits of a tile."""
-    size = D * K
-    whitening = 8 * size**2 if size <= MIDDLING_WEIGHTS else 0
-    return 8 * size * (2 * MEMORY + 14) + whitening + 2 * 8 * K * 512
-
-
-def run_lbfgs(
-    problem: Problem,
-    kernels: Kernels,
-    config: FitConfig,
-    observe: Callable[[Event], None],
-    should_stop: Callable[[], bool] = lambda: False,
-    *,
-    start: Floats | None = None,
-) -> tuple[Outcome, History]:
-    """Fit every model of the problem to its optimum; `observe` sees each event, `should_stop` is asked after each pass.
-
-    `start (L, D, K)`: weights to begin at, default 0. See `LbfgsSolver` for what `config.tol` and `config.max_iter`
-    bound.
-    """
-    solver = LbfgsSolver(problem, kernels, config)
-    state = solver.start(start)
-    for event in solver.run(state, should_stop):
-        observe(event)
-    return solver.finish(state, "interrupted")
+    def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent:
+        """See the protocol."""
+        return LbfgsDescent(
+            problem,
+            kernels,
+            self.config,
+            target=self.target,
+            resolution=self.resolution,
+            hessians=self.hessians,
+        )

@@ -5,7 +5,7 @@ over.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from gpureg.solvers.problem import Measured
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 Way = Literal["newton", "quasi", "whitened"]
+WAYS: tuple[Way, ...] = get_args(Way)
+VECTORS = ("v", "g", "d")  # of a batch, on the device
+NUMBERS = ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
 
 
 @dataclass
@@ -88,9 +91,9 @@ class Batch:
         self.conditioning = self.conditioning.take(keep)
         self.directions.take(keep, places, self.objective_of)
         self.search.take(keep)
-        for name in ("v", "g", "d"):
+        for name in VECTORS:
             setattr(self, name, xp.take(getattr(self, name), places, axis=0))
-        for name in ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin"):
+        for name in NUMBERS:
             setattr(self, name, getattr(self, name)[keep])
 
     def weights(self, places: Ints) -> Floats:
@@ -104,21 +107,24 @@ class Batch:
 
 @dataclass
 class LbfgsState:
-    """A fit of L models: the running `batch`; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those
-    that have stopped; `waiting`, those that go on in whitened variables."""
+    """A fit of L models: `waiting`, the weights `(K, D)` of those that begin a batch, which goes the way `way`; the
+    running `batch`, None between two; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those that have
+    stopped; `passes` over the data, trials only.
+    """
 
-    batch: Batch
+    waiting: dict[int, Floats]
+    way: Way
     iterations: Ints
     reasons: list[StopReason | None]
+    batch: Batch | None = None
     passes: int = 0
     finals: dict[int, Floats] = field(default_factory=dict)
-    waiting: dict[int, Floats] = field(default_factory=dict)
     losses: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
 
-    def note_losses(self, places: npt.NDArray[np.bool_]) -> None:
+    def note_losses(self, batch: Batch, places: npt.NDArray[np.bool_]) -> None:
         """Record the losses that the iterations now ending, of the models at `places (A,)`, started from."""
-        models = self.batch.active[places]
-        self.losses.append((models, self.iterations[models], self.batch.loss[places]))
+        models = batch.active[places]
+        self.losses.append((models, self.iterations[models], batch.loss[places]))
 
 
 def build_history(state: LbfgsState, table: ModelTable, measured: Measured) -> History:

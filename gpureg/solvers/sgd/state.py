@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.history import History
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.sgd.early_stopping import Stopping
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
@@ -25,9 +26,9 @@ class Stream:
 @dataclass
 class SgdState:
     """The state between two epochs. Arrays `(L,)`: `steps` updates made by stopped models, `bad_step` the first step
-    whose loss was not finite. `unread` are step losses still on the device (none at a boundary). `pending` holds the
-    snapshots of evaluations that are not made yet, per stream, as (step, weights); `flying` those of evaluations that
-    were asked for and not decided on.
+    whose loss was not finite. `unread` are step losses still on the device (none at a boundary). `queued` holds the
+    snapshots of evaluations that are not made yet, per stream, as (step, weights); `in_flight` those of evaluations
+    that were asked for and not decided on.
     """
 
     epoch: int
@@ -36,8 +37,8 @@ class SgdState:
     steps: Ints
     bad_step: Ints
     reasons: list[StopReason | None]
-    pending: list[tuple[int, list[Array]]] = field(default_factory=list)
-    flying: list[tuple[int, list[Array]]] = field(default_factory=list)
+    queued: list[tuple[int, list[Array]]] = field(default_factory=list)
+    in_flight: list[tuple[int, list[Array]]] = field(default_factory=list)
     finals: dict[int, Floats] = field(default_factory=dict)
     best: dict[int, Floats] = field(default_factory=dict)
     unread: list[tuple[int, Ints, Array]] = field(default_factory=list)
@@ -48,6 +49,44 @@ class SgdState:
     def active(self) -> Ints:
         """The models still running, in the order of the product's columns."""
         return np.concatenate([stream.models for stream in self.streams]) if self.streams else np.zeros(0, np.int64)
+
+    def read_losses(self, kernels: Kernels) -> None:
+        """Bring step losses to the host and note the first that is not finite, per model."""
+        for first, models, block in self.unread:
+            host = kernels.to_host(block)  # sync
+            self.losses.append((first, models, host))
+            bad = ~np.isfinite(host)
+            step = np.where(bad.any(axis=0), first + bad.argmax(axis=0), NEVER)
+            self.bad_step[models] = np.minimum(self.bad_step[models], step)
+        self.unread = []
+
+    def mean_losses(self, start: int, L: int) -> Floats:
+        """The mean step loss of the active of L models, `(A,)`, over the runs of steps from number `start` on."""
+        sums, counts = np.zeros(L), np.zeros(L)
+        for _, models, block in self.losses[start:]:
+            sums[models] += block.sum(axis=0)
+            counts[models] += len(block)
+        with np.errstate(all="ignore"):
+            mean: Floats = (sums / counts)[self.active]
+        return mean
+
+    def compact(self, kernels: Kernels, running: npt.NDArray[np.bool_]) -> None:
+        """Take the models that are not `running (A,)` out of every stream's product, and out of queued snapshots."""
+        if running.all():
+            return
+        start, kept, places = 0, [], []
+        for number, stream in enumerate(self.streams):
+            keep = np.flatnonzero(running[start : start + len(stream.models)])
+            start += len(stream.models)
+            if len(keep):
+                kept.append(Stream(stream.models[keep], kernels.select(stream.W, keep)))
+                places.append((number, keep))
+        self.streams = kept
+        self.queued = [
+            (step, [kernels.select(copies[number], keep) for number, keep in places])
+            for step, copies in self.queued
+            if kept
+        ]
 
 
 def build_history(state: SgdState, table: ModelTable) -> History:

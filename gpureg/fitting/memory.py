@@ -1,0 +1,113 @@
+"""How much memory a batch of models takes, how it is cut to fit, and what happens if a device has too little.
+
+The account adds up what the solver says of its work arrays, what the kernels say of theirs, and the samples. The cuts
+follow the budget, which is fixed, and never what happens to be free: that can only refuse a run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from gpureg.backend import Backend, numpy_backend
+from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named, size_text
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.protocol import Solver
+from gpureg.types import Ints, RunShape
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the memory of a batch depends on.
+
+    L `models`; `rows` training samples with D `features`, `evaluated` validation samples; `weights` columns of the
+    row-weight table; `copies` of the training samples, each to be evaluated fold by fold.
+    """
+
+    models: int
+    rows: int
+    evaluated: int
+    features: int
+    weights: int = 0
+    copies: int = 0
+
+
+def cut(solver: Solver, kernels: Kernels, sizes: Sizes, memory: int) -> list[Ints]:
+    """The models in blocks whose work arrays fit `memory` bytes, if what is free holds the largest of them.
+
+    Raises UsageError if not even one model fits the budget, OutOfMemoryError with what is needed and what is free.
+    """
+    per_model = solver.bytes_per_model(sizes.rows, sizes.features, kernels.n_columns)
+    blocks = chunks(sizes.models, per_model, memory, batches=solver.minibatches)
+    check_memory(solver, kernels, sizes, max(map(len, blocks)), memory)
+    return blocks
+
+
+def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:
+    """Models in blocks whose work arrays fit `memory` bytes; `batches`: they grow with the batch size.
+
+    Raises UsageError if not even one fits.
+    """
+    at_once = memory // max(1, bytes_per_model)
+    if at_once < 1:
+        raise UsageError(
+            f"{named('memory')} {size_text(memory)} does not hold the work arrays of one model, "
+            f"{size_text(bytes_per_model)}; give a larger {named('memory')}"
+            f"{' or a smaller ' + named('batch_size') if batches else ''}."
+        )
+    return np.array_split(np.arange(models), -(-models // int(at_once)))
+
+
+def check_memory(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory: int) -> None:
+    """Refuse a batch that what is free can't hold, before it starts; `at_once` models in its largest block.
+
+    Raises OutOfMemoryError with what is needed.
+    """
+    backend = kernels.backend
+    free = backend.free_memory()
+    if free is None:
+        return
+    samples, work = needed(solver, kernels, sizes, at_once, memory)
+    if samples + work > free:
+        raise OutOfMemoryError(
+            f"This run needs about {size_text(samples + work)} on {backend.device} ({size_text(samples)} for its rows, "
+            f"{size_text(work)} to work in), and {size_text(free)} are free."
+        )
+
+
+def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory: int) -> tuple[int, int]:
+    """The bytes that the samples of a batch take, and those of its work arrays, from above."""
+    item, n, D = np.dtype(kernels.backend.dtype).itemsize, sizes.rows, sizes.features
+    full_batch = not solver.minibatches
+    shape = RunShape(n, max(n, sizes.evaluated), D, at_once, solver.queued, sizes.weights > 0, full_batch)
+    work, copies = kernels.run_bytes(shape), sizes.copies
+    if work is None:  # NumPy: the folds of the first assignment lie together
+        copies = max(0, copies - 1)
+    if work is None or full_batch:
+        own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
+        work = (work or 0) + min(own, memory)
+    work += solver.shared_bytes(n, D)
+    rows = n * (1 + copies) + sizes.evaluated
+    return rows * (D * item + 4) + n * sizes.weights * item, work
+
+
+def on_device(backend: Backend, work: Callable[[Backend], T], advice: str, *, strict: bool = False) -> T:
+    """`work` on the backend, or on the CPU, with a warning, if the device has too little memory for it.
+
+    `advice`: what needs less, as a sentence in the caller's words. `strict`: raise OutOfMemoryError instead. It is also
+    raised, with the advice, for what was saved, and for the CPU.
+    """
+    try:
+        return work(backend)
+    except OutOfMemoryError as error:
+        if backend.device == "cpu" or strict or error.saved:
+            raise error.with_advice(advice) from error
+        reason = f"{backend.device} has too little memory ({error})"
+        warnings.warn(f"{reason} Running on the CPU. {advice}", GpuregWarning, stacklevel=3)
+        return work(numpy_backend(backend.dtype, why=reason, requested=backend.requested))

@@ -1,0 +1,91 @@
+"""Values as plain arrays and back: what the solvers' states have in common when they are packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.types import Floats, HostArrays, Ints
+
+Host = npt.NDArray[Any]
+Entry = tuple[int, Ints, Floats]  # a step, models, and numbers of theirs
+
+
+def ragged(name: str, values: Sequence[Host]) -> HostArrays:
+    """Arrays of one dtype and several shapes as two: all values in a row, and the shapes."""
+    if not values:
+        return {f"{name}.values": np.zeros(0), f"{name}.shapes": np.zeros((0, 0), np.int64)}
+    flat = np.concatenate([value.reshape(-1) for value in values])
+    return {f"{name}.values": flat, f"{name}.shapes": np.array([value.shape for value in values], np.int64)}
+
+
+def by_model(name: str, weights: Mapping[int, Floats]) -> HostArrays:
+    """One model's weights each, under its number."""
+    return {f"{name}.models": np.array(list(weights), np.int64)} | ragged(name, list(weights.values()))
+
+
+def entries(name: str, rows: Sequence[Entry]) -> HostArrays:
+    """What was noted in the course of a fit."""
+    steps = {f"{name}.step": np.array([step for step, _, _ in rows], np.int64)}
+    models = ragged(f"{name}.models", [models for _, models, _ in rows])
+    return steps | models | ragged(name, [values for _, _, values in rows])
+
+
+class Unpacker:
+    """Reads packed arrays by name, and holds each against the shape and the kind that it has to have.
+
+    Every method raises KeyError for a name that is not there, and ValueError for what does not fit.
+    """
+
+    def __init__(self, arrays: Mapping[str, Host]) -> None:
+        self.arrays = arrays
+
+    def floats(self, name: str, *shape: int | None, dtype: str = "float64") -> Any:
+        """A copy of an array of `dtype` whose sizes are `shape`; None for any size."""
+        return self._array(name, dtype, shape)
+
+    def ints(self, name: str, *shape: int | None, below: int | None = None) -> Ints:
+        """A copy of an array of whole numbers, each from 0 on and less than `below`, if that is given."""
+        array: Ints = self._array(name, "int64", shape)
+        if below is not None and array.size and not (array.min() >= 0 and array.max() < below):
+            raise ValueError(f"{name} has numbers from {array.min()} to {array.max()}, expected 0 to {below - 1}")
+        return array
+
+    def ragged(self, name: str) -> list[Host]:
+        """The inverse of `ragged`."""
+        values, shapes = self._array(f"{name}.values", None, (None,)), self.arrays[f"{name}.shapes"]
+        if not len(shapes):
+            return []
+        if shapes.dtype != np.int64 or shapes.ndim != 2 or shapes.min() < 0 or shapes.prod(axis=1).sum() != len(values):
+            raise ValueError(f"{name} has {len(values)} numbers, which do not fit its shapes")
+        ends = np.cumsum(shapes.prod(axis=1))[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(values, ends), shapes.tolist(), strict=True)]
+
+    def by_model(self, name: str, L: int, *shape: int) -> dict[int, Floats]:
+        """The inverse of `by_model`, for weights of one shape."""
+        models, weights = self.ints(f"{name}.models", None, below=L).tolist(), self.ragged(name)
+        for each in weights:
+            if each.shape != shape or each.dtype != np.float64:
+                raise ValueError(f"{name} has weights {each.shape} of {each.dtype}, expected {shape} of float64")
+        return dict(zip(models, weights, strict=True))
+
+    def entries(self, name: str, L: int) -> Iterator[Entry]:
+        """The inverse of `entries`; the last axis of each one's numbers is that of its models."""
+        steps, models, values = self.ints(f"{name}.step", None), self.ragged(f"{name}.models"), self.ragged(name)
+        for step, mine, found in zip(steps.tolist(), models, values, strict=True):
+            if mine.ndim != 1 or mine.dtype != np.int64 or (len(mine) and not 0 <= mine.min() <= mine.max() < L):
+                raise ValueError(f"{name} names models that are not among the {L}")
+            if found.shape[-1:] != mine.shape or found.dtype != np.float64:
+                raise ValueError(f"{name} has numbers {found.shape} of {found.dtype} for {len(mine)} models")
+            yield step, mine, found
+
+    def _array(self, name: str, dtype: str | None, shape: tuple[int | None, ...]) -> Host:
+        array = self.arrays[name]
+        fits = array.ndim == len(shape) and all(a in (None, b) for a, b in zip(shape, array.shape, strict=True))
+        if not fits or (dtype is not None and array.dtype != dtype):
+            sizes = "x".join("any" if size is None else str(size) for size in shape)
+            raise ValueError(f"{name} is {array.shape} of {array.dtype}, expected {sizes} of {dtype or 'any type'}")
+        return array.copy()

@@ -1,0 +1,133 @@
+"""The solvers' protocol: a solver is a value, made from the options; on a problem it becomes a descent.
+
+One loop serves them all (`fitting.stages`):
+
+    descent = solver.on(problem, kernels)
+    state = descent.start()
+    while not descent.done(state) and not should_stop():
+        for event in descent.advance(state):
+            observe(event)
+    outcome, history = descent.finish(state)
+
+Between two calls of `advance` the state is at a boundary: `pack` turns it into plain arrays and JSON, and `unpack` into
+a state from which a descent goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+from gpureg.events import Event
+from gpureg.history import History
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.problem import Outcome, Problem
+from gpureg.types import HostArrays, ModelTable
+
+S = TypeVar("S")
+
+
+class Descent(Protocol[S]):
+    """A solver on a problem. Where it stands is a value of its own, S, which `advance` brings up to date."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The steps from one boundary to the next, 0 where the solver has no epochs."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """The maximum number of epochs (or of iterations, without epochs)."""
+        ...
+
+    def start(self) -> S:
+        """The state at the problem's start."""
+        ...
+
+    def reached(self, state: S) -> int:
+        """The epochs (or passes over the data, without epochs) that are over."""
+        ...
+
+    def so_far(self, state: S) -> Iterator[Event]:
+        """What an observer has to know of a state that a descent goes on from."""
+        ...
+
+    def done(self, state: S) -> bool:
+        """Whether every model has stopped."""
+        ...
+
+    def advance(self, state: S) -> Iterator[Event]:
+        """On to the next boundary, which is reached when the iterator is exhausted."""
+        ...
+
+    def finish(self, state: S, *, interrupted: bool = False) -> tuple[Outcome, History]:
+        """Measure every model at its final weights; the state is used up. `interrupted`: some still ran."""
+        ...
+
+    def pack(self, state: S) -> tuple[HostArrays, dict[str, Any]]:
+        """A boundary's state as arrays and JSON."""
+        ...
+
+    def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> S:
+        """The inverse of `pack`. Raises ValueError or KeyError for what no state of this problem is."""
+        ...
+
+
+class Solver(Protocol):
+    """What a fit asks of a solver before there is a problem. D counts the features with the bias, K a model's
+    columns, n the training rows."""
+
+    @property
+    def name(self) -> str:
+        """The name that `--solver` takes."""
+        ...
+
+    @property
+    def minibatches(self) -> bool:
+        """Whether a step sees a batch of the rows, and not all of them."""
+        ...
+
+    @property
+    def resumable(self) -> bool:
+        """Whether its descents can be packed; one that can't is begun again."""
+        ...
+
+    @property
+    def light(self) -> bool:
+        """Whether a state is small enough to be copied to the host at every boundary."""
+        ...
+
+    @property
+    def factorises(self) -> bool:
+        """Whether it factorises matrices on the device."""
+        ...
+
+    @property
+    def wants_validation(self) -> bool:
+        """Whether its options mean nothing without validation rows (or folds)."""
+        ...
+
+    @property
+    def queued(self) -> int:
+        """The maximum number of evaluations that are made in one product."""
+        ...
+
+    def bytes_per_model(self, n: int, D: int, K: int) -> int:
+        """Bytes of work arrays that one model adds."""
+        ...
+
+    def shared_bytes(self, n: int, D: int) -> int:
+        """Bytes of work arrays that there are once, whatever the number of models."""
+        ...
+
+    def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
+        """What the user is told before the start. Raises UsageError for options that can't work."""
+        ...
+
+    def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
+        """What the user is told about the models of `table`; `constant`: the best constant predictor's loss, in nats."""
+        ...
+
+    def on(self, problem: Problem, kernels: Kernels) -> Descent[Any]:
+        """The descent on a problem whose rows the kernels have placed."""
+        ...

@@ -1,0 +1,34 @@
+"""What is said of models that did not come out well, with what a solver advises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gpureg.solvers.problem import Outcome
+from gpureg.types import Ints, ModelTable
+
+Advice = Callable[[Ints], str]  # of some models: what to do, as a sentence
+
+
+def diverged(table: ModelTable, outcome: Outcome, advice: Advice) -> list[str]:
+    """A sentence if some models diverged."""
+    models = np.flatnonzero([reason == "diverged" for reason in outcome.reasons])
+    if not len(models):
+        return []
+    named = ", ".join(sorted({f"{l2:g}" for l2 in table.l2[models]}))
+    return [f"{len(models)} of {len(table)} models diverged (λ = {named}): a loss was not finite. {advice(models)}"]
+
+
+def worse_than_a_constant(table: ModelTable, outcome: Outcome, constant: float, advice: Advice) -> list[str]:
+    """A sentence if some models predict worse than the best constant predictor, whose loss is `constant` nats."""
+    loss = np.where(np.isfinite(outcome.measured.train_loss), outcome.measured.train_loss, -np.inf)
+    models = np.flatnonzero(loss > constant * (1 + 1e-9))
+    if not len(models):
+        return []
+    top = models[loss[models].argmax() :][:1]
+    return [
+        f"{len(models)} of {len(table)} models predict worse than a constant does ({constant:.4f} nats); the worst, "
+        f"λ = {table.l2[top[0]]:g}, ends at {loss[top[0]]:.5g}. {advice(top)}"
+    ]
