@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.preprocessing import StandardScaler
 
 from gpureg.data import Dataset, Scaling, default_scaling, design_matrix, fit_scaling, load_dataset
 from gpureg.errors import DataError, UsageError
@@ -33,7 +34,7 @@ def test_pixels():
     digits = load_dataset("digits")
     assert design_matrix(digits.X_train, fit_scaling("pixels", digits), "float32").max() == 1
     assert fit_scaling("pixels", replace(images, pixel_max=None)).scale[0] == 127.5  # uint8 says it as well
-    with pytest.raises(UsageError, match="--scale pixels needs images"):
+    with pytest.raises(UsageError, match="scale='pixels' needs images"):
         fit_scaling("pixels", dataset(np.ones((3, 2))))
     with pytest.raises(UsageError, match="'minmax' is not known"):
         fit_scaling("minmax", images)
@@ -83,6 +84,78 @@ def test_a_weight_counts_like_so_many_rows():
     np.testing.assert_allclose(weighted.scale, repeated.std(axis=0))
     with pytest.raises(UsageError, match=r"the weights have shape \(3,\)"):
         fit_scaling("standard", dataset(X), np.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["u1", "i8", "f4", "f8"])
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whole_weights_are_repeated_rows(kind, data):
+    n = data.draw(st.integers(1, 40))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    spread = 10.0 ** data.draw(st.sampled_from([-18, -14, -9, 0, 3]))  # from rounding noise to a true feature
+    X = (np.array([1.0, 100.0, 0.1]) + spread * random.normal(size=(n, 3))).astype(kind)
+    weights = random.integers(0, 5, n)
+    weights[random.integers(n)] += 1
+    X[weights == 0] = 255 if kind == "u1" else 1e15
+    weighted = fit_scaling("standard", dataset(X), weights)
+    repeated = fit_scaling("standard", dataset(np.repeat(X, weights, axis=0)))
+    np.testing.assert_allclose(weighted.offset, repeated.offset, rtol=1e-14, atol=1e-14 * spread)
+    np.testing.assert_array_equal(weighted.scale == 1, repeated.scale == 1)
+    np.testing.assert_allclose(weighted.scale, repeated.scale, rtol=1e-6)
+
+
+@given(st.floats(1e-300, 1e300), st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_weights_count_relative_to_one_another(factor, seed):
+    random = np.random.default_rng(seed)
+    X, weights = random.normal(size=(50, 3)), random.uniform(0.5, 2, 50)
+    one, other = fit_scaling("standard", dataset(X), weights), fit_scaling("standard", dataset(X), factor * weights)
+    np.testing.assert_allclose(one.offset, other.offset, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(one.scale, other.scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_standard_scaling_is_scikit_learns(weighted):
+    random = np.random.default_rng(0)
+    n = 500
+    X = np.stack(
+        [
+            random.normal(size=n),
+            np.where(random.random(n) < 0.5, 0.1 + 0.2, 0.3),  # rounding noise
+            np.full(n, 0.1),
+            1e6 + 1e-9 * random.normal(size=n),
+            1e6 + 1e-3 * random.normal(size=n),
+            1e-200 * random.normal(size=n),
+            np.zeros(n),
+            1.7e9 + 60.0 * np.arange(n),
+        ],
+        axis=1,
+    )
+    weights = random.integers(0, 4, n) if weighted else None
+    ours = fit_scaling("standard", dataset(X), weights)
+    theirs = StandardScaler().fit(X, sample_weight=weights)
+    np.testing.assert_allclose(ours.scale, theirs.scale_, rtol=1e-9)
+    np.testing.assert_allclose(ours.offset, theirs.mean_, rtol=1e-9, atol=1e-12)
+    assert (ours.scale == 1).tolist() == [False, True, True, True, False, True, True, False]
+
+
+def test_a_row_of_weight_0_counts_nowhere():
+    random = np.random.default_rng(0)
+    X, weights = random.normal(size=(200, 3)), random.uniform(0.5, 2, 200)
+    X[:, 2] = 0.1
+    scaling = fit_scaling("standard", dataset(X), weights)
+    for strange in (5.0, 1e18, -1e308):
+        more = np.concatenate([X, np.full((3, 3), strange)])
+        again = fit_scaling("standard", dataset(more), np.concatenate([weights, np.zeros(3)]))
+        np.testing.assert_array_equal(scaling.offset, again.offset)
+        np.testing.assert_array_equal(scaling.scale, again.scale)
+    assert (scaling.offset[2], scaling.scale[2]) == (0.1, 1)
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 1.0], [np.nan, 1.0], [np.inf, 1.0]])
+def test_weights_that_are_not_weights(weights):
+    with pytest.raises(UsageError, match="finite numbers of at least 0"):
+        fit_scaling("standard", dataset(np.ones((2, 1))), weights)
 
 
 def test_values_beyond_a_float():

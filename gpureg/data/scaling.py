@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.dataset import Dataset
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, UsageError, named
 
 ScalingKind = Literal["none", "standard", "pixels"]
 KINDS: tuple[ScalingKind, ...] = ("none", "standard", "pixels")
 
 Floats = npt.NDArray[np.float64]
 
+_EPS = float(np.finfo(np.float64).eps)
 _BLOCK_BYTES = 1 << 20  # of float64 per block of rows: small enough to stay in a core's cache
 
 
@@ -33,15 +35,16 @@ def default_scaling(dataset: Dataset) -> ScalingKind:
 
 
 def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = None) -> Scaling:
-    """The scaling of a kind for a data set; statistics come from all its training rows.
+    """The scaling of a kind for a data set; statistics come from its training rows of weight above 0.
 
     - `none`: offset 0, scale 1.
     - `pixels`: offset = scale = max / 2, so x' = 2 x / max - 1; for max = 255 exactly (x - 127.5) / 127.5.
-    - `standard`: offset = mean m, scale = sqrt(Σ v (x - m)² / Σ v) per feature, v the `weights (N,)` or 1; a constant
-      feature gets scale 1 and becomes 0.
+    - `standard`: offset = mean m, scale = sqrt(Σ v (x - m)² / Σ v) per feature, v the `weights (N,)` or 1. A feature
+      that is constant but for rounding gets scale 1: one whose variance is at most `n ε variance + (n ε m)²`, the
+      bound of scikit-learn's StandardScaler, n the number of rows (a weight above 1 counts as that many).
 
-    Raises UsageError for an unknown kind, for `pixels` where the data are no images and not uint8, and for weights of
-    the wrong length; DataError where a feature's variance overflows float64.
+    Raises UsageError for an unknown kind, for `pixels` if the data are neither images nor uint8, and for weights of
+    the wrong length; DataError if a feature's variance overflows float64.
     """
     n_features = dataset.X_train.shape[1]
     if kind == "none":
@@ -51,17 +54,17 @@ def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = Non
         return Scaling(np.full(n_features, half), np.full(n_features, half))
     if kind == "standard":
         return _fit_standard(dataset.X_train, _row_weights(weights, len(dataset.X_train)))
-    raise UsageError(f"--scale {kind!r} is not known; it is one of {', '.join(KINDS)}.")
+    raise UsageError(f"{named('scale', kind)} is not known; expected one of {', '.join(KINDS)}.")
 
 
 def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
     """The matrix that the products run over: `(X - offset) / scale` and a last column of ones.
 
     Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64). The scaling
-    is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB beside
-    it, for one block of rows (never a float64 copy of X).
+    is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB for one
+    block of rows (never a float64 copy of X).
 
-    Raises UsageError where the numbers of features differ, DataError where a value overflows `dtype`.
+    Raises UsageError if the numbers of features differ, DataError if a value overflows `dtype`.
     """
     if X.ndim != 2 or X.shape[1] != scaling.offset.size:
         raise UsageError(
@@ -82,7 +85,7 @@ def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DType
     except FloatingPointError as error:
         raise DataError(
             f"a feature value is beyond the range of {np.dtype(dtype)} after scaling. "
-            "Rescale that feature in the data, use --scale standard, or use --dtype float64."
+            f"Rescale that feature in the data, use {named('scale', 'standard')}, or use {named('dtype', 'float64')}."
         ) from error
     return result
 
@@ -97,8 +100,8 @@ def _pixel_max(dataset: Dataset) -> float:
     if dataset.X_train.dtype == np.uint8:
         return 255.0
     raise UsageError(
-        f"--scale pixels needs images, but {dataset.name!r} has {dataset.X_train.dtype} features of unknown range. "
-        "Use --scale standard or none, or store the pixels as uint8."
+        f"{named('scale', 'pixels')} needs images, but {dataset.name!r} has {dataset.X_train.dtype} features of "
+        f"unknown range. Use {named('scale', 'standard')} or none, or store the pixels as uint8."
     )
 
 
@@ -108,29 +111,47 @@ def _row_weights(weights: npt.ArrayLike | None, n_rows: int) -> Floats:
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (n_rows,):
         raise UsageError(f"the weights have shape {values.shape}, but there are {n_rows} training rows.")
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+        raise UsageError("the weights are not finite numbers of at least 0, one of them above 0.")
     return values
 
 
 def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
     """Two passes over blocks of rows: E[x²] - m² would lose every digit where the mean is large."""
-    n_rows, n_features = X.shape
-    block = _block_rows(n_features)
-    starts = range(0, n_rows, block)
-    total = weights.sum()
-    mean, square = np.zeros(n_features), np.zeros(n_features)
+    n_features = X.shape[1]
+    largest = weights.max()
+    shares = weights / largest  # their sum neither overflows nor vanishes
+    total = shares.sum()
+    mean, left, square = np.zeros(n_features), np.zeros(n_features), np.zeros(n_features)
     low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in starts:
-            rows = X[start : start + block].astype(np.float64)
-            mean += weights[start : start + block] @ rows / total
+        for rows, share in _weighted_blocks(X, shares):
+            mean += share @ rows / total
             np.minimum(low, rows.min(axis=0), out=low)
             np.maximum(high, rows.max(axis=0), out=high)
-        for start in starts:
-            centred = X[start : start + block].astype(np.float64) - mean
-            square += weights[start : start + block] @ np.square(centred) / total
+        for rows, share in _weighted_blocks(X, shares):
+            rows -= mean
+            left += share @ rows / total
+            square += share @ np.square(rows) / total
+        square = np.maximum(square - np.square(left), 0)  # the mean was rounded
     scale = np.sqrt(square)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         feature = int(np.flatnonzero(~np.isfinite(mean + scale))[0])
         raise DataError(f"the variance of feature {feature} overflows float64. Rescale that feature in the data.")
-    constant = low == high  # exact, where a computed variance is only nearly 0
-    return Scaling(np.where(constant, low, mean), np.where(constant | (scale == 0), 1.0, scale))
+    mean = np.where(low == high, low, mean)  # exact, where a computed mean is nearly so
+    rounding = min(max(float(np.count_nonzero(weights)), largest * total) * _EPS, np.sqrt(_EPS))
+    with np.errstate(under="ignore"):
+        constant = square <= rounding * square + np.square(rounding * mean)
+    return Scaling(mean, np.where(constant | (scale == 0), 1.0, scale))
+
+
+def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Blocks of the rows of weight above 0, in float64, and their weights: what other rows hold counts nowhere."""
+    block = _block_rows(X.shape[1])
+    for start in range(0, len(X), block):
+        share = weights[start : start + block]
+        rows = X[start : start + block]
+        if not share.all():
+            rows, share = rows[share > 0], share[share > 0]
+        if len(rows):
+            yield rows.astype(np.float64), share
