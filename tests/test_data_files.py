@@ -16,17 +16,18 @@ from test_data_helpers import N, X, Y, csv, idx_bytes, npz, read, tiny_files, wr
 
 from gpureg.data import load_dataset, load_features, load_labelled
 from gpureg.data.idx import read_idx
+from gpureg.data.limits import machine_limit
 from gpureg.errors import DataError, UsageError
 
 # --- npz and npy
 
 
 def test_npz(tmp_path):
-    raw = read(npz(tmp_path, X=X, y=Y, w=np.arange(N)), weights="w")
+    raw = read(npz(tmp_path, X=X, y=Y, w=np.arange(N) + 1), weights="w")
     np.testing.assert_array_equal(raw.X, X)
     np.testing.assert_array_equal(raw.codes, Y)
-    np.testing.assert_array_equal(raw.weights, np.arange(N))
-    assert raw.source["sha256"]
+    np.testing.assert_array_equal(raw.weights, np.arange(N) + 1)
+    assert raw.source == {"origin": str(tmp_path / "a.npz")}
     assert read(npz(tmp_path, X=X, species=np.array(["b", "a"] * (N // 2))), target="species").labels == ("a", "b")
     assert read(npz(tmp_path, X=X, y=(Y == 1).reshape(N, 1))).labels == (0, 1)
 
@@ -38,7 +39,7 @@ def test_npz_with_a_validation_part(tmp_path):
     np.testing.assert_array_equal(data.X_val, X[:4] + 0.5)
     small = load_dataset(path, train_size=10, val_size=2)
     assert (len(small.X_train), len(small.X_val)) == (10, 2)
-    with pytest.raises(UsageError, match="--val-size 5: 'a' has 4 validation rows"):
+    with pytest.raises(UsageError, match="val_size=5: 'a' has 4 validation rows"):
         load_dataset(path, val_size=5)
 
 
@@ -56,7 +57,7 @@ def test_npz_images(tmp_path):
         ({"X": X, "y": Y[:5]}, "20 rows but 5 labels"),
         ({"X": X[:0], "y": Y[:0]}, "nothing to fit"),
         ({"X": X[:, :0], "y": Y}, "nothing to fit"),
-        ({"X": X[:, 0], "y": Y}, "wanted \\(rows, features\\)"),
+        ({"X": X[:, 0], "y": Y}, "expected \\(rows, features\\)"),
         ({"X": X + 1j, "y": Y}, "complex128"),
         ({"X": X.astype(str), "y": Y}, "features are real numbers"),
         ({"X": np.where(X == 7, np.nan, X), "y": Y}, "row 2 .* feature 1 is nan"),
@@ -66,7 +67,10 @@ def test_npz_images(tmp_path):
         ({"X": X, "y": Y, "X_val": X}, "one of X_val and y_val"),
         ({"X": X, "y": Y, "X_val": X[:, :2], "y_val": Y}, "3 features, X_val 2"),
         ({"X": X, "y": Y, "X_val": X, "y_val": Y[:3]}, "20 rows but 3 labels"),
-        ({"X": X, "y": Y, "X_val": X, "y_val": Y.astype(str)}, "the same labels in both"),
+        (
+            {"X": X, "y": Y, "X_val": X, "y_val": np.array(["a", "b"])[Y]},
+            "y in .* holds numbers, y_val in .* holds words",
+        ),
         ({"X": X, "y": Y, "X_val": X, "y_val": Y + 1}, "classes that no training row has: 2"),
         ({"X": X, "y": np.array(["a", 1] * (N // 2), dtype=object)}, "pickled Python objects"),
     ],
@@ -83,9 +87,9 @@ def test_npy(tmp_path):
     np.testing.assert_array_equal(raw.X, X)
     assert raw.labels == (0, 1)
     raw = read(path, target="0", weights="3")
-    np.testing.assert_array_equal(raw.X, X[:, 1:])
-    assert len(raw.labels) == N
-    with pytest.raises(UsageError, match="--target '7'"):
+    np.testing.assert_array_equal(raw.X, X[Y == 1, 1:])
+    assert raw.labels == tuple(X[Y == 1, 0])
+    with pytest.raises(UsageError, match="target='7'"):
         read(path, target="7")
     np.save(path, X[:, 0])
     with pytest.raises(DataError, match=r"has shape \(20,\)"):
@@ -140,7 +144,7 @@ def test_a_damaged_file_never_ends_in_a_traceback(tmp_path, kind, data):
 def test_idx_round_trip(tmp_path, array, packed):
     path = tmp_path / "x-idx"
     path.write_bytes(gzip.compress(idx_bytes(array)) if packed else idx_bytes(array))
-    result = read_idx(path)
+    result = read_idx(path, machine_limit())
     assert result.dtype == array.dtype
     assert result.dtype.isnative
     np.testing.assert_array_equal(result, array)
@@ -159,22 +163,22 @@ def test_idx_files_and_folders(tmp_path):
 
 def test_idx_that_cant_be_used(tmp_path):
     write_gz(tmp_path)
-    with pytest.raises(UsageError, match="wanted the IDX file of the images"):
+    with pytest.raises(UsageError, match="expected the IDX file of the images"):
         load_dataset(tmp_path / "train-labels-idx1-ubyte.gz")
-    with pytest.raises(UsageError, match="--target 'y': IDX files have no columns"):
+    with pytest.raises(UsageError, match="target='y': IDX files have no columns"):
         load_dataset(tmp_path, target="y")
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(np.zeros(3, np.uint8))))
     with pytest.raises(DataError, match="12 rows but 3 labels"):
         load_dataset(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataError, match="its labels are not beside it"):
+    with pytest.raises(DataError, match="its labels are not there"):
         load_dataset(tmp_path)
     path = tmp_path / "x-images-idx3-ubyte"
     for content, says in (
         (b"", "formats that gpureg reads"),
         (tiny_files()["train-images-idx3-ubyte"][:-1], "damaged or cut off"),
         (tiny_files()["train-images-idx3-ubyte"] + b"0", "damaged or cut off"),
-        (b"\0\0\x07\1\0\0\0\0", "is no IDX file"),
+        (b"\0\0\x07\1\0\0\0\0", "is not an IDX file"),
         (b"\0\0\x08\3\0\0", "cut off"),
         (b"\0\0\x08\3" + b"\xff" * 12, "promises"),
     ):

@@ -33,7 +33,7 @@ def test_csv_words_ints_and_floats(tmp_path):
 
 
 def test_the_target_and_the_weights_can_be_any_column(tmp_path):
-    path = csv(tmp_path, "y,w,x1,x2\n" + "".join(f"{'pn'[i % 2]},{i},{i},{-i}\n" for i in range(N)))
+    path = csv(tmp_path, "y,w,x1,x2\n" + "".join(f"{'pn'[i % 2]},{i + 1},{i + 1},{-i}\n" for i in range(N)))
     data = load_dataset(path, target="y", weights="w")
     assert data.feature_names == ("x1", "x2")
     assert data.classes == ("n", "p")
@@ -74,7 +74,7 @@ def test_a_fraction_far_down_a_column_of_ints(tmp_path):
         ("a,a,b\n1,2,3\n4,5,6\n", "columns with the same name: a"),
         (",a,b\n0,1,2\n1,4,5\n", "column 0 .* has no name"),
         ("a,b,c\n1,2,x\n3,y\n", "Expected 3 columns, got 2"),
-        ("a,b,c\n1,red,x\n3,4,y\n", r"hold no numbers: b \('red'\)"),
+        ("a,b,c\n1,red,x\n3,4,y\n", r"do not hold numbers: b \('red'\)"),
         ("a,b,c\n1,2,x\n3,,y\n", "column 'b' has 1 missing values, the first in row 1"),
         ("a,b,c\n1,2,x\n3,NaN,y\n", "column 'b' has 1 missing values"),
         ("a,b,c\n1,2,x\n3,-inf,y\n", "row 1 .* feature 'b' is -inf"),
@@ -105,16 +105,16 @@ def test_bytes_that_are_no_text(tmp_path):
 
 def test_columns_that_are_not_there_are_listed(tmp_path):
     path = csv(tmp_path, "a,b,c\n1,2,x\n3,4,y\n")
-    with pytest.raises(UsageError, match="--target 'd': there is no such column; the columns are a, b, c"):
+    with pytest.raises(UsageError, match="target='d': there is no such column; the columns are a, b, c"):
         load_dataset(path, target="d")
-    with pytest.raises(UsageError, match="--weights 'd': there is no such column"):
+    with pytest.raises(UsageError, match="weights='d': there is no such column"):
         load_dataset(path, weights="d")
     with pytest.raises(UsageError, match="is the label column"):
         load_dataset(path, weights="c")
 
 
 @pytest.mark.parametrize(
-    ("weight", "says"), [("-1", "is -1.0"), ("inf", "is inf"), ("", "missing"), ("w", "no numbers")]
+    ("weight", "says"), [("-1", "is -1.0"), ("inf", "is inf"), ("", "missing"), ("w", "not hold numbers")]
 )
 def test_weights_that_cant_be_used(tmp_path, weight, says):
     path = csv(tmp_path, f"a,w,c\n1,2,x\n3,{weight},y\n")
@@ -146,7 +146,7 @@ def test_parquet_keeps_the_narrow_types(tmp_path):
 
 
 def test_parquet_that_cant_be_used(tmp_path):
-    with pytest.raises(DataError, match="hold no numbers: w"):
+    with pytest.raises(DataError, match="not hold numbers: w"):
         read(parquet(tmp_path, w=["a", "b"], y=[0, 1]))
     with pytest.raises(DataError, match="missing values, the first in row 1"):
         read(parquet(tmp_path, x=[1.0, None], y=[0, 1]))
@@ -156,7 +156,7 @@ def test_parquet_that_cant_be_used(tmp_path):
         read(parquet(tmp_path, x=pa.array([], pa.float64()), y=pa.array([], pa.int64())))
     path = parquet(tmp_path, x=[1.0, 2.0], y=[0, 1])
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"can't read .* as parquet"):
+    with pytest.raises(DataError, match=r"can't read .* as Parquet"):
         read(path)
 
 

@@ -2,153 +2,230 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.labels import Codes, Label, encode_labels, listed
+from gpureg.data.kept import Kept
+from gpureg.data.labels import Found, find_labels, listed, settle
+from gpureg.data.limits import Limit
+from gpureg.data.opening import first_words, reading, refuse_special
 from gpureg.data.raw import RawData, as_features, check_features, check_lengths, check_weights, pick_column
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, GpuregError, UsageError, named
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+
+_TRAINING, _VALIDATION = ("X", "X_train", "x_train"), ("X_val", "x_val")
+_SAVEZ = "np.savez(path, X=X, y=y)"
 
 
-def read_npz_data(file: Path, *, target: str | None, weights: str | None) -> RawData:
-    """Read `X (N, F)` or images `(N, H, W)`, `y (N,)`, and, where they are there, `X_val`, `y_val`.
+@dataclass(frozen=True)
+class _Keys:
+    """The names of an archive's arrays, None for what it does not have."""
 
-    `target` names another array than `y`, `weights` one of sample weights (N,).
+    X: str
+    y: str
+    X_val: str | None
+    y_val: str | None
+    weights: str | None
+
+    def given(self) -> list[str]:
+        return [key for key in (self.X, self.y, self.X_val, self.y_val, self.weights) if key is not None]
+
+
+def read_npz_data(file: Path, *, target: str | None, weights: str | None, limit: Limit) -> RawData:
+    """Read `X (N, F)` or images `(N, H, W)` and `y (N,)` (or `X_train` and `y_train`; `x_` for `X_`), and, where they
+    are there, `X_val` and `y_val`.
+
+    `target` names another array than `y`, with `<target>_val` for validation; `weights` one of sample weights (N,).
 
     Raises UsageError for an array that is not there, DataError for arrays that can't be used.
     """
-    label = target or "y"
-    arrays = _load_npz(file, ("X", label, "X_val", "y_val", *([weights] if weights else [])))
-    for option, key in (("", "X"), ("--target ", label), ("--weights ", weights)):
-        if key is not None and key not in arrays:
-            given = option if option and (key != "y" or target) else ""
-            raise UsageError(
-                f"{given}{key!r}: {file} has no such array; it has {listed(_keys(file), 40)}. "
-                "Wanted X (rows, features) and y (rows), as np.savez(path, X=X, y=y) writes them."
-            )
-    if ("X_val" in arrays) != ("y_val" in arrays):
-        raise DataError(f"{file} has one of X_val and y_val. Store both or neither.")
-    X, image_shape, pixel_max = as_features(arrays["X"], f"X in {file}")
+    with _archive(file) as archive:
+        keys = _keys(file, archive.files, target, weights)
+        arrays = _load(file, archive, keys.given(), limit)
+    row_weights = None
+    if keys.weights is not None:
+        row_weights = check_weights(arrays[keys.weights], len(_rows(arrays[keys.X])), f"{keys.weights} in {file}")
+    kept = Kept.of_weights(row_weights)
+    check_lengths(len(_rows(arrays[keys.X])), len(_rows(arrays[keys.y])), f"{file}, {keys.X} and {keys.y}")
+    X, image_shape, pixel_max = as_features(kept.of(arrays[keys.X]), f"{keys.X} in {file}", kept)
+    columns = [_labels(kept.of(arrays[keys.y]), f"{keys.y} in {file}", kept)]
     X_val = None
-    if "X_val" in arrays:
-        X_val, _, _ = as_features(arrays["X_val"], f"X_val in {file}")
+    if keys.X_val is not None and keys.y_val is not None:
+        X_val, _, _ = as_features(arrays[keys.X_val], f"{keys.X_val} in {file}")
         if X_val.shape[1] != X.shape[1]:
-            raise DataError(f"{file}: X has {X.shape[1]} features, X_val {X_val.shape[1]}. Wanted the same features.")
-    codes, codes_val, labels = _encode(file, X, arrays[label], X_val, arrays.get("y_val"), label)
+            raise DataError(
+                f"{file}: {keys.X} has {X.shape[1]} features, {keys.X_val} {X_val.shape[1]}. Expected the same ones."
+            )
+        columns.append(_labels(arrays[keys.y_val], f"{keys.y_val} in {file}"))
+        check_lengths(len(X_val), len(columns[1].codes), f"{file}, {keys.X_val} and {keys.y_val}")
+    codes, labels = settle(columns)
     return RawData(
         name=file.stem,
         X=X,
-        codes=codes,
+        codes=codes[0],
         labels=labels,
         X_val=X_val,
-        codes_val=codes_val,
-        weights=check_weights(arrays[weights], len(X), f"{weights} in {file}") if weights else None,
+        codes_val=None if X_val is None else codes[1],
+        weights=None if row_weights is None else kept.of(row_weights),
         image_shape=image_shape,
         pixel_max=pixel_max,
+        target=keys.y,
     )
 
 
-def read_npy_data(file: Path, *, target: str | None, weights: str | None) -> RawData:
+def read_npy_data(file: Path, *, target: str | None, weights: str | None, limit: Limit) -> RawData:
     """Read one matrix (N, F + 1) whose last column is the label; `target` and `weights` name columns by number, from 0.
 
     Raises UsageError for a column that is not there, DataError for an array that can't be used.
     """
-    matrix = load_npy(file)
+    matrix = load_npy(file, limit)
     if matrix.ndim != 2 or matrix.shape[1] < 2:
         raise DataError(
-            f"{file} has shape {matrix.shape}; wanted (rows, features + 1), the label in the last column. "
-            "Images and separate labels go into an npz: np.savez(path, X=X, y=y)."
+            f"{file} has shape {matrix.shape}; expected (rows, features + 1), the label in the last column. "
+            f"Images and separate labels go into an npz: {_SAVEZ}."
         )
     columns = tuple(str(index) for index in range(matrix.shape[1]))
-    label = pick_column(target, columns, "--target")
-    kept = [index for index in range(len(columns)) if index != label]
+    label = int(pick_column(target, columns, "target"))
+    others = [index for index in range(len(columns)) if index != label]
     row_weights = None
     if weights is not None:
-        column = pick_column(weights, columns, "--weights")
+        column = int(pick_column(weights, columns, "weights"))
         if column == label:
-            raise UsageError(f"--weights {weights!r} is the label column. Name another column.")
+            raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
         row_weights = check_weights(matrix[:, column], len(matrix), f"column {weights} of {file}")
-        kept.remove(column)
-    X = matrix[:, kept]
-    check_features(X, str(file), tuple(columns[index] for index in kept))
-    codes, labels = encode_labels(matrix[:, label], f"column {columns[label]} (the label) of {file}")
-    return RawData(name=file.stem, X=X, codes=codes, labels=labels, weights=row_weights)
+        others.remove(column)
+    kept = Kept.of_weights(row_weights)
+    matrix = kept.of(matrix)
+    X = matrix[:, others]
+    check_features(X, str(file), tuple(columns[index] for index in others), kept)
+    found = find_labels(matrix[:, label], f"column {columns[label]} (the label) of {file}", kept)
+    (codes,), labels = settle([found])
+    return RawData(
+        name=file.stem,
+        X=X.astype(X.dtype.newbyteorder("="), copy=False),
+        codes=codes,
+        labels=labels,
+        weights=None if row_weights is None else kept.of(row_weights),
+        target=columns[label],
+    )
 
 
-def load_npy(file: Path) -> Array:
-    """The array of an npy file. Raises DataError where it can't be read or holds pickled objects."""
-    try:
-        with file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
-            array = np.load(stream, allow_pickle=False)
-    except Exception as error:  # NumPy's header parser raises what it meets, down to tokenize's errors
-        raise _unreadable(file, error) from error
+def load_npy(file: Path, limit: Limit) -> Array:
+    """The array of an npy file. Raises DataError if it can't be read or holds pickled objects."""
+    refuse_special(file)
+    with _numpy_errors(file), file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
+        limit.check(2 * file.stat().st_size, file)  # the matrix, and its features without the label
+        array = np.load(stream, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise DataError(f"{file} is an npz archive under another name. Rename it to .npz.")
     return array
 
 
-def load_npz_features(file: Path) -> Array:
-    """`X` of an npz as (N, F), without its labels. Raises UsageError if there is none, DataError as `read_npz_data`."""
-    arrays = _load_npz(file, ("X",))
-    if "X" not in arrays:
-        raise UsageError(f"{file} has no array X; it has {listed(_keys(file), 40)}.")
-    return as_features(arrays["X"], f"X in {file}")[0]
+def load_npz_features(file: Path, limit: Limit) -> Array:
+    """The features of an npz as (N, F), without its labels; those for validation only if there are no others.
+
+    Raises UsageError if there are none, DataError as `read_npz_data`.
+    """
+    with _archive(file) as archive:
+        key = next((key for key in (*_TRAINING, *_VALIDATION) if key in archive.files), None)
+        if key is None:
+            raise UsageError(f"{file} has no array X; it has {listed(archive.files, 40)}.")
+        arrays = _load(file, archive, [key], limit)
+    return as_features(arrays[key], f"{key} in {file}")[0]
 
 
-def _load_npz(file: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
-    """Those of the wanted arrays that the archive has."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in wanted if key in archive}
-    except Exception as error:  # as above, and zipfile's and zlib's
-        raise _unreadable(file, error) from error
+@contextmanager
+def _archive(file: Path) -> Iterator[Any]:
+    refuse_special(file)
+    with _numpy_errors(file), file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        if not hasattr(archive, "files"):
+            raise DataError(f"{file} is an npy file under another name. Rename it to .npy.")
+        yield archive
+
+
+def _load(file: Path, archive: Any, keys: list[str], limit: Limit) -> dict[str, Array]:
+    """The arrays of these names. The archive's directory bounds what each unpacks to."""
+    members = {name.removesuffix(".npy"): name for name in archive.zip.namelist()}
+    found = [archive.zip.getinfo(members[key]) for key in keys]
+    limit.check(sum(info.file_size for info in found), file, sum(info.compress_size for info in found))
+    arrays = {key: archive[members[key]] for key in keys}
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise DataError(f"{file}: {key!r} is no NumPy array. Write the file with np.savez(path, X=X, y=y).")
+            raise DataError(f"{file}: {key!r} is not a NumPy array. Write the file with {_SAVEZ}.")
     return arrays
 
 
-def _keys(file: Path) -> list[str]:
-    with np.load(file, allow_pickle=False) as archive:
-        return list(archive)
+def _keys(file: Path, there: list[str], target: str | None, weights: str | None) -> _Keys:
+    """Which arrays to read. Raises UsageError for those that are not there."""
+    features = _one_of(file, there, _TRAINING)
+    validation = _one_of(file, there, _VALIDATION)
+    y = target or ("y" if features in (None, "X") else "y_train")
+    y_val = y.removesuffix("_train") + "_val"
+    for option, key in (("", features), ("target" if target else "", y), ("weights", weights)):
+        if key not in there and not (option == "weights" and key is None):
+            given = f"{named(option, key)}: " if option else f"{key or 'X'!r}: "
+            raise UsageError(
+                f"{given}{file} has no such array; it has {listed(there, 40)}. Expected X (rows, features) and y "
+                f"(rows), as {_SAVEZ} writes them."
+            )
+    if (validation is not None) != (y_val in there):
+        raise DataError(
+            f"{file} has one of X_val and {y_val}; it has {listed(there, 40)}. Store both, for the same label, or "
+            "neither."
+        )
+    return _Keys(str(features), y, validation, None if validation is None else y_val, weights)
 
 
-def _encode(
-    file: Path, X: Array, y: Array, X_val: Array | None, y_val: Array | None, label: str
-) -> tuple[Codes, Codes | None, tuple[Label, ...]]:
-    """Labels of both parts in one numbering."""
-    y = _column(y, f"{label} in {file}")
-    check_lengths(len(X), len(y), f"{file}, X and {label}")
-    if X_val is None or y_val is None:
-        codes, labels = encode_labels(y, f"{label} in {file}")
-        return codes, None, labels
-    y_val = _column(y_val, f"y_val in {file}")
-    check_lengths(len(X_val), len(y_val), f"{file}, X_val and y_val")
-    if (y.dtype.kind in "US") != (y_val.dtype.kind in "US"):
-        raise DataError(f"{file}: {label} has type {y.dtype}, y_val {y_val.dtype}. Wanted the same labels in both.")
-    codes, labels = encode_labels(np.concatenate([y, y_val]), f"{label} and y_val in {file}")
-    return codes[: len(y)], codes[len(y) :], labels
+def _one_of(file: Path, there: list[str], names: tuple[str, ...]) -> str | None:
+    found = [name for name in names if name in there]
+    if len(found) > 1:
+        raise DataError(f"{file} has {' and '.join(found)}: which are the features? Store one of them.")
+    return found[0] if found else None
 
 
-def _column(y: Array, where: str) -> Array:
+def _rows(array: Array) -> Array:
+    return np.atleast_1d(array)
+
+
+def _labels(y: Array, where: str, kept: Kept | None = None) -> Found:
+    return find_labels(label_column(y, where), where, kept or Kept())
+
+
+def label_column(y: Array, where: str) -> Array:
+    """Labels as (N,), of which a column is another form. Raises DataError for any other shape."""
     if y.ndim == 2 and y.shape[1] == 1:
         return y[:, 0]
     if y.ndim != 1:
-        raise DataError(f"{where} has shape {y.shape}; wanted one label for each row, not one-hot columns.")
+        raise DataError(
+            f"{where} has shape {y.shape}; expected one label for each row, not one-hot columns: y.argmax(axis=1) "
+            "makes labels of those."
+        )
     return y
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
-    if "allow_pickle" in str(error):
-        return DataError(
-            f"{file} holds pickled Python objects, which gpureg does not load: they can run any code. "
-            "Store plain arrays of numbers or fixed-width words."
-        )
-    cause = (
-        "Check its permissions" if isinstance(error, PermissionError) else "It is damaged or cut off; write it again"
-    )
-    return DataError(f"can't read {file}: {str(error) or type(error).__name__}. {cause}.")
+@contextmanager
+def _numpy_errors(file: Path) -> Iterator[None]:
+    """What reading raises, as a DataError: NumPy's header parser passes on what it meets, down to tokenize's errors."""
+    try:
+        with reading(file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged header is read as Python's source, which has its own
+            yield
+    except GpuregError:
+        raise
+    except Exception as error:  # as above, and zipfile's and zlib's
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{file} holds pickled Python objects, which gpureg does not load: they can run any code. "
+                "Store plain arrays of numbers or fixed-width words."
+            ) from error
+        raise DataError(
+            f"can't read {file}: {first_words(error)}. It is damaged or cut off; write it again."
+        ) from error

@@ -1,145 +1,164 @@
-"""CSV: its header, read here, and its rows, read by Arrow with the column types given (Arrow's guess looks at the
-first block only, and would refuse a column whose first fraction comes later)."""
+"""The rows of a CSV file, read by Arrow with the column types given (Arrow's guess looks at the first block only, and
+would refuse a column whose first fraction comes later)."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
+from gpureg.data.csv_header import Header
 from gpureg.data.labels import listed
-from gpureg.errors import DataError
+from gpureg.data.limits import Limit
+from gpureg.data.opening import first_words, opened
+from gpureg.data.spelling import BOOLEANS
+from gpureg.errors import DataError, named
 
 Table = Any  # pyarrow.Table; pyarrow has no types
+Column = Any  # pyarrow.Array
 
-_DELIMITERS = ",;\t"
-_LONGEST_LINE = 1 << 24  # characters of a header; more is no table
-_BLOCK_BYTES = 1 << 20  # that Arrow parses at once; a row must fit in
-
-
-@dataclass(frozen=True)
-class Header:
-    """The names of the columns, and what separates them."""
-
-    names: tuple[str, ...]
-    delimiter: str
-    width: int = 0  # characters of the line
+_BLOCK_BYTES, _LARGEST_BLOCK = 1 << 20, 1 << 30  # that Arrow parses at once; a row must fit in
+# what Arrow reads as a missing number
+_MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+    "NaN", "n/a", "nan", "null", "<NA>",
+)  # fmt: skip
 
 
-def read_header(file: Path) -> Header:
-    """The first line of a CSV file as column names. The delimiter is whichever of `,` `;` and tab it holds most of.
+def parse_csv(file: Path, header: Header, numbers: tuple[str, ...], words: tuple[str, ...], limit: Limit) -> Table:
+    """The rows of some columns: `words` as text, `numbers` as float64 or booleans, empty cells and NaN as missing.
 
-    Raises DataError for a file that can't be read, and for a first line that is no header.
-    """
-    try:
-        with _open_text(file) as stream:
-            line = stream.readline(_LONGEST_LINE)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"can't read {file}: {first_words(error)}. Wanted UTF-8 text with a header line.") from error
-    delimiter = max(_DELIMITERS, key=line.count)
-    names = tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter), []))
-    if not any(names):
-        raise DataError(f"{file} has no header: its first line is empty. Wanted a line of column names, then the rows.")
-    if "" in names:
-        raise DataError(
-            f"{file}: column {names.index('')} (counted from 0) has no name. Name it in the first line; "
-            "an index that pandas wrote is left out by to_csv(index=False)."
-        )
-    if _is_data(names):
-        raise DataError(
-            f"{file} seems to have no header: its first line is {listed(names, 5)}. "
-            "Put a line of column names first; without it one row would be lost."
-        )
-    return Header(names, delimiter, len(line))
-
-
-def parse_csv(file: Path, header: Header, *, words: tuple[str, ...]) -> Table:
-    """The rows: columns in `words` as text, the others as float64, empty fields and NaN as missing.
-
-    Raises DataError for rows of another length and for columns that hold no numbers.
+    Raises DataError for rows of another length and for columns that do not hold numbers.
     """
     import pyarrow as pa
 
+    guess = _Kinds(numbers, words, header.truths & set(numbers))
     try:
-        return _parse(file, header, words)
-    except (pa.ArrowException, OSError) as error:
+        return _parse(file, header, guess, limit)
+    except pa.ArrowException as error:
         text = first_words(error)
         if "Empty CSV" in text or "file is too short" in text:
             raise DataError(f"{file} has a header but no rows.") from error
-        problem = _not_numbers(file, header, words) or f"can't read {file} as CSV: {text}"
-        raise DataError(problem) from error
+        truths = _columns_of_truths(file, header, numbers, limit)
+        if truths is None or truths == guess.truths:
+            raise DataError(
+                f"can't read {file} as CSV: {text}. Expected rows of as many cells as the header."
+            ) from error
+    try:
+        return _parse(file, header, _Kinds(numbers, words, truths), limit)
+    except pa.ArrowException as error:
+        raise DataError(f"can't read {file} as CSV: {first_words(error)}.") from error
 
 
-def first_words(error: Exception) -> str:
-    """The first line of an error's text, cut at 200 characters."""
-    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-    return text if len(text) <= 200 else text[:197] + "..."
+@dataclass(frozen=True)
+class _Kinds:
+    """Which columns are read, and as what; `truths` are those of the `numbers` that hold True and False."""
+
+    numbers: tuple[str, ...]
+    words: tuple[str, ...]
+    truths: frozenset[str] = frozenset()
+
+    def types(self) -> dict[str, Any]:
+        import pyarrow as pa
+
+        kinds = {name: pa.bool_() if name in self.truths else pa.float64() for name in self.numbers}
+        return kinds | {name: pa.string() for name in self.words}
 
 
-def _parse(file: Path, header: Header, words: tuple[str, ...]) -> Table:
+def _parse(file: Path, header: Header, kinds: _Kinds, limit: Limit, block: int = 0) -> Table:
+    """`block`: the bytes of Arrow's block; cells with line breaks, and rows longer than a block, take another try."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    types = {name: pa.string() if name in words else pa.float64() for name in header.names}
-    with pa.input_stream(str(file), compression="detect") as stream:
-        return arrow_csv.read_csv(
-            stream,
-            read_options=arrow_csv.ReadOptions(
-                column_names=list(header.names), skip_rows=1, block_size=max(_BLOCK_BYTES, 16 * header.width)
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=header.delimiter),
-            convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
-        )
-
-
-def _not_numbers(file: Path, header: Header, words: tuple[str, ...]) -> str | None:
-    """After a failure: which columns hold words, found by reading all as text; None where that fails as well."""
-    import pyarrow as pa
-
+    size = block or min(max(_BLOCK_BYTES, 16 * header.width), _LARGEST_BLOCK)
+    row_bytes = 16 * (len(kinds.numbers) + len(kinds.words))  # the columns, and the matrix made of them
     try:
-        table = _parse(file, header, header.names)
-    except (pa.ArrowException, OSError):
-        return None
-    found = []
-    for name in header.names:
-        value = next((v for v in table.column(name).to_pylist() if not _is_number(v)), None)
-        if name not in words and value is not None:
-            found.append(f"{name} ({value!r})")
-    if not found:
-        return None
+        with opened(file, limit, row_bytes) as stream:
+            return arrow_csv.read_csv(stream, *_options(header, kinds, size, across=block > 0))
+    except pa.ArrowInvalid as error:
+        if "newlines_in_values" in str(error) and not block:
+            return _parse(file, header, kinds, limit, size)
+        if "straddl" in str(error) and size < _LARGEST_BLOCK:
+            return _parse(file, header, kinds, limit, min(16 * size, _LARGEST_BLOCK))
+        raise
+
+
+def _options(header: Header, kinds: _Kinds, block: int, *, across: bool) -> tuple[Any, Any, Any]:
+    """Arrow's options of reading, parsing and converting."""
+    import pyarrow.csv as arrow_csv
+
+    types = kinds.types()
     return (
-        f"{file}: columns that hold no numbers: {listed(found, 10)}. "
-        "Features are numbers: encode or drop these columns, or name the label column with --target."
+        arrow_csv.ReadOptions(column_names=list(header.names), skip_rows=header.lines, block_size=block),
+        arrow_csv.ParseOptions(delimiter=header.delimiter, newlines_in_values=across),
+        arrow_csv.ConvertOptions(
+            column_types=types, include_columns=list(types), null_values=list(_MISSING), strings_can_be_null=False
+        ),
     )
 
 
-def _is_number(text: str) -> bool:
-    if not text.strip() or text.strip().lower() in ("na", "n/a", "#n/a", "<na>", "null"):
-        return True  # missing, which is told apart elsewhere
+def _columns_of_truths(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -> frozenset[str] | None:
+    """After a failure: the columns of True and False, found by reading all as text; None if that fails as well.
+
+    Raises DataError if other columns hold words.
+    """
+    import pyarrow as pa
+
+    numbers, truths = set(names), set(names)
+    examples: dict[str, str] = {}
     try:
-        float(text)
-    except ValueError:
+        for batch in _batches(file, header, names, limit):
+            for name in sorted(numbers | truths):
+                column = batch.column(names.index(name))
+                if name in truths and (word := _first_but(column, truths=True)) is not None:
+                    truths.discard(name)
+                    examples.setdefault(name, word)
+                if name in numbers and (word := _first_but(column, truths=False)) is not None:
+                    numbers.discard(name)
+                    examples[name] = word
+    except (pa.ArrowException, OSError):
+        return None
+    found = [f"{name} ({examples[name]!r})" for name in names if name in set(examples) - numbers - truths]
+    if found:
+        raise DataError(
+            f"{file}: columns that do not hold numbers: {listed(found, 10)}. "
+            f"Features are numbers: encode or leave out these columns, or name the label column with {named('target')}."
+        )
+    return frozenset(truths - numbers)
+
+
+def _batches(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -> Iterator[Any]:
+    """The rows as text, a block at a time."""
+    import pyarrow.csv as arrow_csv
+
+    options = _options(header, _Kinds((), names), max(_BLOCK_BYTES, 16 * header.width), across=True)
+    with opened(file, limit) as stream, arrow_csv.open_csv(stream, *options) as batches:
+        yield from batches
+
+
+def _first_but(column: Column, *, truths: bool) -> str | None:
+    """The first cell of text that is neither missing nor a number (`truths`: nor True or False); None without one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = pc.utf8_trim_whitespace(column)
+    absent = pa.array([*_MISSING, *(word for spelling in BOOLEANS for word in spelling if truths)])
+    cells = cells.filter(pc.invert(pc.is_in(cells, value_set=absent)))
+    if truths:
+        return str(cells[0]) if len(cells) else None
+    try:
+        cells.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return next((word for word in cells.to_pylist() if not _casts(word)), None)
+    return None
+
+
+def _casts(word: str) -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.scalar(word).cast(pa.float64())
+    except pa.ArrowInvalid:
         return False
     return True
-
-
-def _is_data(names: tuple[str, ...]) -> bool:
-    """Whether a first line is a row: numbers, but for a word that may be the label. Counting (0, 1, 2, ...) names
-    columns, as pandas writes them."""
-    numbers = []
-    for name in names:
-        with contextlib.suppress(ValueError):
-            numbers.append(float(name))
-    if not numbers or len(numbers) < len(names) - 1:
-        return False
-    counting = numbers == [numbers[0] + index for index in range(len(numbers))]
-    return not (counting and (numbers[0] == 0 or (numbers[0] == 1 and len(numbers) > 1)))
-
-
-def _open_text(file: Path) -> TextIO:
-    if file.name.lower().endswith(".gz"):
-        return cast(TextIO, gzip.open(file, "rt", encoding="utf-8-sig", newline=""))
-    return file.open(encoding="utf-8-sig", newline="")

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.kept import Kept
+from gpureg.data.raw import check_lengths, check_weights
+from gpureg.data.summary import Part, table
+from gpureg.errors import UsageError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Dataset:
-    """Training and validation rows of one data set, in host memory.
+    """Training and validation rows of one data set, in host memory. Rows of weight 0 are left out.
 
     Shapes: `X_train (N, F)`, `X_val (M, F)`; `y_train (N,)`, `y_val (M,)` integer indices into `classes`;
     `sample_weight (N,)` or None. F counts features, without the bias column. Images stay uint8 (one byte a pixel) until
@@ -19,9 +24,11 @@ class Dataset:
 
     `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
     positive.
-    `options`: what `load` was given, with its task and seed, as config.toml holds it; empty for arrays in memory.
-    `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None where the data are no
-    images; `image_shape` is (height, width) or None.
+    `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None if the data are not
+    images; `image_shape` is (height, width) or None. `options`: what `load` was given, with its task and seed, as
+    config.toml holds it; empty for arrays in memory. `notices`: what a fit will warn of, one line each.
+
+    Raises UsageError for arrays that do not fit one another.
     """
 
     name: str
@@ -36,3 +43,36 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     source: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part, X, y in (("train", self.X_train, self.y_train), ("val", self.X_val, self.y_val)):
+            if X.ndim != 2 or y.ndim != 1:
+                raise UsageError(
+                    f"X_{part} has shape {X.shape} and y_{part} {y.shape}; expected (rows, features) and (rows,). "
+                    "make_dataset makes a data set of arrays in other shapes."
+                )
+            check_lengths(len(X), len(y), f"X_{part} and y_{part}")
+            if len(y) and not 0 <= y.min() <= y.max() < len(self.classes):
+                raise UsageError(
+                    f"y_{part} holds numbers from {y.min()} to {y.max()}; expected indices into the "
+                    f"{len(self.classes)} classes. make_dataset makes them of labels."
+                )
+        if self.X_val.shape[1] != self.X_train.shape[1]:
+            raise UsageError(
+                f"X_train has {self.X_train.shape[1]} features, X_val {self.X_val.shape[1]}; expected the same ones."
+            )
+        if self.sample_weight is not None:
+            self._leave_out_weightless(np.asarray(self.sample_weight))
+
+    def _leave_out_weightless(self, given: npt.NDArray[np.generic]) -> None:
+        weights = check_weights(given, len(self.y_train), "sample_weight")
+        kept = Kept.of_weights(weights)
+        for name, values in (("X_train", self.X_train), ("y_train", self.y_train), ("sample_weight", weights)):
+            object.__setattr__(self, name, kept.of(values))
+
+    def __repr__(self) -> str:
+        """A table of a few lines: rows of each class, features, weights."""
+        parts = [Part("training", self.y_train), Part("validation", self.y_val)]
+        names = self.feature_names or tuple(str(index) for index in range(self.X_train.shape[1]))
+        return table(self.name, parts, self.classes, names, self.image_shape, self.sample_weight)

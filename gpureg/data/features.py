@@ -13,9 +13,12 @@ import numpy.typing as npt
 from gpureg.data.catalog import CATALOG
 from gpureg.data.files import existing, read_path
 from gpureg.data.formats import format_of
-from gpureg.data.labels import Codes, Label, find_class, listed
+from gpureg.data.labels import Codes, find_class, listed
+from gpureg.data.limits import machine_limit
 from gpureg.data.named import read_named
-from gpureg.errors import DataError, UsageError
+from gpureg.data.raw import refuse_absent
+from gpureg.data.spelling import Label
+from gpureg.errors import DataError
 
 
 def load_features(
@@ -68,7 +71,8 @@ def load_labelled(
     else:
         X, codes, row_weights = raw.X_val, raw.codes_val, None
     if feature_names is not None and raw.feature_names is not None:
-        X = X[:, _positions(feature_names, raw.feature_names, name_or_path)]
+        refuse_absent(name_or_path, feature_names, raw.feature_names)
+        X = X[:, [raw.feature_names.index(name) for name in feature_names]]
     _check_width(X, n_features, name_or_path)
     y = _renumber(classes, raw.labels)[codes]
     kept = y >= 0
@@ -89,16 +93,6 @@ def _renumber(classes: Sequence[object], labels: Sequence[Label]) -> Codes:
     return numbers
 
 
-def _positions(wanted: tuple[str, ...], names: tuple[str, ...], where: str | Path) -> list[int]:
-    position = {name: index for index, name in enumerate(names)}
-    absent = [name for name in wanted if name not in position]
-    if absent:
-        raise UsageError(
-            f"{where} lacks columns that the model was trained on: {listed(absent)}; it has {listed(names)}."
-        )
-    return [position[name] for name in wanted]
-
-
 def _check_width(X: npt.NDArray[Any], n_features: int, where: str | Path) -> None:
     if X.shape[1] != n_features:
         raise DataError(
@@ -113,4 +107,4 @@ def _read(name_or_path: str | Path, n_features: int, names: tuple[str, ...] | No
         raw = read_named(spec)
         return raw.X if raw.X_val is None else raw.X_val
     file = existing(name_or_path)
-    return format_of(file).features(file, n_features, names)
+    return format_of(file).features(file, n_features, names, machine_limit())

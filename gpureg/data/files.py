@@ -2,51 +2,62 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from gpureg.data.catalog import CATALOG
 from gpureg.data.formats import EXPECTED, format_of
+from gpureg.data.limits import Limit, machine_limit
+from gpureg.data.opening import first_words
 from gpureg.data.raw import RawData
-from gpureg.errors import UsageError
+from gpureg.errors import DataError, UsageError, named
 
 
-def read_path(path: str | Path, *, target: str | None, weights: str | None) -> RawData:
-    """Read a data set from a file (or a folder of IDX files in MNIST's names).
+def read_path(path: str | Path, *, target: str | None, weights: str | None, limit: Limit | None = None) -> RawData:
+    """Read a data set from a file (or a folder of IDX files in MNIST's names), without rows of weight 0.
 
-    `target` and `weights` name columns of a table or arrays of an npz. The result's `source` has the path and, for a
-    file, its SHA-256.
+    `target` and `weights` name columns of a table or arrays of an npz. `limit` bounds the memory that reading takes; by
+    default the machine does. The result's `source` has the path.
 
     Raises UsageError for a path that is not there or an option that the format has no use for, DataError for what can't
     be read.
     """
     file = existing(path)
-    raw = format_of(file).labelled(file, target, weights)
-    return replace(raw, source={"origin": str(file.absolute()), **_digest(file)})
+    raw = format_of(file).labelled(file, target, weights, limit or machine_limit())
+    name = raw.name or file.absolute().name
+    return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))})
 
 
 def existing(path: str | Path) -> Path:
     """The path, which must be there. Raises UsageError, with the named data sets that it may have been meant for."""
     if str(path) == "":
-        raise UsageError(f"--dataset is empty. {EXPECTED}, or one of {', '.join(CATALOG)}.")
-    file = Path(path).expanduser()
+        raise UsageError(f"{named('dataset')} is empty. {EXPECTED}, or one of {', '.join(CATALOG)}.")
     try:
-        there = file.exists()
-    except (OSError, ValueError):  # a name too long, a null byte
-        there = False
-    if there:
-        return file
-    close = get_close_matches(str(path).lower(), list(CATALOG), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UsageError(
-        f"--dataset {str(path)!r} is neither a named data set ({', '.join(CATALOG)}) nor a file that exists.{hint}"
-    )
+        file = Path(path).expanduser()
+        file.stat()
+    except RuntimeError as error:  # the home of a user that there is not
+        raise UsageError(
+            f"{named('dataset', str(path))}: there is no such home folder ({error}). Write the path out."
+        ) from error
+    except PermissionError as error:
+        raise DataError(
+            f"{named('dataset', str(path))} can't be reached: permission denied. Check the permissions of the folders "
+            "that lead to it."
+        ) from error
+    except (OSError, ValueError) as error:  # not there, a name too long, a null byte
+        close = get_close_matches(str(path).lower(), list(CATALOG), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        if not isinstance(error, FileNotFoundError):
+            hint = f" ({first_words(error)})"
+        raise UsageError(
+            f"{named('dataset', str(path))} is neither a named data set ({', '.join(CATALOG)}) nor a file that exists."
+            f"{hint}"
+        ) from error
+    return file
 
 
-def _digest(file: Path) -> dict[str, str]:
-    if file.is_dir():
-        return {}
-    with file.open("rb") as stream:
-        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+def _printable(name: str) -> str:
+    """A file's name as text: bytes of it that are not UTF-8 stand as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

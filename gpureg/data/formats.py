@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gpureg.data.limits import Limit, machine_limit
+from gpureg.data.opening import opened
 from gpureg.data.raw import RawData, as_features
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, UsageError, named
 
 EXPECTED = "Expected a file: npz (X, y), npy, csv with a header, parquet, or IDX images"
 Names = tuple[str, ...] | None
@@ -21,80 +22,81 @@ Names = tuple[str, ...] | None
 class FileFormat:
     """A format: the `suffixes` of its files' names, the first bytes that tell it without them, and its readers.
 
-    `labelled(file, target, weights)` reads rows with their labels. `features(file, n_features, feature_names)` reads
-    the matrix X (N, F) alone, for a model that is trained already.
+    `labelled(file, target, weights, limit)` reads rows with their labels, without those of weight 0.
+    `features(file, n_features, feature_names, limit)` reads the matrix X (N, F) alone, for a model that is trained
+    already. `limit` bounds the memory that either takes.
     """
 
     name: str
     suffixes: tuple[str, ...]
     magic: bytes | None
-    labelled: Callable[[Path, str | None, str | None], RawData]
-    features: Callable[[Path, int, Names], npt.NDArray[Any]]
+    labelled: Callable[[Path, str | None, str | None, Limit], RawData]
+    features: Callable[[Path, int, Names, Limit], npt.NDArray[Any]]
 
 
-def _npz(file: Path, target: str | None, weights: str | None) -> RawData:
+def _npz(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npz_data
 
-    return read_npz_data(file, target=target, weights=weights)
+    return read_npz_data(file, target=target, weights=weights, limit=limit)
 
 
-def _npz_features(file: Path, n_features: int, names: Names) -> npt.NDArray[Any]:
+def _npz_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
     from gpureg.data.arrays import load_npz_features
 
-    return load_npz_features(file)
+    return load_npz_features(file, limit)
 
 
-def _npy(file: Path, target: str | None, weights: str | None) -> RawData:
+def _npy(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npy_data
 
-    return read_npy_data(file, target=target, weights=weights)
+    return read_npy_data(file, target=target, weights=weights, limit=limit)
 
 
-def _npy_features(file: Path, n_features: int, names: Names) -> npt.NDArray[Any]:
+def _npy_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
     from gpureg.data.arrays import load_npy
 
-    matrix = load_npy(file)
+    matrix = load_npy(file, limit)
     labelled = matrix.ndim == 2 and matrix.shape[1] == n_features + 1
     return as_features(matrix[:, :n_features] if labelled else matrix, str(file))[0]
 
 
-def _csv(file: Path, target: str | None, weights: str | None) -> RawData:
+def _csv(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
     from gpureg.data.tables import read_table
 
-    return read_table(file, csv=True, target=target, weights=weights)
+    return read_table(file, csv=True, target=target, weights=weights, limit=limit)
 
 
-def _csv_features(file: Path, n_features: int, names: Names) -> npt.NDArray[Any]:
+def _csv_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
     from gpureg.data.tables import read_columns
 
-    return read_columns(file, csv=True, features=names, n_features=n_features)
+    return read_columns(file, csv=True, features=names, n_features=n_features, limit=limit)
 
 
-def _parquet(file: Path, target: str | None, weights: str | None) -> RawData:
+def _parquet(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
     from gpureg.data.tables import read_table
 
-    return read_table(file, csv=False, target=target, weights=weights)
+    return read_table(file, csv=False, target=target, weights=weights, limit=limit)
 
 
-def _parquet_features(file: Path, n_features: int, names: Names) -> npt.NDArray[Any]:
+def _parquet_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
     from gpureg.data.tables import read_columns
 
-    return read_columns(file, csv=False, features=names, n_features=n_features)
+    return read_columns(file, csv=False, features=names, n_features=n_features, limit=limit)
 
 
-def _idx(file: Path, target: str | None, weights: str | None) -> RawData:
+def _idx(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
     from gpureg.data.idx_set import read_idx_path
 
-    for option, value in (("--target", target), ("--weights", weights)):
+    for option, value in (("target", target), ("weights", weights)):
         if value is not None:
-            raise UsageError(f"{option} {value!r}: IDX files have no columns to name. Drop {option}.")
-    return read_idx_path(file)
+            raise UsageError(f"{named(option, value)}: IDX files have no columns to name. Leave out {named(option)}.")
+    return read_idx_path(file, limit)
 
 
-def _idx_features(file: Path, n_features: int, names: Names) -> npt.NDArray[Any]:
+def _idx_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
     from gpureg.data.idx_set import images_in, read_idx
 
-    return as_features(read_idx(images_in(file) if file.is_dir() else file), str(file))[0]
+    return as_features(read_idx(images_in(file) if file.is_dir() else file, limit), str(file))[0]
 
 
 IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_features)
@@ -110,7 +112,7 @@ FORMATS = (
 def format_of(file: Path) -> FileFormat:
     """The format of a file, by its suffix, else by its first bytes; a folder holds IDX files.
 
-    Raises DataError where neither tells.
+    Raises DataError if neither tells.
     """
     if file.is_dir():
         return IDX
@@ -118,14 +120,8 @@ def format_of(file: Path) -> FileFormat:
     for known in FORMATS:
         if name.endswith(known.suffixes):
             return known
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(6)
-            if head[:2] == b"\x1f\x8b":
-                stream.seek(0)
-                head = gzip.GzipFile(fileobj=stream).read(6)
-    except (OSError, EOFError) as error:
-        raise DataError(f"can't read {file}: {error}. {EXPECTED}.") from error
+    with opened(file, machine_limit()) as stream:
+        head = stream.read(6)
     for known in FORMATS:
         if known.magic is not None and head.startswith(known.magic):
             return known

@@ -1,4 +1,4 @@
-"""Data sets of IDX files: images, the labels beside them, and a validation part where there is one."""
+"""Data sets of IDX files: images, the labels that belong to them, and a validation part if there is one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.data.idx import read_idx
-from gpureg.data.labels import encode_labels
+from gpureg.data.labels import find_labels, settle
+from gpureg.data.limits import Limit
+from gpureg.data.opening import reading
 from gpureg.data.raw import RawData, as_features, check_lengths
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, UsageError, named
 
 Pair = tuple[Path, Path]
 
@@ -18,58 +21,63 @@ _FOLDER_NAMES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 _VAL_NAMES = ("t10k", "test", "val")
 
 
-def read_idx_path(path: Path) -> RawData:
+def read_idx_path(path: Path, limit: Limit) -> RawData:
     """Read the IDX images at `path` (a folder: its `train-images-idx3-ubyte`), plain or gzip, and what belongs to them.
 
     The labels have the images' name with `labels` and `idx1` in it. Where the name holds `train`, files with `t10k`,
     `test` or `val` instead are the validation part.
 
-    Raises UsageError where the labels' name can't be told from the images', DataError for files that are not there or
+    Raises UsageError if the labels' name can't be told from the images', DataError for files that are not there or
     can't be read.
     """
     images = images_in(path) if path.is_dir() else path
     if "images" not in images.name:
         raise UsageError(
-            f"--dataset {images}: wanted the IDX file of the images, with 'images' in its name, so that the labels "
-            "can be found beside it under the same name with 'labels'."
+            f"{named('dataset', str(images))}: expected the IDX file of the images, with 'images' in its name, so that "
+            "the labels can be found in its folder under the same name with 'labels'."
         )
     labels = _labels_of(images)
     if labels is None:
-        raise DataError(
-            f"{images}: its labels are not beside it. Wanted {_labels_name(images.name)} in {images.parent}."
-        )
-    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), _validation_of(images))
+        raise DataError(f"{images}: its labels are not there. Expected {_labels_name(images.name)} in {images.parent}.")
+    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), _validation_of(images), limit)
 
 
-def read_idx_files(name: str, train: Pair, val: Pair | None) -> RawData:
-    """Read pairs of (images, labels). Raises DataError where they don't belong together."""
-    X, image_shape, pixel_max = as_features(read_idx(train[0]), str(train[0]))
-    y = read_idx(train[1])
-    check_lengths(len(X), len(y), f"{train[0]} and {train[1].name}")
-    X_val, parts = None, [y]
+def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> RawData:
+    """Read pairs of (images, labels). Raises DataError if they don't belong together."""
+    X, image_shape, pixel_max = as_features(read_idx(train[0], limit), str(train[0]))
+    columns = [find_labels(_labels(train[1], limit), str(train[1]))]
+    check_lengths(len(X), len(columns[0].codes), f"{train[0]} and {train[1].name}")
+    X_val = None
     if val is not None:
-        X_val, _, _ = as_features(read_idx(val[0]), str(val[0]))
-        parts.append(read_idx(val[1]))
-        check_lengths(len(X_val), len(parts[1]), f"{val[0]} and {val[1].name}")
+        X_val, _, _ = as_features(read_idx(val[0], limit), str(val[0]))
+        columns.append(find_labels(_labels(val[1], limit), str(val[1])))
+        check_lengths(len(X_val), len(columns[1].codes), f"{val[0]} and {val[1].name}")
         if X_val.shape[1] != X.shape[1]:
-            raise DataError(f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {X.shape[1]}: wanted the same.")
-    if any(part.ndim != 1 for part in parts):
-        raise DataError(f"{train[1]} has shape {y.shape}; wanted one label for each image.")
-    codes, labels = encode_labels(np.concatenate(parts), str(train[1]))
+            raise DataError(
+                f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {X.shape[1]}: expected the same number."
+            )
+    codes, labels = settle(columns)
     return RawData(
         name=name,
         X=X,
-        codes=codes[: len(y)],
+        codes=codes[0],
         labels=labels,
         X_val=X_val,
-        codes_val=None if val is None else codes[len(y) :],
+        codes_val=None if val is None else codes[1],
         image_shape=image_shape,
         pixel_max=pixel_max,
     )
 
 
+def _labels(path: Path, limit: Limit) -> npt.NDArray[np.generic]:
+    labels = read_idx(path, limit)
+    if labels.ndim != 1:
+        raise DataError(f"{path} has shape {labels.shape}; expected one label for each image.")
+    return labels
+
+
 def images_in(folder: Path) -> Path:
-    """The training images in a folder of MNIST's file names. Raises DataError where there are none."""
+    """The training images in a folder of MNIST's file names. Raises DataError if there are none."""
     for name in _FOLDER_NAMES:
         found = _plain_or_gz(folder / name)
         if found is not None:
@@ -100,6 +108,7 @@ def _validation_of(images: Path) -> Pair | None:
 
 def _plain_or_gz(path: Path) -> Path | None:
     for candidate in (path, path.with_name(path.name + ".gz")):
-        if candidate.is_file():
-            return candidate
+        with reading(candidate):  # a folder that may not be searched is not an empty one
+            if candidate.is_file():
+                return candidate
     return None

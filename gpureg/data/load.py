@@ -14,11 +14,14 @@ from gpureg.config import DataConfig, DataOptions, FitConfig, options_of, refuse
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset
 from gpureg.data.files import read_path
-from gpureg.data.labels import Codes, Label, encode_labels, listed, match_classes
+from gpureg.data.in_memory import in_memory
+from gpureg.data.labels import Codes, listed, match_classes
 from gpureg.data.named import read_named
-from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
+from gpureg.data.notices import data_notices
+from gpureg.data.raw import RawData
+from gpureg.data.spelling import Label
 from gpureg.data.split import VAL_FRACTION, stratified_split
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss, loss_of
 
 
@@ -98,39 +101,24 @@ def make_dataset(
     seed: int = FitConfig.seed,
     name: str = "arrays",
 ) -> Dataset:
-    """A `Dataset` of arrays in memory: `X (N, F)` or images `(N, H, W)`, labels `y (N,)` (numbers or words).
+    """A `Dataset` of arrays in memory: `X (N, F)`, images `(N, H, W)` or a data frame, whose column names are kept;
+    labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out.
 
     Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other
     parameters are that function's. Raises UsageError and DataError as it does.
     """
     chosen = DataConfig(name, classes=classes, val_size=val_size)  # type: ignore[arg-type]  # any sequence becomes a tuple
     loss, seed = _of_the_fit(task, seed)
-    features, image_shape, pixel_max = as_features(np.asarray(X), "X")
-    labels = np.asarray(y)
-    check_lengths(len(features), len(labels), "X and y")
-    features_val = codes_val = None
-    if (X_val is None) != (y_val is None):
-        raise UsageError("One of X_val and y_val was given; wanted both or neither.")
-    if X_val is not None and y_val is not None:
-        features_val = as_features(np.asarray(X_val), "X_val")[0]
-        check_lengths(len(features_val), len(np.asarray(y_val)), "X_val and y_val")
-        if features_val.shape[1] != features.shape[1]:
-            raise DataError(f"X has {features.shape[1]} features, X_val {features_val.shape[1]}; wanted the same.")
-        labels = np.concatenate([labels, np.asarray(y_val)])
-    codes, names = encode_labels(labels, "y")
-    if features_val is not None:
-        codes, codes_val = codes[: len(features)], codes[len(features) :]
-    weights = (
-        None if sample_weight is None else check_weights(np.asarray(sample_weight), len(features), "sample_weight")
-    )
-    raw = RawData(name, features, codes, names, features_val, codes_val, weights, image_shape, pixel_max)
+    raw = in_memory(X, y, X_val, y_val, sample_weight, name)
     return _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
 
 
 def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
-    for option, value in (("--target", target), ("--weights", weights)):
+    for option, value in (("target", target), ("weights", weights)):
         if value is not None:
-            raise UsageError(f"{option} {value!r}: the data set {spec.name!r} has no columns to name. Drop {option}.")
+            raise UsageError(
+                f"{named(option, value)}: the data set {spec.name!r} has no columns to name. Leave out {named(option)}."
+            )
 
 
 def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
@@ -143,8 +131,8 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         train, val = _split_rows(raw, train_size, val_size, seed)
     else:
         X_val, codes_val = raw.X_val, raw.codes_val
-        train = slice(_first("--train-size", train_size, len(raw.X), "training", raw.name))
-        val = slice(_first("--val-size", val_size, len(X_val), "validation", raw.name))
+        train = slice(_first("train_size", train_size, len(raw.X), "training", raw.name))
+        val = slice(_first("val_size", val_size, len(X_val), "validation", raw.name))
     return Dataset(
         name=raw.name,
         X_train=_rows(raw.X, train),
@@ -157,6 +145,7 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         pixel_max=raw.pixel_max,
         feature_names=raw.feature_names,
         source=raw.source,
+        notices=data_notices(raw),
     )
 
 
@@ -168,7 +157,7 @@ def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.gen
 
 def _first(option: str, size: int | None, available: int, part: str, name: str) -> int:
     if size is not None and size > available:
-        raise UsageError(f"{option} {size}: {name!r} has {available} {part} rows. Ask for at most {available}.")
+        raise UsageError(f"{named(option, size)}: {name!r} has {available} {part} rows. Ask for no more than those.")
     return available if size is None else size
 
 
@@ -178,8 +167,8 @@ def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed
         raise DataError(f"{raw.name!r} has {n_rows} row; training and validation need at least one each.")
     asked = (train_size or 1) + (val_size or 1)
     if asked > n_rows:
-        named = (("--train-size", train_size), ("--val-size", val_size))
-        given = ", ".join(f"{option} {size}" for option, size in named if size is not None)
+        sizes = (("train_size", train_size), ("val_size", val_size))
+        given = ", ".join(named(option, size) for option, size in sizes if size is not None)
         raise UsageError(
             f"{given}: {raw.name!r} has {n_rows} rows in all, from which "
             "training and validation are split. Ask for fewer."
@@ -202,16 +191,14 @@ def _choose_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | No
         chosen = match_classes(classes, labels)
         if not loss.binary:
             chosen.sort()
-    _check_class_count(loss, [labels[position] for position in chosen], dataset.name, named=classes is not None)
+    _check_class_count(loss, [labels[position] for position in chosen], dataset.name, by_name=classes is not None)
     renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
     renumber[present[chosen]] = np.arange(len(chosen))
     X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
     X_val, y_val, _ = _keep(dataset.X_val, renumber[dataset.y_val])
     if not len(y_val):
-        raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise --val-size.")
+        raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise {named('val_size')}.")
     weights = dataset.sample_weight if dataset.sample_weight is None or kept is None else dataset.sample_weight[kept]
-    if weights is not None and not weights.any():
-        raise DataError(f"{dataset.name!r}: every training row that is left has weight 0. Change --weights.")
     return replace(
         dataset,
         X_train=X_train,
@@ -237,17 +224,17 @@ def _check_val_classes(dataset: Dataset, present: Codes) -> None:
         names = listed([dataset.classes[code] for code in unseen])
         raise DataError(
             f"{dataset.name!r}: the validation rows have classes that no training row has: {names}. "
-            "Raise --train-size, or name the classes to keep with --classes."
+            f"Raise {named('train_size')}, or name the classes to keep with {named('classes')}."
         )
 
 
-def _check_class_count(loss: Loss, chosen: Sequence[Label], name: str, *, named: bool) -> None:
-    names = listed(chosen if named else sorted(chosen))
-    given = f"--classes names {names}" if named else f"{name!r} has {len(chosen)}: {names}"
+def _check_class_count(loss: Loss, chosen: Sequence[Label], name: str, *, by_name: bool) -> None:
+    names = listed(chosen if by_name else sorted(chosen))
+    given = f"{named('classes')} names {names}" if by_name else f"{name!r} has {len(chosen)}: {names}"
     if loss.binary and len(chosen) != 2:
         raise UsageError(
-            f"--task {loss.name} needs exactly two classes, but {given}. "
-            "Name two, the positive one first, with --classes A,B; or use --task softmax."
+            f"{named('task', loss.name)} needs exactly two classes, but {given}. "
+            f"Name two, the positive one first, with {named('classes')}; or use {named('task', 'softmax')}."
         )
     if len(chosen) < 2:
-        raise UsageError(f"--task {loss.name} needs at least two classes, but {given}. Keep more classes.")
+        raise UsageError(f"{named('task', loss.name)} needs at least two classes, but {given}. Keep more classes.")

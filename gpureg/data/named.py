@@ -9,6 +9,7 @@ import numpy as np
 from gpureg.data.catalog import DatasetSpec
 from gpureg.data.idx_set import read_idx_files
 from gpureg.data.labels import encode_labels
+from gpureg.data.limits import machine_limit
 from gpureg.data.raw import RawData
 from gpureg.data.sources import fetch
 
@@ -16,9 +17,9 @@ _DIGITS_MAX = 16.0
 
 
 def read_named(spec: DatasetSpec) -> RawData:
-    """Read a data set of the catalog, fetching its files first where they are not in the cache.
+    """Read a data set of the catalog, fetching its files first if they are not in the cache.
 
-    Raises DataError where they can't be had.
+    Raises DataError if they are not available.
     """
     return _read_idx_set(spec) if spec.files else _read_digits(spec)
 
@@ -42,5 +43,5 @@ def _read_digits(spec: DatasetSpec) -> RawData:
 def _read_idx_set(spec: DatasetSpec) -> RawData:
     folder = fetch(spec.name)
     images, labels, images_val, labels_val = (folder / file.name for file in spec.files)
-    raw = read_idx_files(spec.name, (images, labels), (images_val, labels_val))
+    raw = read_idx_files(spec.name, (images, labels), (images_val, labels_val), machine_limit())
     return replace(raw, source={"origin": str(folder), **{file.name: f"sha256:{file.sha256}" for file in spec.files}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, named
 
 Codes = npt.NDArray[np.int64]
 
@@ -19,10 +19,10 @@ def stratified_split(codes: Codes, n_val: int, seed: int) -> tuple[Codes, Codes]
     a training row, and a class with one row stays in training. Shapes: `codes (N,)` class indices. The rows are drawn
     by `RandomState(seed)`, whose stream NumPy promises to keep (NEP 19).
 
-    Raises UsageError where the classes can't give that many rows, or for a seed out of range.
+    Raises UsageError if the classes can't give that many rows, or for a seed out of range.
     """
     if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed} is out of range; it is from 0 to {2**32 - 1}.")
+        raise UsageError(f"{named('seed', seed)} is out of range; it is from 0 to {2**32 - 1}.")
     counts = np.bincount(codes)
     quotas = _quotas(counts, n_val)
     random = np.random.RandomState(seed)
@@ -40,7 +40,7 @@ def _quotas(counts: Codes, n_val: int) -> Codes:
         raise UsageError(
             f"{n_val} validation rows can't be drawn from {counts.sum()} rows of {np.count_nonzero(counts)} classes so "
             f"that every class keeps a training row; the most is {room.sum()}. "
-            "Change --val-size, or give more rows per class."
+            f"Change {named('val_size')}, or give more rows per class."
         )
     ideal = n_val * counts / counts.sum()
     quotas = np.minimum(np.floor(ideal).astype(np.int64), room)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, named
 
 
 def class_weights(
@@ -21,7 +21,7 @@ def class_weights(
     if kind is None or kind == "none":
         return np.ones(n_classes)
     if kind != "balanced":
-        raise UsageError(f"--class-weight {kind!r} is not known; it is balanced or none.")
+        raise UsageError(f"{named('class_weight', kind)} is not known; expected balanced or none.")
     counts = np.bincount(y, weights=sample_weight, minlength=n_classes).astype(np.float64)
     weights = np.zeros(n_classes)
     np.divide(counts.sum(), n_classes * counts, out=weights, where=counts > 0)

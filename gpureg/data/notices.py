@@ -1,0 +1,55 @@
+"""Notices about data in which a user would go wrong without them, one line each."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.labels import listed
+from gpureg.data.raw import RawData
+from gpureg.errors import named
+
+FEW_ROWS = 20  # in so few, measurements too are often all different
+TARGETS, SHARE = 50, 0.05  # whole numbers that may be classes: so many, or of so few rows each
+_FIRST = 64  # rows in which a number that repeats is looked for first
+
+
+def data_notices(raw: RawData) -> tuple[str, ...]:
+    """What is odd about the features and the target of data, over all their rows."""
+    found = []
+    ids = _all_different(raw)
+    if ids:
+        many = len(ids) > 1
+        found.append(
+            f"{listed(ids, 5)}: {'features' if many else 'a feature'} of whole numbers that are all different "
+            f"({'ids' if many else 'an id'}?). An id says nothing of new rows, and where rows are sorted by class it "
+            f"gives the class away: leave {'such columns' if many else 'the column'} out."
+        )
+    rows = len(raw.codes) + (0 if raw.codes_val is None else len(raw.codes_val))
+    whole = all(isinstance(label, int) and not isinstance(label, bool) for label in raw.labels)
+    if whole and len(raw.labels) > TARGETS and len(raw.labels) > SHARE * rows:
+        target = f"the target {listed([raw.target])!r}" if raw.target else "the target"
+        found.append(
+            f"{target} holds {len(raw.labels):,} different whole numbers in {rows:,} rows (a measurement?). If another "
+            f"column is the label, name it with {named('target')}."
+        )
+    return tuple(found)
+
+
+def _all_different(raw: RawData) -> list[str]:
+    """The features of whole numbers that are all different in the training rows (by number if they have no names)."""
+    X = raw.X
+    if len(X) < FEW_ROWS or raw.image_shape is not None or (X.dtype.itemsize == 1 and len(X) > 256):
+        return []
+    first = np.sort(X[:_FIRST], axis=0)
+    maybe = (first[1:] != first[:-1]).all(axis=0)
+    if X.dtype.kind == "f":
+        maybe &= (first == np.floor(first)).all(axis=0)
+    names = raw.feature_names or tuple(f"feature {index}" for index in range(X.shape[1]))
+    return [names[column] for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
+
+
+def _whole_and_different(values: npt.NDArray[np.generic]) -> bool:
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
+        return False
+    return len(np.unique(values)) == len(values)

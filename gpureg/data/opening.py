@@ -1,0 +1,110 @@
+"""Opening a file of data: a regular file only, plain or gzip, with one kind of error for whatever goes wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from gpureg.data.limits import Limit
+from gpureg.errors import DataError
+
+GZIP = b"\x1f\x8b"
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise DataError for what is not a file on a disk: reading a pipe or a device may never end."""
+    with reading(path):
+        mode = path.stat().st_mode
+    for is_kind, name in _KINDS:
+        if is_kind(mode):
+            raise DataError(f"{path} is {name}; expected a file. Write the data into a file and name that.")
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """What the system, or too little memory, makes of reading `path` becomes a DataError that names it.
+
+    `what` says what the file should be, e.g. " as CSV".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"can't read {path}{what}: {first_words(error)}. {_advice(error)}") from error
+    except MemoryError as error:
+        raise DataError(
+            f"can't read {path}{what}: {first_words(error)}. Its rows do not fit the memory that is free: keep fewer "
+            "rows or columns, or store a narrower type."
+        ) from error
+
+
+@contextmanager
+def opened(path: Path, limit: Limit, row_bytes: int = 0) -> Iterator[BinaryIO]:
+    """The content of a file, unpacked where its first bytes are gzip's (files go by wrong names).
+
+    `row_bytes`: what each of its lines takes once it is read, which the limit counts too. Raises DataError.
+    """
+    refuse_special(path)
+    with reading(path), path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        if not packed and not row_bytes:
+            yield file
+            return
+        with io.BufferedReader(_Counted(path, file, packed, limit, row_bytes), 1 << 20) as stream:
+            yield stream
+
+
+def first_words(error: BaseException) -> str:
+    """The first line of an error's text, cut at 200 characters; for the system's own errors their reason."""
+    said = getattr(error, "strerror", None) or str(error)
+    text = (said.splitlines() or [""])[0].rstrip(". ") or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Check its permissions and those of its folder."
+    return "Check that the file is there and whole; write or fetch it again."
+
+
+class _Counted(io.RawIOBase):
+    """A file's unpacked bytes and lines, counted while they are read."""
+
+    def __init__(self, path: Path, file: BinaryIO, packed: bool, limit: Limit, row_bytes: int) -> None:
+        super().__init__()
+        self._path, self._file, self._limit, self._row_bytes = path, file, limit, row_bytes
+        self._source = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+        self._packed = packed
+        self._bytes = self._lines = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._source.read(len(buffer))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(
+                f"can't read {self._path}: damaged gzip data ({first_words(error)}). Write or fetch the file again."
+            ) from error
+        buffer[: len(block)] = block
+        self._bytes += len(block)
+        if self._row_bytes:
+            self._lines += block.count(b"\n")
+            self._limit.check(self._row_bytes * self._lines, self._path)
+        if self._packed:
+            self._limit.check(self._bytes, self._path, self._file.tell())
+        return len(block)
