@@ -19,9 +19,9 @@ Ints = npt.NDArray[np.int64]
 class History:
     """The course of a fit.
 
-    `step_loss (S, L)`: each step's loss on its minibatch, before its update. `eval_step (E,)`: the step after whose
-    update an evaluation was made. `val_loss`, `val_accuracy`, `train_accuracy`, each `(E, L)`: over the full sets, or
-    for a fold's model over its held-out rows (its training accuracy is NaN). `l2, lr (L,)`: the models' λ and
+    `step_loss (S, L)`: the loss of each step on its minibatch, before the update. `eval_step (E,)`: the step after
+    whose update the evaluation was made. `val_loss`, `val_accuracy`, `train_accuracy`, each `(E, L)`: over the full
+    sets, or for a fold's model over its held-out rows (its training accuracy is NaN). `l2, lr (L,)`: the models' λ and
     learning rates; `fold, seed (L,)`: -1 where a model belongs to no fold or seed.
     """
 
