@@ -147,7 +147,17 @@ def _without_none(value: Any) -> Any:
 
 
 def load_run(directory: str | Path) -> Run:
-    """Read a finished run. Raises one RunError that says what is missing or damaged, and what to do."""
+    """Read a finished run. Raises one RunError that says what is missing or damaged, and what to do.
+
+    >>> import gpureg
+    >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=[1e-3, 1e-4])
+    >>> folder = result.save("runs/sweep")
+    >>> run = gpureg.load_run("runs/sweep")
+    >>> [model["stop_reason"] for model in run.result["models"]]
+    ['converged', 'converged']
+    >>> run.model.coef.shape  # models, classes, features
+    (2, 10, 64)
+    """
     path = Path(directory)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
