@@ -48,7 +48,7 @@ class LinearModel:
         rows = np.asarray(X)
         if rows.ndim != 2 or rows.shape[1] != self.coef.shape[2]:
             raise UsageError(
-                f"X has the shape {rows.shape}; wanted (rows, {self.coef.shape[2]}), the features that this model was "
+                f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model was "
                 "trained on."
             )
         coef, intercept = self._finite(self.selected if model is None else model)
