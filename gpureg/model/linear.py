@@ -48,8 +48,8 @@ class LinearModel:
         rows = np.asarray(X)
         if rows.ndim != 2 or rows.shape[1] != self.coef.shape[2]:
             raise UsageError(
-                f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model was "
-                "trained on."
+                f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model "
+                "was trained on."
             )
         coef, intercept = self._finite(self.selected if model is None else model)
         logits = np.empty((len(rows), len(coef)), coef.dtype)
