@@ -1,4 +1,4 @@
-"""`gpureg data`: which data sets there are, fetching them, and where they lie."""
+"""`gpureg data`: list the data sets, fetch them, and say where they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_data() -> None:
-    """The named data sets: size, whether they are cached, and where they come from."""
+    """List the named data sets: size, whether they are cached, and where they come from."""
     from gpureg.data import CATALOG, is_cached
 
     width = max(len(name) for name in CATALOG)
@@ -34,24 +34,26 @@ def fetch(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or digi
     from gpureg.data import fetch as fetch_data
 
     if name in CATALOG and not CATALOG[name].files:
-        typer.echo(f"{name} is built in: there is nothing to fetch.", err=True)
+        typer.echo(f"{name} is built in; there is nothing to fetch.", err=True)
         return
     if name in CATALOG and is_cached(name):
-        typer.echo(f"{name} is already cached, SHA-256 checked.", err=True)
+        typer.echo(f"{name} is cached already; its SHA-256 is checked.", err=True)
         typer.echo(dataset_dir(name))
         return
     typer.echo(fetch_data(name, report=lambda line: typer.echo(line, err=True)))
 
 
 @app.command()
-def where(name: Annotated[str | None, typer.Argument(help="a data set; without it, the whole cache")] = None) -> None:
+def where(
+    name: Annotated[str | None, typer.Argument(help="a data set; without a name, the whole cache")] = None,
+) -> None:
     """Print the cache folder, or the folder of one data set, whether or not it has been fetched."""
     from gpureg.data import cache_dir, dataset_dir, find_spec
 
     if name is None:
         typer.echo(cache_dir())
     elif not find_spec(name).files:
-        typer.echo(f"{name} is built in: it has no folder.", err=True)
+        typer.echo(f"{name} is built in; it has no folder.", err=True)
     else:
         typer.echo(dataset_dir(name))
 

@@ -1,4 +1,4 @@
-"""`gpureg info`: what to paste into a bug report."""
+"""`gpureg info`: the lines to paste into a bug report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
-    """Versions, devices, BLAS and threads, data cache; pasteable into a bug report."""
+    """Print versions, devices, BLAS and threads, and the data cache, to paste into a bug report."""
     from gpureg.backend import choose_backend
     from gpureg.data import CATALOG, cache_dir, is_cached
     from gpureg.environment import describe_environment
@@ -35,5 +35,5 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
 
 
 def cached(present: bool) -> str:
-    """In words."""
+    """Whether a data set is cached, in words."""
     return "cached" if present else "not fetched"

@@ -59,7 +59,7 @@ def plot(
 
 
 def _known(option: str, given: list[str], known: tuple[str, ...]) -> list[str]:
-    """The distinct values given, also where they are separated by commas."""
+    """The distinct values given; commas separate values too."""
     values = list(dict.fromkeys(part.strip() for value in given for part in value.split(",")))
     for value in values:
         if value not in known:

@@ -1,4 +1,4 @@
-"""What is shown while a fit runs, on stderr: bars in a terminal, now and then a plain line in a pipe or a log."""
+"""What stderr shows while a fit runs: bars in a terminal, a plain line every few seconds in a pipe or a log file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from gpureg.events import Event
 
 PLAIN_SECONDS = 5.0  # between two plain lines
-NARROW = 70  # characters: below, the bar has no room for the elapsed time
+NARROW = 70  # characters; a narrower terminal has no room for the elapsed time
 
 
 class Observer(Protocol):
-    """Sees the events of a fit between `__enter__` and `__exit__`."""
+    """Observes the events of a fit between `__enter__` and `__exit__`."""
 
     def __enter__(self) -> Observer: ...
 
@@ -39,12 +39,12 @@ class Observer(Protocol):
         ...
 
     def say(self, line: str) -> None:
-        """A line for the user, beside the progress."""
+        """Show the user a line, in addition to the progress."""
         ...
 
 
 class Quiet:
-    """Shows nothing but what must be said."""
+    """Shows no progress, only the lines given to `say`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -56,15 +56,15 @@ class Quiet:
         return
 
     def see(self, event: Event) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def say(self, line: str) -> None:
-        """The line."""
+        """Print the line."""
         self.console.print(line, style="yellow")
 
 
 class Plain(Quiet):
-    """A line every few seconds: a short run prints none."""
+    """Prints a line every few seconds; a short run prints none."""
 
     def __init__(self, console: Console, total: int, members: int) -> None:
         super().__init__(console)
@@ -72,7 +72,7 @@ class Plain(Quiet):
         self.last = time.monotonic()
 
     def see(self, event: Event) -> None:
-        """Counts; prints when it is time."""
+        """Count the event; print a line if the last one is old enough."""
         from gpureg.events import EpochEnded, Iterated
 
         self.states.see(event)
@@ -84,7 +84,7 @@ class Plain(Quiet):
 
 
 class Bars:
-    """A bar of epochs with time left; below it losses and rate; in a sweep the state of every λ."""
+    """Shows a bar of epochs with the time left; below it losses and rate; in a sweep the state of every λ."""
 
     def __init__(self, console: Console, total: int, members: int) -> None:
         self.console, self.total = console, total
@@ -112,7 +112,7 @@ class Bars:
         self.live.__exit__(*error)
 
     def see(self, event: Event) -> None:
-        """Brings the picture up to date; it is drawn by a thread of its own, eight times a second."""
+        """Update the picture; a thread of its own draws it eight times a second."""
         from gpureg.events import EpochEnded, Iterated, Started
 
         self.states.see(event)
@@ -132,7 +132,7 @@ class Bars:
             self.bar.update(self.task, completed=done, where=self.states.where())
 
     def say(self, line: str) -> None:
-        """Above the bars."""
+        """Print the line above the bars."""
         self.live.console.print(line, style="yellow")
 
     def _picture(self) -> Group:
@@ -147,7 +147,7 @@ class Bars:
 
 
 def _lines(phrases: list[str], width: int) -> list[str]:
-    """Phrases beside one another, on as many lines as they need."""
+    """Join phrases to lines of at most `width` characters."""
     lines: list[str] = []
     for phrase in phrases:
         if lines and len(lines[-1]) + len(INDENT) + len(phrase) <= width:
@@ -158,7 +158,7 @@ def _lines(phrases: list[str], width: int) -> list[str]:
 
 
 def observer(console: Console, total: int, *, members: int = 1, quiet: bool = False) -> Observer:
-    """The one that fits where stderr goes: bars in a terminal, plain lines elsewhere, nothing with `--quiet`."""
+    """The observer that suits stderr: bars in a terminal, plain lines elsewhere, nothing with `quiet`."""
     if quiet:
         return Quiet(console)
     if console.is_terminal and not console.is_dumb_terminal:

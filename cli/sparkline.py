@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-ASCII = "_.-=+*#@"  # where the terminal's encoding has no blocks
+ASCII = "_.-=+*#@"  # for an encoding without blocks
 
 
 def sparkline(values: Sequence[float], width: int = 40, blocks: str = BLOCKS) -> str:
-    """`values` as at most `width` characters, each the mean of its share of them; what is not finite is left out.
+    """`values` as at most `width` characters, each the mean of its share of the values; infinite values and NaN are
+    left out.
 
-    The scale is that of the curve after its first twentieth, whose plunge would flatten the rest: what lies above is
-    shown at full height. A curve that does not change is drawn in the lowest block; without values it is "".
+    The first twentieth of the curve does not count for the scale, since its plunge would flatten the rest; what exceeds
+    the scale is drawn at full height. A constant curve is drawn in the lowest block. Without values the result is "".
     """
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite or width < 1:
@@ -30,7 +31,7 @@ def sparkline(values: Sequence[float], width: int = 40, blocks: str = BLOCKS) ->
 
 
 def blocks_for(encoding: str | None) -> str:
-    """The characters that a stream of this encoding can show."""
+    """The characters that a stream of this encoding can print."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (LookupError, UnicodeEncodeError):

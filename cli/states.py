@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 GLYPHS = {"running": "·", "partly": "▪", "stopped": "■", "diverged": "✗", "waiting": " ", "best": "★"}
 STYLES = {"best": "bold green", "diverged": "red", "running": "cyan", "partly": "cyan"}
-ROWS = 12  # λ that get a line of their own; a longer grid is a strip of glyphs
+ROWS = 12  # the most λ that get a line each; a longer grid is a strip of glyphs
 INDENT = "  "
 
 
 class ModelStates:
-    """Folds the events of a fit into what a person wants to see.
+    """Collects the events of a fit into what the screen shows.
 
-    `total` models, of which `members` beside one another (folds, seeds) share a λ and a learning rate: a group. A refit
-    is one model more, behind them.
+    Of the `total` models, every `members` consecutive ones (folds, seeds) share a λ and a learning rate and form a
+    group. A refit is one more model after them.
     """
 
     def __init__(self, total: int, members: int) -> None:
@@ -36,11 +36,11 @@ class ModelStates:
 
     @property
     def refit(self) -> bool:
-        """Whether it is the refit of the chosen λ that runs."""
+        """Whether the refit of the chosen λ is running."""
         return self.models == [self.total]
 
     def see(self, event: Event) -> None:
-        """One event."""
+        """Take in one event."""
         from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, Started
 
         if isinstance(event, Started):
@@ -70,7 +70,7 @@ class ModelStates:
         self.steps = 0
 
     def title(self) -> str:
-        """What runs, in a word or two."""
+        """What is running, in a word or two."""
         if self.refit:
             return f"refit, λ = {self.l2[self.total]:.4g}"
         if self.total == 1:
@@ -80,12 +80,12 @@ class ModelStates:
         return f"{self.total} models"
 
     def where(self) -> str:
-        """The place in the run."""
+        """How far the run is."""
         word = "epoch" if self.per_epoch else "iteration"
         return f"{word} {self.epoch}/{self.epochs}"
 
     def losses(self) -> list[str]:
-        """Losses of the one model, or of the best group, each a phrase."""
+        """The losses of the only model, or of the best group, each as a phrase."""
         index, name = self.models, ""
         if not self.refit and self.total > 1:
             best = self.best()
@@ -96,7 +96,7 @@ class ModelStates:
         return [name + phrases[0], *phrases[1:]] if phrases else []
 
     def counts(self) -> str:
-        """How many run, have stopped, have diverged."""
+        """How many models are running, have stopped, have diverged."""
         found = {name: self.state[: self.total].count(name) for name in ("running", "stopped", "diverged", "waiting")}
         return ", ".join(f"{found[name]} {name}" for name in found if found[name] or name in ("running", "stopped"))
 
@@ -107,7 +107,7 @@ class ModelStates:
         return min(finite, key=means.__getitem__, default=None)
 
     def picture(self, width: int) -> Text:
-        """A line per λ where they are few, else a strip of one glyph per λ."""
+        """A line for each λ if they are few, else a strip of one glyph for each λ."""
         best = self.best()
         if self.groups <= ROWS:
             return Text("\n").join(Text(self._line(group, group == best)) for group in range(self.groups))
@@ -149,7 +149,7 @@ class ModelStates:
 
 
 def _mean(values: list[float]) -> float:
-    """Of those that there are."""
+    """The mean of the values that are not NaN."""
     known = [value for value in values if value == value]
     return sum(known) / len(known) if known else math.nan
 

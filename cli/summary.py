@@ -1,4 +1,4 @@
-"""What is shown when a fit is over: a table of its models, with the chosen one marked."""
+"""What is shown at the end of a fit: a table of its models, with the chosen one marked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARK = "★"
 
 
 def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> None:
-    """The result as tables, and where it lies; `mark` stands beside the chosen model."""
+    """Print the result as tables and its run directory; `mark` marks the chosen model."""
     models = [m for m in result.models if m.fold is None]
     chosen = result.models[result.selected] if result.selected is not None and len(result.models) > 1 else None
     console.print()
@@ -87,7 +87,7 @@ def _folds(rows: tuple[CvRow, ...], chosen: ModelResult | None, width: int, mark
 
 
 def number(value: float | None) -> str:
-    """Four decimals, or four digits where that would be long; a dash for what does not exist."""
+    """Four decimals, or four significant digits if that would be long; a dash for None."""
     if value is None:
         return "-"
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Tables for the terminal: every cell is shown whole; where the terminal is narrow, the least important columns go."""
+"""Tables for the terminal: every cell is shown whole; in a narrow terminal the least important columns are left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-GAPS = (3, 2, 1)  # spaces between two columns: as many as there is room for
+GAPS = (3, 2, 1)  # spaces between two columns: the most that fit
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title (two lines at the most), its cells, and when it is left out (the highest first, 0: never)."""
+    """A column: title (at most two lines), cells, and the order in which it is left out (highest first, 0: never)."""
 
     title: str
     cells: Sequence[str]
@@ -21,12 +21,12 @@ class Column:
 
     @property
     def width(self) -> int:
-        """That of its widest cell or line of the title."""
+        """The width of its widest cell or line of the title."""
         return max(len(line) for line in (*self.title.split("\n"), *self.cells))
 
 
 def table(columns: Sequence[Column], width: int, *, bold: Collection[int] = ()) -> Text:
-    """`columns` beside one another, within `width` as far as columns may be dropped; the rows `bold` stand out."""
+    """`columns` as a table, at most `width` wide if dropping columns can achieve that; the rows `bold` are bold."""
     kept, gap = list(columns), GAPS[-1]
     while _width(kept, gap) > width and max(column.drop for column in kept):
         kept.remove(max(kept, key=lambda column: column.drop))
@@ -44,7 +44,7 @@ def table(columns: Sequence[Column], width: int, *, bold: Collection[int] = ()) 
 
 
 def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Numbers with so many significant digits, or as many as tell different ones apart."""
+    """Numbers with `digits` significant digits, or with as many as tell different ones apart."""
     while digits < 17 and len({f"{value:.{digits}g}" for value in values}) < len(set(values)):
         digits += 1
     return [f"{value:.{digits}g}" for value in values]

@@ -1,12 +1,16 @@
 """gpureg: logistic and softmax regression, a whole grid of λ trained as one batch, on the CPU or an NVIDIA GPU.
 
-    data = gpureg.load_dataset("mnist")
-    result = gpureg.fit(data, task="softmax", l2=[0.0, 2.0])
-    result.save("runs/first")
-    run = gpureg.load_run("runs/first")
-    run.model.predict_proba(X)
+>>> import gpureg
+>>> data = gpureg.load_dataset("digits")
+>>> result = gpureg.fit(data, solver="lbfgs", l2=[1e-3, 1e-4, 1e-5])
+>>> result.models[result.selected].l2
+0.0001
+>>> folder = result.save("runs/first")
+>>> run = gpureg.load_run("runs/first")
+>>> run.model.predict_proba(data.X_val).shape
+(359, 10)
 
-Names are imported when they are first used, so that importing gpureg costs nothing.
+Names are imported when they are first used, so that importing gpureg takes no time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Backend`: an array namespace, a device and a float type, chosen once at the edge and passed on.
 
-It adds to the array API what that lacks: the way to the device and back, waiting, and free memory.
+It adds what the array API lacks: transfers to the device and back, waiting, and free memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Backend:
     """Where and in what the arithmetic is done.
 
     `xp` is an array-API namespace, `dtype` the float type's name, `why` one sentence that says how the device was
-    chosen, `requested` the device that was asked for, `card` a GPU's name, compute capability and memory and the
-    versions of its driver and runtime, as text. `from_host` takes a NumPy array to the device, `to_host` brings
+    chosen, `requested` the requested device, `card` a GPU's name, compute capability and memory and the versions of its
+    driver and runtime, as text. `from_host` takes a NumPy array to the device, `to_host` brings
     one back.
     """
 
@@ -52,7 +52,7 @@ def numpy_backend(dtype: str, *, why: str = "asked for", requested: str = "cpu")
 
 
 def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend:
-    """CuPy on CUDA device `index`; raises DeviceError, with the reason, where it can't be had."""
+    """CuPy on CUDA device `index`; raises DeviceError, with the reason, if it is not available."""
     reason = cuda_unusable(index)
     if reason is not None:
         raise DeviceError(f"cuda:{index} can't be used: {reason}.")
@@ -76,10 +76,10 @@ def _on_cuda(dtype: str, index: int, why: str, requested: str) -> Backend:
 
 
 def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
-    """Why CUDA device `index` can't be used, as one clause; None where it can.
+    """Why CUDA device `index` can't be used, as one clause; None if it can.
 
-    Tried are a kernel and a product, and with `factorises` a factorisation: what CuPy compiles and loads for them may
-    be missing where the driver is there.
+    Runs a kernel, a product and, with `factorises`, a factorisation: the driver may be present while a library that
+    they need is not.
     """
     try:
         import cupy
@@ -111,7 +111,7 @@ def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
 
 @contextmanager
 def device_kept() -> Iterator[None]:
-    """CuPy's current device is afterwards what it was: a caller may have arrays of their own on it."""
+    """Restore CuPy's current device on exit; the caller may rely on it."""
     before = _current_device()
     try:
         yield
@@ -127,16 +127,16 @@ def parse_device(device: str) -> tuple[str, int]:
         return kind, 0
     if kind == "cuda" and (index.isdecimal() or ":" not in device):
         return kind, int(index or 0)
-    raise UsageError(f"Device {device!r} is unknown; wanted auto, cpu, cuda or cuda:N (N = 0, 1, ...).")
+    raise UsageError(f"Device {device!r} is unknown; expected auto, cpu, cuda or cuda:N (N = 0, 1, ...).")
 
 
 def choose_backend(
     device: str = "auto", dtype: str = "float32", *, strict: bool = False, factorises: bool = False
 ) -> Backend:
-    """The backend for a device, decided once. `factorises`: matrices will be factorised on it, as the full-batch solver
-    does.
+    """The backend for a device, decided once. `factorises`: whether matrices will be factorised on it, as the
+    full-batch solver does.
 
-    `auto` takes CUDA where there is a usable device, else NumPy. An explicit CUDA device that can't be had falls back
+    `auto` takes CUDA if there is a usable device, else NumPy. An explicit CUDA device that is not available falls back
     to the CPU with one GpuregWarning that says why; with `strict` it raises DeviceError (exit code 3).
     """
     kind, index = parse_device(device)
@@ -149,10 +149,10 @@ def choose_backend(
     if kind == "cuda":
         if strict:
             raise DeviceError(
-                f"--device {device} was demanded with --strict-device, but {reason}. Install what is missing, or drop "
+                f"--device {device} is required by --strict-device, but {reason}. Install what is missing, or drop "
                 "--strict-device to run on the CPU."
             )
-        warnings.warn(f"--device {device} can't be had: {reason}. Running on the CPU.", GpuregWarning, stacklevel=2)
+        warnings.warn(f"--device {device} is not available: {reason}. Running on the CPU.", GpuregWarning, stacklevel=2)
     return numpy_backend(dtype, why=reason, requested=device)
 
 
@@ -171,7 +171,7 @@ def _card(index: int) -> dict[str, str]:
 
 
 def _current_device() -> int:
-    """CuPy's; 0, as CuPy begins, where it is not loaded or there is no device."""
+    """CuPy's current device; 0, CuPy's default, if CuPy is not loaded or there is no device."""
     try:
         return int(sys.modules["cupy"].cuda.runtime.getDevice())
     except (KeyError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, BLAS and threads; `gpureg info` shows it, environment.json holds it."""
+"""What a run was made with: versions, devices, BLAS and threads. `gpureg info` shows it, environment.json stores it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def blas_threads() -> int:
-    """How many threads the BLAS uses now: what `--threads` bounds, and what a product's bits depend on."""
+    """The number of threads that the BLAS uses now: `threads` bounds it, and a product's bits depend on it."""
     counts = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
     return max(counts, default=1)
 

@@ -26,7 +26,7 @@ class UsageError(GpuregError, ValueError):
 
 
 class DataError(UsageError):
-    """A data set that can't be had or can't be read (exit code 2)."""
+    """A data set that is not available or can't be read (exit code 2)."""
 
 
 class RunError(UsageError):
@@ -34,7 +34,7 @@ class RunError(UsageError):
 
 
 class DeviceError(GpuregError, RuntimeError):
-    """A device that was demanded (`--strict-device`) and can't be had (exit code 3)."""
+    """A device that `strict_device` requires and that is not available (exit code 3)."""
 
     exit_code = 3
 

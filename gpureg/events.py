@@ -9,7 +9,7 @@ from gpureg.types import Floats, Ints, ModelTable, StopReason
 
 @dataclass(frozen=True)
 class Started:
-    """A fit, or one chunk of it, begins: its models, the steps of an epoch, the epochs at most."""
+    """A fit, or one chunk of it, begins: its models, the steps of an epoch, the maximum number of epochs."""
 
     table: ModelTable
     models: Ints
@@ -20,7 +20,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The models `models (A,)` after the update of step `step`: losses in nats, accuracies, each `(A,)`."""
+    """`models (A,)` were evaluated after the update of step `step`: losses in nats and accuracies, each `(A,)`."""
 
     step: int
     models: Ints

@@ -1,5 +1,5 @@
-"""Backends for the tests: NumPy, PyTorch and JAX on the CPU, and array-api-strict on its second device, where every
-hidden transfer and every hidden scalar is an error."""
+"""The two suites, and backends for the tests: NumPy, PyTorch and JAX on the CPU, and array-api-strict on its second
+device, where every hidden transfer and every hidden scalar is an error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ import pytest
 from gpureg.backend import Backend, numpy_backend
 
 BackendFactory = Callable[[str], Backend]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--all` runs the whole suite, as `make test-all` does."""
+    parser.addoption("--all", action="store_true", help="run the tests marked `long` too, as `make test-all` does")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without `--all` the tests marked `long` are deselected, unless the command line names a test."""
+    if config.getoption("--all") or any("::" in argument for argument in config.args):
+        return
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
 
 
 def strict_backend(dtype: str) -> Backend:

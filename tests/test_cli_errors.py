@@ -30,7 +30,7 @@ BAD = {
     ),
     "memory in words": (("train", *DIGITS, "--memory", "lots"), "--memory is 'lots'"),
     "too little memory": (("train", *DIGITS, "--memory", "1KiB"), "larger --memory"),
-    "device": (("train", *DIGITS, "--device", "gpu"), "wanted auto, cpu, cuda or cuda:N"),
+    "device": (("train", *DIGITS, "--device", "gpu"), "expected auto, cpu, cuda or cuda:N"),
     "kernels": (("train", *DIGITS, "--device", "cpu", "--kernels", "pair"), "--kernels pair"),
     "kernels that are gone": (("train", *DIGITS, "--kernels", "epoch"), "'epoch' is not one of 'auto'"),
     "threads": (("train", *DIGITS, "--threads", "0"), "--threads is 0"),

@@ -54,6 +54,6 @@ def test_fetch_prints_the_folder_and_says_when_there_is_nothing_to_do(cache):
     assert "mnist: trying " in first.stderr
     again = run("fetch", "mnist")
     assert again.stdout == first.stdout
-    assert "already cached" in again.stderr
+    assert "cached already" in again.stderr
     mnist = next(line for line in run("list").stdout.splitlines() if line.startswith("mnist"))
     assert mnist.split()[-1] == "yes"

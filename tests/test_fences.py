@@ -1,4 +1,4 @@
-"""The rooms of the program as import rules, read from the sources: who may import whom, and what stays where."""
+"""The rooms of the program as import rules, read from the sources: which imports which, and what stays where."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOMS = (
     ("report",),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
-MOST_LINES, MOST_IN_A_FUNCTION = 300, 60
+MOST_LINES, MOST_IN_A_FUNCTION = 300, 40
 # in pieces, so that this file passes its own test
 REGISTRIES = tuple(
     f"{name}.{end}"
@@ -160,7 +160,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
-            assert (node.end_lineno or 0) - first.lineno + 1 < MOST_IN_A_FUNCTION, node.name
+            assert (node.end_lineno or 0) - first.lineno + 1 <= MOST_IN_A_FUNCTION, node.name
 
 
 @pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
@@ -169,7 +169,7 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 
 
 def tracked() -> list[Path]:
-    """The files of the project: those that git tracks, or where there is no git all that are no build products."""
+    """The files of the project: those that git tracks, or without git all that are not build products."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]

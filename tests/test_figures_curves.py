@@ -172,7 +172,7 @@ def test_the_colours_differ_for_every_kind_of_colour_vision():
 def test_pyplot_is_never_imported_and_matplotlib_only_when_something_is_drawn():
     program = (
         "import sys, gpureg.figures, gpureg.storage.directory; assert 'matplotlib' not in sys.modules\n"
-        "from gpureg.figures import choice\n"
-        "from gpureg.report import numbers, page; assert 'matplotlib.pyplot' not in sys.modules"
+        "from gpureg.figures import choice\nfrom gpureg.report import numbers, page\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

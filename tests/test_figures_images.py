@@ -52,7 +52,7 @@ def test_the_shape_of_an_image():
     assert images.image_shape(784) == (28, 28)
     assert images.image_shape(12, [3, 4]) == (3, 4)
     assert images.image_shape(16, [3, 4]) == (4, 4)  # a shape that does not fit is none
-    with pytest.raises(UsageError, match="12 features are no image"):
+    with pytest.raises(UsageError, match="12 features do not form an image"):
         images.image_shape(12)
 
 
@@ -77,7 +77,7 @@ def test_confusion_of_a_class_that_never_occurs_and_of_many_classes():
 
 
 def test_confusion_refuses_strange_labels():
-    with pytest.raises(UsageError, match=r"label 7 is none of the model's classes \[1, 2\]"):
+    with pytest.raises(UsageError, match=r"label 7 is not one of the model's classes \[1, 2\]"):
         counts([1, 7], [1, 2], [1, 2])
     with pytest.raises(UsageError, match="one for each row"):
         counts([1, 2], [1], [1, 2])

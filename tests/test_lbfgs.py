@@ -48,10 +48,38 @@ def test_it_reaches_the_optimum(solve: Any, any_backend: BackendFactory, task: s
             other = by_sklearn(X, 1 - y if task == "logistic" else y, value).predict_proba(X)
             other = other[:, ::-1] if task == "logistic" else other
             np.testing.assert_allclose(probabilities(X, W), other, atol=1e-6)
-    assert history.step_loss.shape == (outcome.steps.max(), 3)
-    assert np.isfinite(history.step_loss).sum(axis=0).tolist() == outcome.steps.tolist()
     chance = np.log(3) if task == "softmax" else np.log(2)
-    np.testing.assert_allclose(history.step_loss[0], chance, rtol=1e-6)
+    np.testing.assert_allclose(history.objective[0], chance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_the_history_is_each_model_s_own_course(solve: Any, free: bool) -> None:
+    data = blobs(n=120, features=4)
+    outcome, history = solve(*place(data.X_train, data.y_train, [1.0, 1e-2, 1e-5, 0.0]), free=free)
+    last, models = outcome.steps, range(4)
+    assert len(set(last.tolist())) > 1
+    assert history.step_loss.shape == (0, 4)
+    assert history.eval_step.tolist() == list(range(last.max() + 1))
+    assert history.full_batch
+    for name in ("objective", "gap_bound", "val_loss", "val_accuracy", "train_accuracy"):
+        assert getattr(history, name).shape == (last.max() + 1, 4), name
+    for model in models:
+        objective, rows = history.objective[:, model], int(last[model]) + 1
+        assert np.isfinite(objective[:rows]).all()
+        assert np.isnan(objective[rows:]).all()
+        assert (np.diff(objective[:rows]) <= 1e-13).all()
+        certificate = outcome.certificates[model]
+        assert objective[rows - 1] == certificate["objective"]
+        assert np.flatnonzero(np.isfinite(history.train_accuracy[:, model])).tolist() == [rows - 1]
+        assert history.train_accuracy[rows - 1, model] == outcome.measured.train_accuracy[model]
+        bound = history.gap_bound[:, model]
+        if model == 3:  # without a penalty there is none
+            assert np.isnan(bound).all()
+        else:
+            assert np.isfinite(bound[:rows]).all()
+            assert bound[rows - 1] == certificate["gap_bound"]
+            if not free:
+                assert (bound[:rows] >= objective[:rows] - objective[rows - 1] - 1e-13).all()
 
 
 def test_a_model_of_a_batch_is_the_model_alone(solve: Any) -> None:
@@ -62,7 +90,7 @@ def test_a_model_of_a_batch_is_the_model_alone(solve: Any) -> None:
         alone, own = solve(*place(data.X_train, data.y_train, [value]))
         assert alone.steps[0] == together.steps[model]
         rows = int(alone.steps[0])
-        np.testing.assert_allclose(course.step_loss[:rows, model], own.step_loss[:, 0], rtol=1e-12)
+        np.testing.assert_allclose(course.objective[: rows + 1, model], own.objective[:, 0], rtol=1e-12)
         np.testing.assert_allclose(together.weights[model], alone.weights[0], atol=1e-7)
 
 
@@ -88,7 +116,7 @@ def test_a_weight_of_3_is_the_sample_three_times(solve: Any, free: bool) -> None
     one, course = solve(*place(X, y, [1e-2, 1e-4], weights=times.astype(float)), free=free)
     two, again = solve(*place(np.repeat(X, times, axis=0), np.repeat(y, times), [1e-2, 1e-4]), free=free)
     assert one.steps.tolist() == two.steps.tolist()
-    np.testing.assert_allclose(course.step_loss, again.step_loss, rtol=1e-8)
+    np.testing.assert_allclose(course.objective, again.objective, rtol=1e-8)
     np.testing.assert_allclose(one.weights, two.weights, atol=1e-6)
 
 
@@ -157,7 +185,7 @@ def test_an_interruption_keeps_what_there_is(solve: Any) -> None:
     outcome, history = solve(problem, kernels, hooks=Hooks(should_stop=lambda: next(asked) >= 7))
     assert outcome.reasons == ("converged", "interrupted")
     assert np.isfinite(outcome.weights).all()
-    assert history.step_loss.shape[0] == outcome.steps.max() <= 7
+    assert history.objective.shape[0] - 1 == outcome.steps.max() <= 7
     assert outcome.certificates is not None
     assert outcome.certificates[1]["converged"] is False
     assert objective(data.X_train, data.y_train, outcome.weights[1], 1e-8, free=True) < np.log(3)

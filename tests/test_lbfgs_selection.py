@@ -103,7 +103,7 @@ def test_any_chunking_is_the_same(penalize_bias: bool) -> None:
         assert one.steps == other.steps
         assert (one.val_loss is None) == (other.val_loss is None)
         assert one.val_loss is None or one.val_loss == pytest.approx(other.val_loss, rel=1e-9)
-    np.testing.assert_allclose(found[0].history.step_loss, found[1].history.step_loss, rtol=1e-12)
+    np.testing.assert_allclose(found[0].history.objective, found[1].history.objective, rtol=1e-12)
 
 
 def test_a_fit_that_stops_short_warns() -> None:

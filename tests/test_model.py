@@ -32,5 +32,5 @@ def test_features_far_from_zero_keep_their_digits_in_float32() -> None:
 
 def test_other_features_are_refused() -> None:
     result = gpureg.fit(blobs(200, 50), epochs=1)
-    with pytest.raises(UsageError, match=r"shape \(5, 4\); wanted \(rows, 6\)"):
+    with pytest.raises(UsageError, match=r"shape \(5, 4\); expected \(rows, 6\)"):
         result.model.predict(np.zeros((5, 4)))

@@ -177,14 +177,14 @@ def test_the_same_content_as_markdown(content):
         assert figure.see in text
     assert "This page took 12.3 seconds, 1.0 of them training." in text  # the reused run is not counted
     reused = dataclasses.replace(content, reused=frozenset(content.runs))
-    assert "none of them training: the runs were there." in page.markdown(reused)
+    assert "none of them training: the runs existed already." in page.markdown(reused)
 
 
 def test_where_it_ran_is_told_and_whose_machine_it_was_is_not(html):
     assert "numpy 2" in html
     assert "a &lt; b &amp; c" in html
     assert "/home/someone" not in html
-    assert "cpu (asked: auto)" in html
+    assert "cpu (requested: auto)" in html
     assert "<td>Linux 6.1.0</td>" in html
 
 

@@ -61,7 +61,7 @@ def test_what_is_there_is_not_trained_again(trained, tmp_path):
     # the number of threads changes no result worth a new training
     assert module.reproduce(tmp_path, threads=2, tell=heard.append) == set(module.RUNS)
     assert trained == []
-    assert "softmax: already there" in heard
+    assert "softmax: exists already" in heard
     assert module.reproduce(tmp_path, dtype="float32") == set()
     assert trained == list(module.RUNS)
 

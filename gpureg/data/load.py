@@ -66,6 +66,13 @@ def load_dataset(
 
     `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `target`, `weights`.
     See `gpureg.data.load.load` for what they do and for what is raised.
+
+    >>> import gpureg
+    >>> data = gpureg.load_dataset("digits")
+    >>> data.X_train.shape, data.X_val.shape
+    ((1438, 64), (359, 64))
+    >>> gpureg.load_dataset("digits", classes=[3, 8]).classes
+    (3, 8)
     """
     refuse_unknown(options, DataOptions.__optional_keys__, "load_dataset was given")
     return load(DataConfig(os.fspath(name_or_path), **options), task=task, seed=seed)  # type: ignore[arg-type]
@@ -106,6 +113,14 @@ def make_dataset(
 
     Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other
     parameters are that function's. Raises UsageError and DataError as it does.
+
+    >>> import gpureg
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
+    >>> data = gpureg.make_dataset(X, y, val_size=2)
+    >>> data.classes
+    ('no', 'yes')
+    >>> data.X_train.shape, data.X_val.shape
+    ((2, 1), (2, 1))
     """
     chosen = DataConfig(name, classes=classes, val_size=val_size)  # type: ignore[arg-type]  # any sequence becomes a tuple
     loss, seed = _of_the_fit(task, seed)

@@ -44,6 +44,14 @@ class LogisticRegression(FittedClassifier):
 
     X may be a NumPy array, a data frame, or a CuPy or PyTorch array on any device. Not sparse. Source: Hastie,
     Tibshirani and Friedman, The Elements of Statistical Learning, 2009, section 4.4.
+
+    >>> import gpureg
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
+    >>> model = gpureg.LogisticRegression(C=10).fit(X, y)
+    >>> model.predict([[0.5], [2.5]]).tolist()
+    ['no', 'yes']
+    >>> model.predict_proba([[3.0]]).round(2)
+    array([[0.02, 0.98]])
     """
 
     def __init__(

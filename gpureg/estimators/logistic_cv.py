@@ -43,6 +43,15 @@ class LogisticRegressionCV(FittedClassifier):
     (folds, 1, C). coef_, intercept_, classes_, n_features_in_, feature_names_in_ : as in `LogisticRegression`.
 
     The axis of length 1 is scikit-learn's of l1 ratios.
+
+    >>> import gpureg
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = gpureg.LogisticRegressionCV(Cs=10, cv=5).fit(X, y)  # 50 models in one batch
+    >>> model.scores_.shape
+    (5, 1, 10)
+    >>> bool(model.score(X, y) > -0.05)  # in nats, as scoring="neg_log_loss" has it
+    True
     """
 
     def __init__(

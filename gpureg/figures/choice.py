@@ -14,17 +14,17 @@ from gpureg.figures.confusion import confusion
 from gpureg.figures.curves import Curve
 from gpureg.storage.directory import Run
 
-ROWS = 4  # models whose weights are shown beside one another
+ROWS = 4  # the most models whose weights are shown in one figure
 
 
 def refits(run: Run) -> list[int]:
-    """The models of a run that are no fold of a cross-validation; all of them where there is nothing else."""
+    """The models of a run that do not belong to a fold; all models if each belongs to a fold."""
     whole = [index for index, fold in enumerate(run.history.fold.tolist()) if fold < 0]
     return whole or list(range(len(run.result["models"])))
 
 
 def run_curves(runs: Sequence[Run]) -> list[Curve]:
-    """A curve for each model of each run, labelled by what sets it apart: its run, λ, learning rate, seed, fold."""
+    """A curve for each model of each run; its label names what distinguishes it: run, λ, learning rate, seed, fold."""
     names = run_names(runs)
     found = []
     for run, name in zip(runs, names, strict=True):
@@ -45,7 +45,7 @@ def run_curves(runs: Sequence[Run]) -> list[Curve]:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' folder names, with as many folders before them as it takes to tell them apart."""
+    """The names of the runs' folders, preceded by as many parent folders as tell them apart."""
     parts = [run.directory.resolve().parts for run in runs]
     for depth in range(1, max(len(p) for p in parts) + 1):
         names = ["/".join(p[-depth:]) for p in parts]
@@ -55,7 +55,9 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 
 def default_figures(runs: Sequence[Run]) -> list[str]:
-    """What says most about these runs: curves; the path for several λ; the comparison for a run and its shuffle."""
+    """The figures that suit these runs: curves; the path for several λ; the comparison of runs without and with
+    shuffle.
+    """
     names = ["loss", "accuracy"]
     if shuffle_pair(runs) is not None:
         names.append("shuffle")
@@ -69,7 +71,7 @@ def default_figures(runs: Sequence[Run]) -> list[str]:
 
 
 def shuffle_pair(runs: Sequence[Run]) -> tuple[Curve, Curve] | None:
-    """Two runs of one model each, of the same data and task, the one without and the other with shuffle."""
+    """The two runs if each has one model, both have the same data and task, and only one was shuffled; else None."""
     if len(runs) != 2 or any(len(run.result["models"]) != 1 for run in runs):
         return None
     if any(runs[0].result[key] != runs[1].result[key] for key in ("task", "dataset")):
@@ -80,9 +82,9 @@ def shuffle_pair(runs: Sequence[Run]) -> tuple[Curve, Curve] | None:
 
 def draw(name: str, runs: Sequence[Run], labels: tuple[object, object] | None = None) -> Figure:
     """Figure `name` (one of `gpureg.config.FIGURES`) of `runs`; `labels` (true, predicted), `(N,)` each, are for
-    `confusion`, which alone needs more than the run: predictions on its data set.
+    `confusion`, the only figure that needs more than the run: predictions on its data set.
 
-    Raises UsageError where the runs have nothing for that figure to show.
+    Raises UsageError if the runs have nothing that this figure could show.
     """
     if name in ("loss", "accuracy"):
         drawn = run_curves(runs)
@@ -116,7 +118,7 @@ def _the_only(name: str, runs: Sequence[Run]) -> Run:
 
 
 def weight_rows(run: Run) -> list[int]:
-    """The models whose weights are shown, by λ: all where they are few, else the smallest, chosen and largest."""
+    """The models whose weights are shown, by λ: all if few, else those of the smallest, chosen and largest λ."""
     model = run.model
     rows = [row for row in np.argsort(model.l2, kind="stable").tolist() if np.isfinite(model.coef[row]).all()]
     if not rows:
@@ -133,6 +135,7 @@ def _image_shape(run: Run) -> tuple[int, int]:
 
 
 def _shows_images(run: Run) -> bool:
-    """Whether the run's features are pixels: by its scaling or image shape; a square number alone says nothing."""
+    """Whether the run's features are pixels, judged by its scaling and image shape: a square number of features proves
+    nothing."""
     said = run.result.get("image_shape") or run.config.get("image_shape") or run.config.get("scale") == "pixels"
     return bool(said) or run.result["dataset"] in ("mnist", "fashion-mnist", "digits")

@@ -1,4 +1,4 @@
-"""A confusion matrix: which class is taken for which."""
+"""A confusion matrix: which class is predicted for which."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from gpureg.figures.style import new_figure, styled
 
 
 def counts(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> npt.NDArray[np.int64]:
-    """`(K, K)`: entry (i, j) is how many rows of class i were given class j; labels `(N,)` as in `classes`.
+    """`(K, K)`: entry (i, j) counts the rows of class i that were predicted as class j; labels `(N,)` as in `classes`.
 
-    Raises UsageError on a label that is none of `classes`, or where the two differ in length.
+    Raises UsageError for a label that is not one of `classes`, and if the two differ in length.
     """
     true, predicted, names = np.asarray(y_true), np.asarray(y_pred), np.asarray(classes)
     if true.shape != predicted.shape:
-        raise UsageError(f"{true.shape[0]} labels and {predicted.shape[0]} predictions; wanted one for each row.")
+        raise UsageError(
+            f"{true.shape[0]} labels and {predicted.shape[0]} predictions; expected one for each row of both."
+        )
     table = np.zeros((names.size, names.size), np.int64)
     pairs = [(labels[:, None] == names).argmax(axis=1) for labels in (true, predicted)]
     for labels, index in zip((true, predicted), pairs, strict=True):
         strange = labels[names[index] != labels]
         if strange.size:
-            raise UsageError(f"The label {strange[0]} is none of the model's classes {list(classes)}.")
+            raise UsageError(f"The label {strange[0]} is not one of the model's classes {list(classes)}.")
     np.add.at(table, (pairs[0], pairs[1]), 1)
     return table
 
@@ -39,7 +41,7 @@ def confusion(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[ob
         figure, (axes,) = new_figure(height=3.3)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
-        if K <= 12:  # beyond that numbers are smaller than print
+        if K <= 12:  # with more classes the numbers would be too small to read
             for (i, j), value in np.ndenumerate(table):
                 ink = "white" if share[i, j] > 0.5 else "black" if value else "#999999"
                 axes.text(j, i, str(value), ha="center", va="center", fontsize=7 if K <= 6 else 5.5, color=ink)

@@ -17,13 +17,13 @@ from gpureg.history import History
 
 Floats = npt.NDArray[np.float64]
 Limits = tuple[float, float] | None
-BLOCK = 10  # the report averages the training loss over ten steps
+BLOCK = 10  # steps over which the report averages the training loss
 STEP, LOSS, ACCURACY = "training step", "cross-entropy (nats)", "accuracy"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Model `model` of `history`, and what the legend calls it; its `l2` colours it where there are too many."""
+    """Model `model` of `history` and its `label` in the legend; among many curves its `l2` gives its colour."""
 
     history: History
     model: int
@@ -37,8 +37,8 @@ class Curve:
 def block_means(step_loss: Floats, block: int = BLOCK) -> tuple[Floats, Floats, Floats]:
     """Centre, mean and standard deviation (ddof 0) of consecutive blocks of `block` steps, each `(S // block,)`.
 
-    `step_loss (S,)` in nats; the NaN after a model's stop is left out, and an incomplete last block too, unless it is
-    the only one.
+    `step_loss (S,)` in nats. The NaN after a model's stop are left out, and so is an incomplete last block, unless it
+    is the only one.
     """
     losses = step_loss[np.isfinite(step_loss)]
     block = min(block, max(1, losses.size))
@@ -48,7 +48,7 @@ def block_means(step_loss: Floats, block: int = BLOCK) -> tuple[Floats, Floats, 
 
 
 def evaluations(history: History, values: Floats, model: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The steps at which `model` was evaluated, and `values (E, L)` there; what is NaN is left out."""
+    """The steps at which `model` was evaluated, and `values (E, L)` at them, without NaN."""
     there = np.isfinite(values[:, model])
     return history.eval_step[there], values[there, model]
 
@@ -72,8 +72,8 @@ def _finish(figure: Figure, axes: Axes, ylabel: str, ylim: Limits) -> Figure:
 def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
     """Cross-entropy in nats.
 
-    One curve: training loss (mean over 10 steps, band of ±1 standard deviation) and validation loss. Several:
-    validation loss.
+    Of one curve the training loss (mean over 10 steps, band of ±1 standard deviation) and the validation loss; of
+    several the validation loss.
     """
     with styled():
         figure, (axes,) = new_figure()
@@ -87,7 +87,7 @@ def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
 
 
 def accuracy(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
-    """Share of right predictions. One curve: training and validation accuracy; several: validation accuracy."""
+    """Accuracy: of one curve on the training and the validation rows, of several on the validation rows."""
     with styled():
         figure, (axes,) = new_figure()
         if len(curves) > 1:
@@ -102,7 +102,7 @@ def accuracy(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
 
 
 def _validation(figure: Figure, axes: Axes, curves: Sequence[Curve], name: str) -> None:
-    """Each curve's `name`, by a legend, or by a colour bar of λ where a legend would be longer than the figure."""
+    """The values `name` of each curve, named by a legend, or by a colour bar of λ if a legend would be too long."""
     many = len(curves) > len(COLOURS)
     positive = [curve.l2 for curve in curves if curve.l2 > 0]
     lowest, highest = min(positive, default=0.0), max(positive, default=0.0)
@@ -122,12 +122,12 @@ def _validation(figure: Figure, axes: Axes, curves: Sequence[Curve], name: str) 
 
 
 def _settled(axes: Axes) -> tuple[float, float]:
-    """Limits of what is drawn after the first twentieth of the steps: the start would dwarf the rest."""
+    """Limits of what is drawn after the first twentieth of the steps; the start would dwarf the rest."""
     lines = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
     bands = [np.asarray(path.vertices, np.float64) for band in axes.collections for path in band.get_paths()]
     start = max((float(xy[:, 0].max()) for xy in lines if xy.size), default=0.0) / 20
     values = [xy[xy[:, 0] >= start, 1] for xy in (*lines, *bands)]
-    values += [xy[-1:, 1] for xy in lines]  # a curve that stops before has its end, at least
+    values += [xy[-1:, 1] for xy in lines]  # a curve that ends before that is shown by its end
     settled = np.concatenate(values) if values else np.empty(0)
     low, high = (settled.min(), settled.max()) if settled.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.05

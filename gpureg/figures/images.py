@@ -18,14 +18,14 @@ WIDTH = 7.0  # inches, two columns: ten classes side by side
 
 
 def image_shape(features: int, known: Sequence[int] | None = None) -> tuple[int, int]:
-    """(height, width) of `features` pixels: what is `known`, else a square. Raises UsageError where neither fits."""
+    """(height, width) of `features` pixels: `known` if it fits, else a square. Raises UsageError if neither fits."""
     if known is not None and len(known) == 2 and known[0] * known[1] == features:
         return int(known[0]), int(known[1])
     side = math.isqrt(features)
     if side * side != features:
         raise UsageError(
-            f"Weights of {features} features are no image: their number is no square and the run names no image shape. "
-            "Choose other figures than `weights`."
+            f"Weights of {features} features do not form an image: {features} is not a square, and the run has no "
+            "image shape. Choose other figures than `weights`."
         )
     return side, side
 

@@ -23,8 +23,8 @@ BREAK = {"marker": [(-1, -2), (1, 2)], "markersize": 5, "linestyle": "none", "co
 def lambda_axis(axes: Axes, l2: Floats) -> Floats:
     """Make the horizontal axis logarithmic for the λ in `l2 (L,)`; returns their places on it, `(L,)`.
 
-    λ = 0, which has no logarithm, gets its place and its tick a decade and a half below the smallest positive λ, with a
-    break in the axis between them.
+    λ = 0 has no logarithm: its place and its tick are a decade and a half below the smallest positive λ, with a break
+    in the axis between them.
     """
     positive = l2[l2 > 0]
     if not positive.size:
@@ -59,7 +59,7 @@ def _power(x: float) -> str:
 
 
 def _by_lambda(models: Sequence[Mapping[str, Any]], key: str) -> list[tuple[str, Floats, Floats, Floats]]:
-    """Per learning rate: its name, the λ `(n,)` in order, mean and sd of `key` over the seeds."""
+    """For each learning rate: its name, its λ `(n,)` in rising order, mean and sd of `key` over the seeds."""
     there = [model for model in models if model.get(key) is not None and model.get("fold") is None]
     if not there:
         raise UsageError(f"No model of this run has a {key}: all diverged. Train with a smaller --lr.")
@@ -80,7 +80,7 @@ def _chosen(axes: Axes, place: float, l2: float) -> None:
 
 
 def _points(axes: Axes, places: Floats, values: Floats, errors: Floats | None, tint: str, label: str) -> None:
-    """Points joined by a line; error bars where there are errors."""
+    """Points joined by a line, with error bars if there are errors."""
     style = "-" if len(places) > 24 else "o-"
     if errors is not None and np.any(errors > 0):
         axes.errorbar(places, values, yerr=errors, fmt=style, color=tint, label=label, elinewidth=0.8, capsize=1.5)
@@ -91,8 +91,8 @@ def _points(axes: Axes, places: Floats, values: Floats, errors: Floats | None, t
 def path(result: Mapping[str, Any], measure: str = "loss", ylim: Limits = None) -> Figure:
     """Training and validation `measure` (`loss` in nats, or `accuracy`) against λ, the chosen λ marked.
 
-    `result` is as in result.json. With cross-validation: the mean held-out loss with error bars of ±1 standard error.
-    Several seeds at one λ: their mean with ±1 standard deviation.
+    `result` is as in result.json. After a cross-validation the mean held-out loss is shown, with error bars of ±1
+    standard error. Several seeds of one λ are shown as their mean ±1 standard deviation.
     """
     chosen = result.get("selected")
     with styled():
@@ -136,7 +136,7 @@ def _training_and_validation(
 
 
 def norm(result: Mapping[str, Any], ylim: Limits = None) -> Figure:
-    """`||w||² = Σ w²` of the trained weights, bias included, against λ; points joined by a dotted line."""
+    """`||w||² = Σ w²` of the trained weights, bias included, against λ: points joined by a dotted line."""
     with styled():
         figure, (axes,) = new_figure()
         every = np.array([float(model["l2"]) for model in result["models"]])

@@ -25,16 +25,16 @@ from gpureg.storage.files import write_bytes
 COLUMN = 3.5  # inches, the width of one column
 HEIGHT = 2.5
 PNG_DPI = 300
-# Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white
+# Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BAND_OPACITY = 0.22
-LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.056  # inches that an entry takes, and each of its letters
+LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.056  # inches taken by an entry, and by each of its letters
 
 
 def styled() -> AbstractContextManager[None]:
-    """matplotlib's settings while a figure is drawn or saved; what the user set for himself is untouched outside."""
+    """matplotlib's settings while a figure is drawn or saved; the user's own settings are left alone."""
     settings: dict[str, object] = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
         "font.size": 8,
         "axes.labelsize": 8,
         "axes.titlesize": 8,
@@ -58,15 +58,15 @@ def styled() -> AbstractContextManager[None]:
         "ytick.minor.width": 0.4,
         "figure.facecolor": "white",
         "savefig.facecolor": "white",
-        "svg.fonttype": "path",  # letters as outlines: no font to miss where the file is opened
-        "svg.hashsalt": "gpureg",  # else the ids in the file are random
+        "svg.fonttype": "path",  # letters as outlines: the reader needs no font
+        "svg.hashsalt": "gpureg",  # otherwise the ids in the file are random
         "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     }
     return matplotlib.rc_context(settings)  # type: ignore[arg-type]
 
 
 def new_figure(rows: int = 1, height: float = HEIGHT, width: float = COLUMN) -> tuple[Figure, list[Axes]]:
-    """A figure (sizes in inches) with `rows` panels one above the other that share their horizontal axis."""
+    """A figure (sizes in inches) with `rows` panels, one above the other, that share their horizontal axis."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)
@@ -74,8 +74,8 @@ def new_figure(rows: int = 1, height: float = HEIGHT, width: float = COLUMN) -> 
 
 
 def legend_above(figure: Figure, axes: Axes) -> None:
-    """The legend of `axes` above the panels, where it can hide no data, in as many columns as its labels allow."""
-    together: dict[str, tuple[Artist, ...]] = {}  # a line and the band around it share a label, and an entry
+    """Put the legend of `axes` above the panels, where it hides no data, in as many columns as its labels allow."""
+    together: dict[str, tuple[Artist, ...]] = {}  # a line and its band share a label and an entry
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         together[label] = (handle, *together.get(label, ()))  # the line, drawn first, on top of its band
     if not together:
@@ -83,7 +83,7 @@ def legend_above(figure: Figure, axes: Axes) -> None:
     handles, labels = list(together.values()), list(together)
     entry = LEGEND_HANDLE + LEGEND_LETTER * max(len(label) for label in labels)
     columns = int(max(1, min(len(labels), (figure.get_figwidth() - 0.1) // entry)))
-    # matplotlib draws a tuple of handles over one another; its stub knows single ones alone
+    # matplotlib draws the handles of a tuple over one another; its stub knows single handles only
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)  # type: ignore[call-overload]
 
 
@@ -99,7 +99,7 @@ def sequential() -> Colormap:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as png, svg or pdf; the same figure gives the same bytes. Raises UsageError on another `kind`."""
+    """The figure as png, svg or pdf; the same figure gives the same bytes. Raises UsageError for another `kind`."""
     if kind not in FIGURE_FORMATS:
         raise UsageError(f"The format {kind!r} is unknown; expected one of {', '.join(FIGURE_FORMATS)}.")
     metadata: dict[str, None] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]

@@ -53,6 +53,16 @@ def fit(
 
     Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
     is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
+
+    >>> import gpureg
+    >>> data = gpureg.load_dataset("digits")
+    >>> result = gpureg.fit(data, solver="lbfgs", l2=[1e-3, 1e-4, 1e-5], cv=3)
+    >>> len(result.models)  # three folds for each λ, and the refit of the chosen one
+    10
+    >>> result.models[result.selected].l2
+    0.0001
+    >>> bool(result.models[result.selected].val_accuracy > 0.95)
+    True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
     config = replace(config or FitConfig(), **options)  # type: ignore[arg-type]  # it turns numbers and sequences into tuples

@@ -14,7 +14,12 @@ from gpureg.types import Floats, ModelTable
 
 
 def lambda_grid(text: str) -> tuple[float, ...]:
-    """`LOW:HIGH:COUNT` as COUNT numbers from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError."""
+    """`LOW:HIGH:COUNT` as COUNT numbers from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError.
+
+    >>> import gpureg
+    >>> [round(l2, 6) for l2 in gpureg.lambda_grid("1e-3:10:5")]
+    [10.0, 1.0, 0.1, 0.01, 0.001]
+    """
     match = re.fullmatch(r"\s*([^:]+):([^:]+):(\d+)\s*", text)
     try:
         low, high, count = (float(match[1]), float(match[2]), int(match[3])) if match else (0.0, 0.0, 0)

@@ -75,7 +75,14 @@ class FitResult:
     warnings: tuple[str, ...] = ()
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
-        """Write the run directory; refuses to overwrite one unless `force`."""
+        """Write the run directory and return its path. Raises RunError if it holds a run and `force` is false.
+
+        >>> import gpureg
+        >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=1e-4)
+        >>> folder = result.save("runs/digits")
+        >>> gpureg.load_run(folder).result["n_features"]
+        64
+        """
         path = Path(directory)
         run = Run(path, to_json_dict(self, path), self.history, self.model, self.config, self.environment)
         return write_run(run, force=force)

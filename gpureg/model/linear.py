@@ -48,8 +48,8 @@ class LinearModel:
         rows = np.asarray(X)
         if rows.ndim != 2 or rows.shape[1] != self.coef.shape[2]:
             raise UsageError(
-                f"X has the shape {rows.shape}; wanted (rows, {self.coef.shape[2]}), the features that this model was "
-                "trained on."
+                f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model "
+                "was trained on."
             )
         coef, intercept = self._finite(self.selected if model is None else model)
         logits = np.empty((len(rows), len(coef)), coef.dtype)
@@ -62,8 +62,16 @@ class LinearModel:
     def predict_proba(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
         """Probabilities `(N, number of classes)`, columns in the order of `classes`.
 
-        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement
-        beside it.
+        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement for the
+        other.
+
+        >>> import gpureg
+        >>> data = gpureg.load_dataset("digits", task="logistic", classes=[3, 8])
+        >>> model = gpureg.fit(data, task="logistic", solver="lbfgs", l2=1e-3).model
+        >>> model.classes  # positive, negative: the order of the columns
+        (3, 8)
+        >>> model.predict_proba(data.X_val[data.y_val == 0]).mean(axis=0).round(1)
+        array([1., 0.], dtype=float32)
         """
         return np.asarray(self.loss.probabilities(np, self.decision_function(X, model)))
 
@@ -77,7 +85,14 @@ class LinearModel:
 
         Its classes are sorted, as scikit-learn's are, and it takes rows in the data's own units: the scaling is folded
         into its weights. Its C is scikit-learn's default; the one that these weights belong to, `1 / (2 λ Σ s_i)`,
-        depends on the number of training rows. Raises UsageError where the model diverged.
+        depends on the number of training rows. Raises UsageError if the model diverged.
+
+        >>> import gpureg
+        >>> data = gpureg.load_dataset("digits")
+        >>> model = gpureg.fit(data, solver="lbfgs", l2=1e-4, dtype="float64").model
+        >>> estimator = model.to_sklearn()
+        >>> bool(abs(estimator.predict_proba(data.X_val) - model.predict_proba(data.X_val)).max() < 1e-9)
+        True
         """
         from gpureg.model.to_sklearn import to_sklearn
 

@@ -1,4 +1,4 @@
-"""The report that gpureg reproduces: its printed numbers beside the obtained ones, and its nine figures.
+"""The report that gpureg reproduces: its printed numbers compared with the obtained ones, and its nine figures.
 
 Source: S. Utne, "Assignment 1 - Report", 3 February 2022.
 """
@@ -58,7 +58,7 @@ class ReportRuns:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number: what was `expected` and what was `obtained` (None where that model diverged)."""
+    """One number: the `expected` and the `obtained` value (None if the model diverged)."""
 
     run: str
     quantity: str
@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Obtained minus expected; NaN where nothing was obtained."""
+        """Obtained minus expected; NaN if nothing was obtained."""
         return float("nan") if self.obtained is None else self.obtained - self.expected
 
     @property
@@ -78,7 +78,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """Figure `number` of the report: title, one sentence on what to `see`, and `alt`, which stands for the picture."""
+    """Figure `number` of the report: title, one sentence on what to `see`, and `alt`, the text that replaces the
+    picture.
+    """
 
     number: int
     title: str
@@ -88,7 +90,7 @@ class ReportFigure:
 
 
 def printed_numbers(runs: ReportRuns) -> list[Comparison]:
-    """Every number that the report prints, beside the obtained one."""
+    """Every number that the report prints, with the obtained one."""
     binary = (
         ("binary, no shuffle", PRINTED_NO_SHUFFLE, runs.no_shuffle),
         ("binary, shuffle", PRINTED_SHUFFLE, runs.shuffle),
@@ -97,7 +99,7 @@ def printed_numbers(runs: ReportRuns) -> list[Comparison]:
 
 
 def protocol_numbers(runs: ReportRuns) -> list[Comparison]:
-    """The softmax models beside a plain float64 run of the same protocol."""
+    """The softmax models, compared with a plain float64 run of the same protocol."""
     models = runs.softmax.result["models"]
     return [
         row

@@ -1,8 +1,8 @@
-"""The report as one HTML page that needs nothing beside it, and as Markdown.
+"""The report as one HTML page that needs no other file, and as Markdown.
 
-The page loads nothing: style and drawings are inside it, and its content security policy forbids the rest. It works on
-a phone, in the dark, on paper, and with a screen reader: landmarks, one heading order, table headers, a text for each
-picture.
+The page loads nothing: it contains its style and its drawings, and its content security policy forbids everything else.
+It works on a phone, in the dark, on paper, and with a screen reader: landmarks, one heading order, table headers, a
+text for each picture.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from gpureg.storage.directory import Run
 
 AGREE = 1e-11  # relative: the softmax numbers are given to twelve digits
 TITLE = "Logistic and softmax regression on MNIST, reproduced"
-SOFTMAX_TITLE = "Softmax, beside plain runs of the same protocol"
-HIDDEN = ("executable",)  # a path on someone's machine is no business of a page's readers
+SOFTMAX_TITLE = "Softmax, compared with plain runs of the same protocol"
+HIDDEN = ("executable",)  # private: a path on the author's machine
 
 
 @dataclass(frozen=True)
 class ReportPage:
-    """What the page shows: comparisons, figures with their `drawings` as SVG, the runs and which were `reused`.
+    """What the page shows: comparisons, figures with their `drawings` as SVG, the runs and the names of those `reused`.
 
-    `seconds`: wall time from the command's start until the page was written.
+    `seconds`: wall time from the start of the command until the page was written.
     """
 
     printed: Sequence[Comparison]
@@ -45,12 +45,12 @@ class ReportPage:
 
 
 def agrees(comparison: Comparison) -> bool:
-    """Whether the obtained number is the expected one to within AGREE, relative (False where none was obtained)."""
+    """Whether the obtained number is the expected one to within AGREE, relative (False if nothing was obtained)."""
     return comparison.relative <= AGREE
 
 
 def verdict(page: ReportPage) -> str:
-    """In a sentence or two: how many of the printed numbers were obtained, and how far the worst is off."""
+    """One or two sentences: how many of the printed numbers were obtained, and the largest difference."""
     count = sum(agrees(row) for row in page.printed)
     worst = max((row.relative for row in page.printed if row.obtained is not None), default=float("nan"))
     start = f"All {count} numbers" if count == len(page.printed) else f"{count} of {len(page.printed)} numbers"
@@ -61,24 +61,24 @@ def verdict(page: ReportPage) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number as Python prints it, to its last digit; what is missing as a dash."""
+    """A number as Python prints it, to its last digit; a dash if there is none."""
     return "–" if value is None else repr(value)
 
 
 def difference(row: Comparison) -> str:
-    """Obtained minus expected: 0, or with its sign and two digits."""
+    """Obtained minus expected: 0, or a signed number of two digits."""
     return "–" if row.obtained is None else "0" if row.difference == 0 else f"{row.difference:+.1e}"
 
 
 def timings(page: ReportPage) -> list[tuple[str, ...]]:
-    """Per run: its name, its models, its steps, its seconds, and whether it was trained for this page."""
+    """For each run: name, number of models, steps, seconds, and whether it was trained for this page."""
     return [
         (
             name,
             str(len(run.result["models"])),
             str(sum(model["steps"] for model in run.result["models"])),
             f"{run.result['seconds']:.1f}",
-            "taken as it was" if name in page.reused else "trained now",
+            "reused" if name in page.reused else "trained now",
         )
         for name, run in page.runs.items()
     ]
@@ -88,11 +88,11 @@ TIMING_HEAD = ("run", "models", "steps in all", "seconds", "")
 
 
 def environment(page: ReportPage) -> list[tuple[str, str]]:
-    """Name and value of what the softmax run was made with."""
+    """Name and value of everything the softmax run was made with."""
     run = page.runs["softmax"]
-    head = {"device": f"{run.result['device']} (asked: {run.result['device_requested']})", "dtype": page.dtype}
+    head = {"device": f"{run.result['device']} (requested: {run.result['device_requested']})", "dtype": page.dtype}
     found = {key: value for key, value in run.environment.items() if key not in HIDDEN and key not in head}
-    if "platform" in found:  # the system and its version; how its kernel was built says nothing to a reader
+    if "platform" in found:  # the system and its version; the kernel's build tells a reader nothing
         found["platform"] = " ".join(str(found["platform"]).split("-")[:2])
     return [(key.replace("_", ", "), _flat(value)) for key, value in (head | found).items()]
 
@@ -106,9 +106,9 @@ def _flat(value: Any) -> str:
 
 
 def took(page: ReportPage) -> str:
-    """The time it took, in a sentence."""
+    """One sentence on the time it took."""
     trained = sum(run.result["seconds"] for name, run in page.runs.items() if name not in page.reused)
-    training = f"{trained:.1f} of them training" if trained else "none of them training: the runs were there"
+    training = f"{trained:.1f} of them training" if trained else "none of them training: the runs existed already"
     return f"This page took {page.seconds:.1f} seconds, {training}."
 
 
@@ -181,7 +181,7 @@ def _tables_html(rows: Sequence[Comparison], expected: str) -> str:
 
 
 def _comparison_table(run: str, rows: Sequence[Comparison], expected: str) -> str:
-    """One run's numbers. The roles keep it a table for screen readers where the phone's style unmakes its rows."""
+    """One run's numbers. The roles keep it a table for screen readers when the phone's style takes its rows apart."""
     head = "".join(
         f'<th scope="col" role="columnheader"{" class=number" if index else ""}>{name}</th>'
         for index, name in enumerate(("quantity", expected, "obtained", "difference"))
@@ -227,7 +227,7 @@ def _figures_html(page: ReportPage) -> str:
 
 
 def markdown(page: ReportPage) -> str:
-    """The same content as Markdown, its figures the files figure-1.svg to figure-9.svg beside it."""
+    """The same content as Markdown; its figures are the files figure-1.svg to figure-9.svg in the same folder."""
     lines = [f"# {TITLE}", "", _about(page), "", f"**{verdict(page)}**", "", "## The printed numbers", ""]
     lines += [*_comparison_lines(page.printed, "printed"), "", "## The figures", ""]
     for figure in page.figures:

@@ -1,7 +1,8 @@
-"""`reproduce`: the report's runs, its nine figures, and one page with every printed number beside the obtained one.
+"""`reproduce`: the report's runs, its nine figures, and one page that compares every printed number with the obtained
+one.
 
-What is trained is what is missing: a run below the output folder that was made with the same configuration by the same
-version is taken as it is.
+Only missing runs are trained: a run below the output folder that the same version made with the same configuration is
+reused.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gpureg.version import __version__
 SAME_RESULT = (
     "threads",
     "memory",
-)  # options that change how long a fit takes, and its numbers in the last bits at most
-# The report's data and protocol, written out: they do not follow gpureg's defaults, should these ever change.
+)  # options that change the time of a fit and at most the last bits of its numbers
+# The report's data and protocol, written out in full, so that they do not depend on gpureg's defaults.
 DATA = DataConfig("mnist", train_size=20_000, val_size=10_000)
 BINARY_CLASSES = (2, 3)
 PROTOCOL = FitConfig(
@@ -40,7 +41,9 @@ RUNS = ("binary-no-shuffle", "binary-shuffle", "softmax")
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What `reproduce` wrote: the page, the Markdown, the figures' files; `summary` in a sentence; `seconds` in all."""
+    """What `reproduce` wrote: the page, the Markdown, the figures' files; a `summary` in one sentence; `seconds` in
+    all.
+    """
 
     page: Path
     markdown: Path
@@ -76,8 +79,8 @@ def reproduce(
 ) -> Reproduction:
     """Train what is missing, draw figures 1 to 9, write `out`/index.html and `out`/report.md.
 
-    `tell(line)` hears what is being done. Raises UsageError for options that can't be, DataError where MNIST can't be
-    had, DeviceError with `strict_device`, RunError where `out` can't be written.
+    `tell(line)` is called with each line of progress. Raises UsageError for options that do not fit, DataError if MNIST
+    is not available, DeviceError with `strict_device`, RunError if `out` can't be written.
     """
     begun = time.perf_counter()
     folder, hear = Path(out), tell or (lambda line: None)
@@ -90,7 +93,7 @@ def reproduce(
             runs[name] = train_run(folder / "runs" / name, config)
             hear(f"{name}: done in {runs[name].result['seconds']:.1f} s")
         else:
-            hear(f"{name}: already there")
+            hear(f"{name}: exists already")
             runs[name] = earlier
             reused.add(name)
     hear("drawing nine figures ...")
@@ -98,7 +101,7 @@ def reproduce(
 
 
 def finished(directory: Path, config: FitConfig) -> Run | None:
-    """The run in `directory`, if it has ended and was made with `config` by this version; else None."""
+    """The run in `directory` if it is finished and this version made it with `config`; else None."""
     try:
         run = load_run(directory)
     except RunError:

@@ -37,6 +37,7 @@ __all__ = [
 SCHEMA = 1
 RESULT, CONFIG, ENVIRONMENT = "result.json", "config.toml", "environment.json"
 HISTORY, MODEL = "history.npz", "model.safetensors"
+COURSE = ("objective", "gap_bound")  # of the history, since a full-batch solver has a course; empty with minibatches
 AGAIN = "Run the training again, or name another run directory."
 
 
@@ -147,7 +148,17 @@ def _without_none(value: Any) -> Any:
 
 
 def load_run(directory: str | Path) -> Run:
-    """Read a finished run. Raises one RunError that says what is missing or damaged, and what to do."""
+    """Read a finished run. Raises one RunError that says what is missing or damaged, and what to do.
+
+    >>> import gpureg
+    >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=[1e-3, 1e-4])
+    >>> folder = result.save("runs/sweep")
+    >>> run = gpureg.load_run("runs/sweep")
+    >>> [model["stop_reason"] for model in run.result["models"]]
+    ['converged', 'converged']
+    >>> run.model.coef.shape  # models, classes, features
+    (2, 10, 64)
+    """
     path = Path(directory)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
@@ -201,6 +212,7 @@ def _read_history(path: Path) -> History:
             lr=np.asarray(arrays.get("lr", np.full(L, np.nan)), np.float64),
             fold=np.asarray(arrays.get("fold", np.full(L, -1)), np.int64),
             seed=np.asarray(arrays.get("seed", np.full(L, -1)), np.int64),
+            **{name: np.asarray(arrays[name], np.float64) for name in COURSE if name in arrays},
         )
         E = history.eval_step.shape[0]
         shapes: dict[str, tuple[int, ...]] = {
@@ -209,6 +221,7 @@ def _read_history(path: Path) -> History:
             "val_accuracy": (E, L),
         }
         shapes |= {"train_accuracy": (E, L), "eval_step": (E,), "l2": (L,), "lr": (L,), "fold": (L,), "seed": (L,)}
+        shapes |= dict.fromkeys(COURSE, (E, L) if history.full_batch else (0, 0))
         wrong = [
             f"{n} {getattr(history, n).shape}, wanted {s}" for n, s in shapes.items() if getattr(history, n).shape != s
         ]

@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.gpu
 
 
+@pytest.mark.long
 def test_every_part_runs_and_is_written(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent.parent / "bench" / "gpu"))
     run, measure, ours = (importlib.import_module(name) for name in ("run", "measure", "ours"))

@@ -37,7 +37,10 @@ REPORT_BINARY = {
 }
 
 
-@pytest.mark.parametrize("kernels", ["fused", "pair", "reference"])
+@pytest.mark.parametrize(
+    "kernels",
+    ["fused", *(pytest.param(name, marks=pytest.mark.long) for name in ("pair", "reference"))],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
     data = gpureg.load_dataset("digits")
@@ -53,6 +56,7 @@ def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
             np.testing.assert_array_equal(getattr(got.history, name), getattr(wanted.history, name), err_msg=name)
 
 
+@pytest.mark.long
 @pytest.mark.mnist
 def test_the_reports_softmax_runs():
     config = FitConfig(l2=tuple(REPORT), dtype="float64")
@@ -66,7 +70,7 @@ def test_the_reports_softmax_runs():
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("kernels", ["fused", "pair"])
+@pytest.mark.parametrize("kernels", ["fused", pytest.param("pair", marks=pytest.mark.long)])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_the_reports_binary_runs(shuffle, kernels):
     data = gpureg.load_dataset("mnist", classes=[2, 3])

@@ -128,7 +128,7 @@ class LbfgsDescent:
         )
         final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
         measured = measure_final(self.kernels, self.problem, final)
-        history = build_history(state, self.problem.table, measured)
+        history = build_history(state, self.problem.table, measured, certificates)
         warnings += _separable(self.problem, measured.train_accuracy, measured.train_loss)
         none: tuple[int | None, ...] = (None,) * L
         outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
@@ -170,7 +170,6 @@ class LbfgsDescent:
         slope_start = (own[:, 0, 2] - own[:, 0, 1]) / search.alpha
         taken, lost = search.judge(batch.objective, slope_start, there, own[:, 0, 2] / search.alpha)
         if taken.any():
-            state.note_losses(batch, taken)
             state.iterations[batch.active[taken]] += 1
             self._accept(batch, taken, v, g, there, host)
             d = batch.directions.direction(taken, (s, y), batch.g, W, products, own)
@@ -205,7 +204,6 @@ class LbfgsDescent:
         batch.idle = np.where(taken, np.where(better, 0, batch.idle + 1), batch.idle)
         batch.least = np.where(taken, np.minimum(batch.least, norm), batch.least)
         batch.objective = np.where(taken, there, batch.objective)
-        batch.loss = np.where(taken, host[:, 0], batch.loss)
         batch.slope = np.where(taken, host[:, 2], batch.slope)
         batch.bias = np.where(taken, host[:, 3], batch.bias)
 
@@ -214,8 +212,10 @@ class LbfgsDescent:
     ) -> Iterator[Event]:
         """Report the pass, and take out the models that have converged, reached a limit, or can go no further."""
         yield Iterated(state.passes, batch.active, batch.objective.copy())
+        bound = self._bound(batch)
+        state.note(batch, fresh, bound)
         broken = ~np.isfinite(batch.objective + batch.slope + batch.bias)
-        near = fresh & self._near(batch, decrement)
+        near = fresh & self._near(batch, bound, decrement)
         spent = fresh & (state.iterations[batch.active] >= self.config.max_iter)
         stuck = self._retry(batch, lost) | (batch.idle >= MOST_IDLE)
         handed = self._handed(batch, stuck) & ~(broken | near | spent)
@@ -243,11 +243,14 @@ class LbfgsDescent:
             late &= batch.origin - batch.objective > self.noise * np.abs(batch.origin)
         return late
 
-    def _near(self, batch: Batch, decrement: Floats) -> np.ndarray:
-        """Mask `(A,)` of the models that are as near the optimum as was asked for."""
-        l2 = batch.objective_of.table.l2
+    def _bound(self, batch: Batch) -> Floats:
+        """The bound on each model's gap to its optimum, `(A,)`; NaN without a penalty."""
         total = batch.slope + batch.bias
-        bound = gap_bound(total, l2) + batch.bias / self.bias_curvature
+        return gap_bound(total, batch.objective_of.table.l2) + batch.bias / self.bias_curvature
+
+    def _near(self, batch: Batch, bound: Floats, decrement: Floats) -> np.ndarray:
+        """Mask `(A,)` of the models that are as near the optimum as was asked for."""
+        l2, total = batch.objective_of.table.l2, batch.slope + batch.bias
         tolerance = attainable(self.config.tol, self.resolution, batch.objective)
         near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
         if self.target is not None:

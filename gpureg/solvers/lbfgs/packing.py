@@ -20,7 +20,7 @@ from gpureg.solvers.packing import Host, Unpacker, by_model, ragged
 from gpureg.types import Array, HostArrays
 
 KEPT = ("waiting", "finals")  # of the state: one model's weights each
-NOTED = ("models", "iterations", "values")  # of each of the state's losses
+NOTED = ("models", "iterations", "numbers")  # of each entry of the state's course
 TRANSFORM = ("basis", "shift", "scale")  # of a conditioning
 
 
@@ -30,7 +30,7 @@ def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any
     for name in KEPT:
         arrays |= by_model(name, getattr(state, name))
     for place, name in enumerate(NOTED):
-        arrays |= ragged(f"losses.{name}", [entry[place] for entry in state.losses])
+        arrays |= ragged(f"course.{name}", [entry[place] for entry in state.course])
     meta: dict[str, Any] = {"way": state.way, "reasons": state.reasons, "passes": state.passes, "batch": None}
     if state.batch is not None:
         packed, meta["batch"] = _pack_batch(kernels, state.batch)
@@ -49,7 +49,7 @@ def unpack(objective: Objective, noise: float, arrays: HostArrays, meta: dict[st
     waiting, finals = (read.by_model(name, L, *shape) for name in KEPT)
     state = LbfgsState(waiting, _way(meta["way"]), read.ints("iterations", L), list(meta["reasons"]))
     state.passes, state.finals = meta["passes"], finals
-    state.losses = list(zip(*(read.ragged(f"losses.{name}") for name in NOTED), strict=True))
+    state.course = list(zip(*(read.ragged(f"course.{name}") for name in NOTED), strict=True))
     if meta["batch"] is not None:
         own = {name.removeprefix("batch."): array for name, array in arrays.items() if name.startswith("batch.")}
         with objective.kernels.steady():

@@ -4,6 +4,7 @@ over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.history import History
+from gpureg.solvers.lbfgs.certificate import Certificate
 from gpureg.solvers.lbfgs.conditioning import Conditioning, centred, conditioned
 from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
@@ -22,17 +24,17 @@ from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 Way = Literal["newton", "quasi", "whitened"]
 WAYS: tuple[Way, ...] = get_args(Way)
 VECTORS = ("v", "g", "d")  # of a batch, on the device
-NUMBERS = ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
+NUMBERS = ("objective", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
 
 
 @dataclass
 class Batch:
     """The running models, `active (A,)`, at the points they have accepted.
 
-    On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `loss` (the
-    data's part), `slope` (squared norm of the gradient in the penalised weights), `bias` (in a free bias), `least` the
-    smallest of their sum so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the
-    objective they began at. `way`: whose directions they are.
+    On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `slope`
+    (squared norm of the gradient in the penalised weights), `bias` (in a free bias), `least` the smallest of their sum
+    so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the objective they began at.
+    `way`: whose directions they are.
     """
 
     active: Ints
@@ -45,7 +47,6 @@ class Batch:
     g: Array
     d: Array
     objective: Floats
-    loss: Floats
     slope: Floats
     bias: Floats
     least: Floats
@@ -79,7 +80,7 @@ class Batch:
         d = directions.direction(np.ones(A, bool), (v, v), g, there, host, host) if way == "newton" else -g
         zero, norm, objectives = np.zeros(A, np.int64), host[2] + host[3], host[0] + host[1]
         search = LineSearch(A, noise)
-        numbers = (objectives, host[0], host[2], host[3], norm, zero, zero, objectives)
+        numbers = (objectives, host[2], host[3], norm, zero, zero, objectives)
         return cls(active, objective, conditioning, directions, way, search, v, g, d, *numbers)
 
     def take(self, keep: Ints) -> None:
@@ -109,7 +110,7 @@ class Batch:
 class LbfgsState:
     """A fit of L models: `waiting`, the weights `(K, D)` of those that begin a batch, which goes the way `way`; the
     running `batch`, None between two; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those that have
-    stopped; `passes` over the data, trials only.
+    stopped; `passes` over the data, trials only; `course`, what was noted of models after some of their iterations.
     """
 
     waiting: dict[int, Floats]
@@ -119,28 +120,40 @@ class LbfgsState:
     batch: Batch | None = None
     passes: int = 0
     finals: dict[int, Floats] = field(default_factory=dict)
-    losses: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
+    course: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
 
-    def note_losses(self, batch: Batch, places: npt.NDArray[np.bool_]) -> None:
-        """Record the losses that the iterations now ending, of the models at `places (A,)`, started from."""
+    def note(self, batch: Batch, places: npt.NDArray[np.bool_], gap_bound: Floats) -> None:
+        """Record the objective and the bound on the gap, `gap_bound (A,)`, of the models at `places (A,)`."""
         models = batch.active[places]
-        self.losses.append((models, self.iterations[models], batch.loss[places]))
+        numbers = np.stack([batch.objective[places], gap_bound[places]])
+        self.course.append((models, self.iterations[models], numbers))
 
 
-def build_history(state: LbfgsState, table: ModelTable, measured: Measured) -> History:
-    """Losses per iteration, NaN from each model's stop on, and one evaluation: the final one."""
-    steps = state.iterations
-    step_loss = np.full((int(steps.max(initial=0)), len(table)), np.nan)
-    for models, rows, values in state.losses:
-        step_loss[rows, models] = values
+def build_history(
+    state: LbfgsState, table: ModelTable, measured: Measured, certificates: Sequence[Certificate]
+) -> History:
+    """Objective and bound after each iteration of a model, those of its certificate after the last; its losses and
+    accuracies after the last.
+    """
+    last, models = state.iterations, np.arange(len(table))
+    shape = (int(last.max(initial=0)) + 1, len(table))
+    objective, gap_bound, *evaluated = np.full((5, *shape), np.nan)
+    for mine, rows, numbers in state.course:
+        objective[rows, mine], gap_bound[rows, mine] = np.where(np.isfinite(numbers), numbers, np.nan)
+    for name, array in (("objective", objective), ("gap_bound", gap_bound)):
+        array[last, models] = [np.nan if (value := known[name]) is None else value for known in certificates]
+    for array, name in zip(evaluated, ("val_loss", "val_accuracy", "train_accuracy"), strict=True):
+        array[last, models] = getattr(measured, name)
     return History(
-        step_loss=step_loss,
-        eval_step=np.array([max(int(steps.max(initial=0)) - 1, 0)]),
-        val_loss=measured.val_loss[None, :],
-        val_accuracy=measured.val_accuracy[None, :],
-        train_accuracy=measured.train_accuracy[None, :],
+        step_loss=np.zeros((0, len(table))),
+        eval_step=np.arange(shape[0]),
+        val_loss=evaluated[0],
+        val_accuracy=evaluated[1],
+        train_accuracy=evaluated[2],
         l2=table.l2,
         lr=table.lr,
         fold=table.fold,
         seed=table.seed,
+        objective=objective,
+        gap_bound=gap_bound,
     )
