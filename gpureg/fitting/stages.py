@@ -67,7 +67,9 @@ class Stages:
 
     def train(self, problem: Problem, ids: Ints) -> Trained:
         """The next stage: the models of `problem`, `ids` their place in the whole batch (-1 for the refit)."""
-        number, descent = len(self.done), self.solver.on(problem, self.kernels)
+        number = len(self.done)
+        with self.kernels.steady():
+            descent = self.solver.on(problem, self.kernels)
         if self.saved is not None and number < len(self.saved.stages):
             stage = self.saved.stages[number]
             if not same_tables(stage.table, problem.table):

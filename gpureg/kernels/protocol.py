@@ -115,6 +115,10 @@ class Kernels(Protocol):
         """The samples `index` (their own indices, not storage's) of `rows`, for evaluation."""
         ...
 
+    def with_samples(self, rows: Any, X: Array) -> Block:
+        """The block with other samples `X (N, any)` on the device, in the same order: labels and weights stay."""
+        ...
+
     def run_bytes(self, shape: RunShape) -> int | None:
         """Upper bound on the device memory used beyond the samples, in bytes; None if the solver's own estimate is
         complete.

@@ -6,7 +6,7 @@ indexing, no in-place arithmetic. The fused twins must give what this gives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,10 @@ class ReferenceKernels(OneLane):
         picked = self.backend.from_host(np.asarray(index, np.int64))
         mass = None if rows.sample_weight is None else self.xp.take(rows.sample_weight, picked, axis=0)
         return ReferenceRows(self.xp.take(rows.X, picked, axis=0), self.xp.take(rows.y, picked, axis=0), None, mass)
+
+    def with_samples(self, rows: ReferenceRows, X: Array) -> ReferenceRows:
+        """See the protocol."""
+        return replace(rows, X=X)
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol. Array expressions hold about ten arrays as large as a block's logits."""

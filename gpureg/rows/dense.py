@@ -8,6 +8,7 @@ import numpy as np
 
 from gpureg.kernels.protocol import Block, Evaluation, Kernels
 from gpureg.rows import moments
+from gpureg.rows.span import Basis, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -74,6 +75,15 @@ class DenseRows:
     def scatter(self, centre: Floats, *, diagonal: bool = False) -> Array:
         """See the protocol."""
         return moments.scatter(self.kernels, self.block, centre, diagonal=diagonal)
+
+    def span(self, *, free: bool) -> tuple[DenseRows, Basis]:
+        """See the protocol."""
+        centre = self.mean()[:-1] if free else None
+        basis, inside = basis_of(self.kernels, self.block.X, centre)
+        if free:
+            inside = np.concatenate([inside, np.ones((self.n, 1))], axis=1)
+        X = self.kernels.backend.from_host(np.ascontiguousarray(inside, self.kernels.backend.dtype))
+        return DenseRows(self.kernels, self.kernels.with_samples(self.block, X), self.mass), basis
 
     def curvature(self, W: Array, column: Ints | None, centre: Floats | None) -> Array:
         """See the protocol."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gpureg.kernels.protocol import Evaluation
+from gpureg.rows.span import Basis
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -58,6 +59,12 @@ class Rows(Protocol):
 
     def scatter(self, centre: Floats, *, diagonal: bool = False) -> Array:
         """The weighted second moments about `centre (D,)`; see `moments.scatter`."""
+        ...
+
+    def span(self, *, free: bool) -> tuple[Rows, Basis]:
+        """The same samples in an orthonormal basis of their span, with the basis; `free`: their last column is a bias
+        that carries no penalty. See `rows.span`; for fewer rows than features.
+        """
         ...
 
     def curvature(self, W: Array, column: Ints | None, centre: Floats | None) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -126,6 +127,10 @@ class NumpyKernels:
             with self.workers.single():
                 work(0)
         return W, losses, copies
+
+    def with_samples(self, rows: NumpyRows, X: Array) -> NumpyRows:
+        """See the protocol."""
+        return replace(rows, X=X)
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol: the work arrays of the models say all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,10 @@ class CudaKernels(OneLane):
             picked = self._to_device.indices(index)
             mass = None if rows.sample_weight is None else self._ops.take(rows.sample_weight, picked, 0)
             return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None, mass)
+
+    def with_samples(self, rows: CudaRows, X: Array) -> CudaRows:
+        """See the protocol."""
+        return replace(rows, X=X)
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol."""

@@ -25,6 +25,7 @@ from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
 from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way, build_history
+from gpureg.solvers.lbfgs.wide import in_span
 from gpureg.solvers.problem import Outcome, Problem, measure_final
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
@@ -55,7 +56,9 @@ class LbfgsDescent:
         resolution: float | None = None,
         hessians: Hessians | None = None,
     ) -> None:
-        self.problem, self.kernels, self.config, self.target = problem, kernels, config, target
+        self.whole = problem  # as it was given: there the certificates are made and the models measured
+        self.problem, self.basis = in_span(problem, free=not config.penalize_bias)
+        self.kernels, self.config, self.target = kernels, config, target
         self.resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
         self.K = kernels.n_columns
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
@@ -105,10 +108,13 @@ class LbfgsDescent:
 
     def pack(self, state: LbfgsState) -> tuple[HostArrays, dict[str, Any]]:
         """See the protocol."""
-        return pack(self.kernels, state)
+        arrays, meta = pack(self.kernels, state)
+        return arrays | ({} if self.basis is None else {"pivots": self.basis.pivots}), meta
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
         """See the protocol."""
+        if self.basis is not None and not np.array_equal(arrays["pivots"], self.basis.pivots):
+            raise ValueError("another basis of the rows' span")
         return unpack(self.objective(np.arange(len(self.problem.table))), self.noise, arrays, meta)
 
     @np.errstate(all="ignore")
@@ -122,12 +128,14 @@ class LbfgsDescent:
             state.finals[model], state.reasons[model] = W, reason
         L = len(self.problem.table)
         weights = np.stack([state.finals[model] for model in range(L)])
+        if self.basis is not None:
+            weights = np.swapaxes(self.basis.outside(np.swapaxes(weights, 1, 2)), 1, 2)
         done = tuple(found if found is not None else reason for found in state.reasons)
         weights, certificates, reasons, warnings = certify(
-            self.problem, self.kernels, self.config, weights, done, self.resolution
+            self.whole, self.kernels, self.config, weights, done, self.resolution
         )
         final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
-        measured = measure_final(self.kernels, self.problem, final)
+        measured = measure_final(self.kernels, self.whole, final)
         history = build_history(state, self.problem.table, measured, certificates)
         warnings += _separable(self.problem, measured.train_accuracy, measured.train_loss)
         none: tuple[int | None, ...] = (None,) * L
