@@ -151,7 +151,6 @@ def _fitted(
     loss: Loss = Logistic() if samples.binary else Softmax()
     label = 1 - samples.label if samples.binary else samples.label  # a logistic model's class 0 is positive
     D = samples.X.shape[1] + (centre is not None)
-    small = _work(samples, len(total)) < PLAIN_WORK
     config = FitConfig(
         task=loss.name,
         solver="lbfgs",
@@ -164,8 +163,7 @@ def _fitted(
     solver = Lbfgs(config, resolution=resolution)
 
     def work(backend: Backend) -> Outcome:
-        which = "reference" if backend.name == "numpy" and small else "auto"
-        kernels = choose_kernels(backend, loss, len(samples.classes), which)
+        kernels = choose_kernels(backend, loss, len(samples.classes))
         sizes = Sizes(len(models), n, 0, D, 0 if table is None else table.shape[1])
         least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
         blocks = cut(solver, kernels, sizes, max(config.memory, least))

@@ -27,6 +27,7 @@ from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
+WORTH_THREADS = 2  # tiles a thread from which the threads are worth their start
 WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating beside the steps
 
 
@@ -154,14 +155,14 @@ class NumpyKernels:
         models = W.shape[1] // self.n_columns
         tiles = tile_runs(rows, TILE)
         columns = np.ascontiguousarray(W.T)
-        costs = np.zeros((self.workers.count, models))
-        slopes = np.zeros((self.workers.count, *columns.shape), self.dtype)
+        count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
+        costs, slopes = np.zeros((count, models)), np.zeros((count, *columns.shape), self.dtype)
 
         def work(worker: int) -> None:
             tile = self._tile(models, self.n_columns, TILE, self.dtype)
             scratch = np.empty_like(columns)
             with np.errstate(all="ignore"):
-                for number in range(worker, len(tiles), self.workers.count):
+                for number in range(worker, len(tiles), count):
                     start, stop, runs = tiles[number]
                     weight = None
                     if rows.weights is not None and column is not None:
@@ -169,7 +170,11 @@ class NumpyKernels:
                     X = rows.X[start:stop]
                     tile.gradient(columns, X, runs, weight, costs[worker], slopes[worker], scratch)
 
-        self.workers.run(work)
+        if count == 1:
+            with self.workers.single():
+                work(0)
+        else:
+            self.workers.run(work)
         return costs.sum(axis=0), np.ascontiguousarray(slopes.sum(axis=0).T)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:

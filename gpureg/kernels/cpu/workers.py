@@ -8,6 +8,8 @@ elementwise work. NumPy releases the interpreter's lock in both.
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,30 +17,71 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+BRING_A_BLAS = ("scipy", "torch")  # packages whose import loads a BLAS of their own
+
+
+class _Blas:
+    """The thread count of the process's BLAS libraries, of which there is one, however many fits run in threads of the
+    caller's: the first hold makes it 1, the last release restores what it was.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: Any = None
+        self._loaded: tuple[bool, ...] = ()
+        self._holds = 0
+        self._limit: Any = None
+        self._threads = 1
+
+    def threads(self) -> int:
+        """The number of threads that the BLAS uses, or used before it was held."""
+        with self._lock:
+            return self._threads if self._holds else self._count()
+
+    def hold(self) -> None:
+        """The BLAS is single-threaded from here until as many `release`s."""
+        with self._lock:
+            if self._holds == 0:
+                self._threads = self._count()
+                self._limit = self._libraries().limit(limits=1)
+            self._holds += 1
+
+    def release(self) -> None:
+        """The end of one `hold`."""
+        with self._lock:
+            self._holds -= 1
+            if self._holds == 0:
+                self._limit.restore_original_limits()
+
+    def _count(self) -> int:
+        return max((int(library["num_threads"]) for library in self._libraries().info()), default=1)
+
+    def _libraries(self) -> Any:
+        """The libraries that are loaded; looking for them takes milliseconds, so only anew when there are more."""
+        loaded = tuple(name in sys.modules for name in BRING_A_BLAS)
+        if self._found is None or loaded != self._loaded:
+            self._found, self._loaded = ThreadpoolController().select(user_api="blas"), loaded
+        return self._found
+
+
+_BLAS = _Blas()  # one for the process, as what it counts
+
 
 class Workers:
     """`count` threads, the caller's among them; by default as many as the BLAS uses now, which is what `--threads`
     bounds."""
 
     def __init__(self, count: int | None = None) -> None:
-        self._blas = ThreadpoolController().select(user_api="blas")
-        threads = [int(library["num_threads"]) for library in self._blas.info()]
-        self.count = count or max(threads, default=1)
+        self.count = count or _BLAS.threads()
         self._pool: ThreadPoolExecutor | None = None
-        self._holds = 0
-        self._limit: Any = None
 
     def hold(self) -> None:
-        """The BLAS is single-threaded from here until as many `release`s."""
-        if self._holds == 0:
-            self._limit = self._blas.limit(limits=1)
-        self._holds += 1
+        """The process's BLAS is single-threaded from here until as many `release`s, of any workers."""
+        _BLAS.hold()
 
     def release(self) -> None:
         """The end of one `hold`."""
-        self._holds -= 1
-        if self._holds == 0:
-            self._limit.restore_original_limits()
+        _BLAS.release()
 
     @contextmanager
     def single(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 The variables are `w = R^-1 v` with `R'R = h S + 2 λ I`, S the samples' second moments about their mean and h the loss's
 curvature at logits of 0: there the Hessian is the identity where every probability is even. R is a Cholesky factor, an
 eighth of what an eigendecomposition costs. Every evaluation makes the bound on the gap to the optimum; the first that
-meets the tolerance is the answer. If SciPy's line search gives up before, or the factorisation fails, the batched
+meets the tolerance is the answer. If SciPy's line search gives up before that, or there is no factor, the batched
 solver goes on from the best point so far.
 
 Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995 (SciPy's).
@@ -16,28 +16,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.events import Event
-from gpureg.solvers.lbfgs.descent import LbfgsDescent
-from gpureg.solvers.lbfgs.objective import gap_bound
+from gpureg.events import Event, Iterated, ModelStopped
+from gpureg.solvers.lbfgs.certificate import attainable
+from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
+from gpureg.solvers.lbfgs.hessian import triangular_inverse
 from gpureg.solvers.lbfgs.state import LbfgsState
-from gpureg.types import Floats
+from gpureg.solvers.problem import Problem
+from gpureg.types import Floats, Ints, StopReason
 
-MOST_WORK = 1 << 25  # n D K, multiply-adds of a product, above which the batched solver is level
+MOST_WORK = 1 << 25  # n D K, the multiply-adds of a product, up to which this is the faster way
 MEMORY = 20  # pairs: they are cheap here
 
 
-@dataclass
-class _Point:
-    """Weights `(K, D)`, and what an evaluation there found: objective, the data's loss, and the bound on the gap."""
-
-    W: Floats
-    objective: float = np.inf
-    loss: float = np.inf
-    bound: float = np.inf
-
-
-class _Enough(Exception):  # noqa: N818 - not an error: how an evaluation ends SciPy's loop
-    """The point that was just evaluated is near enough to the optimum."""
+def is_single(problem: Problem, columns: int, device: str) -> bool:
+    """Whether the problem is one model, on the CPU, of so few samples that what counts is the time between products."""
+    return len(problem.table) == 1 and device == "cpu" and problem.n * problem.D * columns <= MOST_WORK
 
 
 class SingleDescent(LbfgsDescent):
@@ -47,62 +40,149 @@ class SingleDescent(LbfgsDescent):
         """See the protocol."""
         if state.passes == 0:
             with np.errstate(all="ignore"):
-                found = self._borrowed(state)
-            if found is not None:
-                state.waiting = {0: found.W}
-                yield from self._arrive(state, found)
+                search = self._borrowed(state)
+            if search is not None:
+                yield from self._arrive(state, search)
                 if self.done(state):
                     return
         yield from super().advance(state)
 
-    def _arrive(self, state: LbfgsState, found: _Point) -> Iterator[Event]:
-        """Stop if the point is good enough, or the iterations are used up."""
-        if not np.isfinite(found.objective):
-            state.waiting = {0: np.zeros_like(found.W)}
-            return
-        if found.bound <= self._tolerance(found.objective) or state.iterations[0] >= self.config.max_iter:
-            met = found.bound <= self._tolerance(found.objective)
-            yield self.stop(state, 0, found.W, "converged" if met else "max_epochs")
-            state.waiting = {}
+    def _arrive(self, state: LbfgsState, search: _Search) -> Iterator[Event]:
+        """Stop at the best point if it is good enough, or if the iterations are used up; else go on from it."""
+        best, model = search.best, np.zeros(1, np.int64)
+        state.passes, state.iterations = search.evaluations, state.iterations + len(search.course)
+        for number, (objective, bound) in enumerate(search.course):
+            state.course.append((model, model + number + 1, np.array([[objective], [bound]])))
+        spent = bool(state.iterations[0] >= self.config.max_iter)
+        state.waiting = {0: best.W if np.isfinite(best.objective) else np.zeros_like(best.W)}
+        if (best.met or spent) and np.isfinite(best.objective):
+            reason: StopReason = "converged" if best.met else "max_epochs"
+            state.reasons[0], state.finals[0], state.waiting = reason, best.W, {}
+            yield Iterated(state.passes, model, np.array([best.objective]))
+            yield ModelStopped(0, int(state.iterations[0]), 0, reason)
 
-    def _borrowed(self, state: LbfgsState) -> _Point | None:
-        """The best point of SciPy's loop; None if there is no factor to condition by."""
+    def _borrowed(self, state: LbfgsState) -> _Search | None:
+        """SciPy's loop, to its end; None if there is no factor to condition by."""
         from scipy.optimize import minimize
 
-        objective, l2 = self.objective(np.zeros(1, np.int64)), float(self.problem.table.l2[0])
-        made = self._factor(l2)
-        if made is None:
+        variables = self._variables(float(self.problem.table.l2[0]))
+        if variables is None:
             return None
-        transform = _Transform(*made, h=self.bias_curvature, free=not self.config.penalize_bias)
-        best = now = _Point(state.waiting[0])
-
-        def evaluate(v: Floats) -> tuple[float, Floats]:
-            nonlocal best, now
-            W = transform.weights(v.reshape(self.K, -1))
-            value = objective.value(self.kernels.backend.from_host(W[None]))
-            state.passes += 1
-            gradient = self.kernels.to_host(value.gradient)[0]  # sync
-            loss = float(value.loss[0])
-            g, slope, bias = transform.slope(gradient)
-            bound = self._bound(l2, slope, bias, float((g * g).sum()))
-            now = _Point(W, loss + float(value.penalty[0]), loss, bound)
-            if not now.objective > best.objective:
-                best = now
-            if bound <= self._tolerance(now.objective):
-                best = now
-                raise _Enough
-            return now.objective, g.reshape(-1)
-
-        def accepted(_: Floats) -> None:
-            state.note_loss(0, last.loss)
-            last.loss = now.loss
-            state.iterations[0] += 1
-
-        last = _Point(state.waiting[0])
-        start = transform.variables(state.waiting[0]).reshape(-1)
-        room = {"maxcor": MEMORY, "maxiter": self.config.max_iter - int(state.iterations[0]), "maxfun": 10**9}
+        search = _Search(self, variables, state.waiting[0])
+        room = self.config.max_iter - int(state.iterations[0])
+        options = {"maxcor": MEMORY, "maxiter": room, "maxfun": 20 * room, "ftol": 0.0, "gtol": 0.0}
+        start = variables.inside(state.waiting[0]).reshape(-1)
         try:
-            minimize(evaluate, start, jac=True, method="L-BFGS-B", callback=accepted, options=room | {"ftol": 0.0, "gtol": 0.0})
-        except _Enough:
-            accepted(start)
-        return best
+            minimize(search.evaluate, start, jac=True, method="L-BFGS-B", callback=search.accept, options=options)
+        except _EnoughError:
+            search.accept(start)
+        return search
+
+    def _variables(self, l2: float) -> _Variables | None:
+        """The conditioned variables; None if the second moments and the penalty have no Cholesky factor."""
+        free, rows = not self.config.penalize_bias, self.problem.train
+        centre = np.zeros(self.problem.D)
+        if free:
+            centre = rows.mean()
+            centre[-1] = 0.0
+        S = self.kernels.to_host(rows.scatter(centre))  # sync
+        S = S[:-1, :-1] if free else S
+        try:
+            factor = np.linalg.cholesky(self.bias_curvature * S + 2.0 * l2 * np.eye(len(S)))
+            inverse = self.kernels.to_host(triangular_inverse(self.kernels, self.kernels.backend.from_host(factor)))
+        except np.linalg.LinAlgError:
+            return None
+        return _Variables(inverse, centre[:-1] if free else None, 1.0 / np.sqrt(self.bias_curvature))
+
+
+@dataclass(frozen=True)
+class _Variables:
+    """`W = v T'` of one model, `v (K, D)`: `inverse` is R'^-1, `centre (F,)` the free bias's and `scale` its own
+    factor; without a centre all D variables are alike.
+    """
+
+    inverse: Floats
+    centre: Floats | None
+    scale: float
+
+    def outside(self, v: Floats) -> Floats:
+        """Weights `(K, D)`."""
+        if self.centre is None:
+            return v @ self.inverse
+        W = np.empty_like(v)
+        W[:, :-1] = v[:, :-1] @ self.inverse
+        W[:, -1] = self.scale * v[:, -1] - W[:, :-1] @ self.centre
+        return W
+
+    def inside(self, W: Floats) -> Floats:
+        """The variables of weights `(K, D)`: the inverse of `outside`."""
+        if not W.any():
+            return np.zeros_like(W)
+        if self.centre is None:
+            return np.asarray(np.linalg.solve(self.inverse.T, W.T).T)
+        v = np.empty_like(W)
+        v[:, :-1] = np.linalg.solve(self.inverse.T, W[:, :-1].T).T
+        v[:, -1] = (W[:, -1] + W[:, :-1] @ self.centre) / self.scale
+        return v
+
+    def slope(self, gradient: Floats) -> tuple[Floats, float, float]:
+        """The gradient in the variables `(K, D)`, and the squared norms of the gradient in the penalised weights (about
+        the centre) and in a free bias.
+        """
+        if self.centre is None:
+            return gradient @ self.inverse.T, float(np.vdot(gradient, gradient)), 0.0
+        bias = gradient[:, -1]
+        own = gradient[:, :-1] - bias[:, None] * self.centre
+        g = np.empty_like(gradient)
+        g[:, :-1] = own @ self.inverse.T
+        g[:, -1] = self.scale * bias
+        return g, float(np.vdot(own, own)), float(bias @ bias)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Weights `(K, D)`, their objective, the bound on the gap to the optimum, and whether it meets the tolerance."""
+
+    W: Floats
+    objective: float = np.inf
+    bound: float = np.inf
+    met: bool = False
+
+
+class _EnoughError(Exception):
+    """The point that was just evaluated is near enough to the optimum: how an evaluation ends SciPy's loop."""
+
+
+class _Search:
+    """The evaluations of one loop, the best point so far, and objective and bound after each iteration (`course`)."""
+
+    def __init__(self, descent: SingleDescent, variables: _Variables, W: Floats) -> None:
+        self.descent, self.variables = descent, variables
+        self.objective = descent.objective(np.zeros(1, np.int64))
+        self.l2 = float(descent.problem.table.l2[0])
+        self.evaluations = 0
+        self.course: list[tuple[float, float]] = []
+        self.best = self.last = _Point(W)
+
+    def evaluate(self, v: Floats) -> tuple[float, Floats]:
+        """Objective and gradient at the variables `v (K D,)`, for SciPy."""
+        kernels, descent = self.objective.kernels, self.descent
+        W = self.variables.outside(v.reshape(descent.K, -1))
+        value = self.objective.value(kernels.backend.from_host(W[None]))
+        self.evaluations += 1
+        g, slope, bias = self.variables.slope(kernels.to_host(value.gradient)[0])  # sync
+        there = float(value.loss[0]) + float(value.penalty[0])
+        bound = (slope + bias) / (4.0 * self.l2) + bias / descent.bias_curvature if self.l2 > 0 else np.nan
+        tolerance = attainable(descent.config.tol, descent.resolution, np.asarray(there))
+        near = (bound if self.l2 > 0 else float(np.vdot(g, g))) <= SLACK * tolerance
+        target = descent.target is not None and there <= descent.target[0]
+        self.last = _Point(W, there, bound, bool(near or target))
+        if self.last.met or not there > self.best.objective:
+            self.best = self.last
+        if self.last.met:
+            raise _EnoughError
+        return there, g.reshape(-1)
+
+    def accept(self, _: Floats | Ints) -> None:
+        """An iteration is over, at the point that was evaluated last."""
+        self.course.append((self.last.objective, self.last.bound))

@@ -11,6 +11,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.rows.moments import moments_bytes
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
+from gpureg.solvers.lbfgs.single import SingleDescent, is_single
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.remarks import diverged, worse_than_a_constant
 from gpureg.types import Floats, ModelTable
@@ -18,12 +19,16 @@ from gpureg.types import Floats, ModelTable
 
 @dataclass(frozen=True)
 class Lbfgs:
-    """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields."""
+    """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields.
+
+    `borrow`: one model alone on few samples goes through SciPy's loop (`single`).
+    """
 
     config: FitConfig
     target: Floats | None = None
     resolution: float | None = None
     hessians: Hessians = field(default_factory=Hessians)
+    borrow: bool = True
 
     name = "lbfgs"
     minibatches = False
@@ -58,7 +63,9 @@ class Lbfgs:
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent:
         """See the protocol."""
-        return LbfgsDescent(
+        columns, device = kernels.n_columns, kernels.backend.device
+        kind = SingleDescent if self.borrow and is_single(problem, columns, device) else LbfgsDescent
+        return kind(
             problem,
             kernels,
             self.config,
