@@ -145,12 +145,12 @@ class Newton:
         def task(number: int) -> None:
             models = slice(starts[number], min(starts[number] + at_once, A))
             mine = objective.take(np.arange(A)[models])
-            parts[number] = self._solve(mine, W[models, :, :], g[models, :])
+            parts[number] = self.solve(mine, W[models, :, :], g[models, :])
 
         kernels.share_out(len(starts), task)
         return parts[0] if len(parts) == 1 else kernels.backend.xp.concat(parts, axis=0)
 
-    def _solve(self, objective: Objective, W: Array, g: Array) -> Array:
+    def solve(self, objective: Objective, W: Array, g: Array) -> Array:
         """`-H^-1 g` of some models `(B, P)`, `objective` being theirs, at `W (B, K, D)`."""
         backend = objective.kernels.backend
         H, root = scaled_hessian(objective, W, self.centre)

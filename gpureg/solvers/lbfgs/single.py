@@ -17,8 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import attainable
+from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
+from gpureg.solvers.lbfgs.directions import Newton
 from gpureg.solvers.lbfgs.hessian import triangular_inverse
 from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.problem import Problem
@@ -26,11 +29,16 @@ from gpureg.types import Floats, Ints, StopReason
 
 MOST_WORK = 1 << 25  # n D K, the multiply-adds of a product, up to which this is the faster way
 MEMORY = 20  # pairs: they are cheap here
+MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
 
 
-def is_single(problem: Problem, columns: int, device: str) -> bool:
-    """Whether the problem is one model, on the CPU, of so few samples that what counts is the time between products."""
-    return len(problem.table) == 1 and device == "cpu" and problem.n * problem.D * columns <= MOST_WORK
+def is_single(problem: Problem, kernels: Kernels) -> bool:
+    """Whether the problem is one model, on the CPU, of so few samples that what counts is the time between products.
+
+    In float64: float32's gradients are too coarse for SciPy's line search near the optimum.
+    """
+    backend, work = kernels.backend, problem.n * problem.D * kernels.n_columns
+    return len(problem.table) == 1 and (backend.device, backend.dtype) == ("cpu", "float64") and work <= MOST_WORK
 
 
 class SingleDescent(LbfgsDescent):
@@ -48,18 +56,38 @@ class SingleDescent(LbfgsDescent):
         yield from super().advance(state)
 
     def _arrive(self, state: LbfgsState, search: _Search) -> Iterator[Event]:
-        """Stop at the best point if it is good enough, or if the iterations are used up; else go on from it."""
+        """Stop at the best point if it is good enough, or if the iterations are used up.
+
+        Else a model whose Hessian costs next to nothing begins again, with Newton's method, which a point on a long
+        valley's floor would not help; another goes on from the best point.
+        """
         best, model = search.best, np.zeros(1, np.int64)
-        state.passes, state.iterations = search.evaluations, state.iterations + len(search.course)
+        state.passes = search.evaluations
+        spent = bool(state.iterations[0] + len(search.course) >= self.config.max_iter)
+        finite = bool(np.isfinite(best.objective))
+        if not finite or (self.first == "newton" and not (best.met or spent)):
+            return
         for number, (objective, bound) in enumerate(search.course):
-            state.course.append((model, model + number + 1, np.array([[objective], [bound]])))
-        spent = bool(state.iterations[0] >= self.config.max_iter)
-        state.waiting = {0: best.W if np.isfinite(best.objective) else np.zeros_like(best.W)}
-        if (best.met or spent) and np.isfinite(best.objective):
+            state.course.append((model, state.iterations + number + 1, np.array([[objective], [bound]])))
+        state.iterations = state.iterations + len(search.course)
+        state.waiting, state.way = {0: best.W}, self.first if self.handover is None else "whitened"
+        if best.met or spent:
             reason: StopReason = "converged" if best.met else "max_epochs"
-            state.reasons[0], state.finals[0], state.waiting = reason, best.W, {}
+            final = self._polished(search) if best.met and self.first == "newton" else best.W
+            state.reasons[0], state.finals[0], state.waiting = reason, final, {}
             yield Iterated(state.passes, model, np.array([best.objective]))
             yield ModelStopped(0, int(state.iterations[0]), 0, reason)
+
+    def _polished(self, search: _Search) -> Floats:
+        """The best point after one more step, by Newton's method: where a Hessian costs next to nothing, a gap of the
+        tolerance becomes one of rounding, so that the answer depends on no detail of the way there.
+        """
+        plain, centre = centred(self.kernels, self.problem.train, free=not self.config.penalize_bias)
+        W = self.kernels.backend.from_host(search.best.W[None])
+        g, _, _ = plain.slope(search.objective.value(W).gradient)
+        d = Newton(search.objective, centre).solve(search.objective, W, self.kernels.backend.xp.reshape(g, (1, -1)))
+        step = plain.weights(self.kernels.backend.xp.reshape(d, W.shape))
+        return np.asarray(search.best.W + self.kernels.to_host(step)[0])  # sync
 
     def _borrowed(self, state: LbfgsState) -> _Search | None:
         """SciPy's loop, to its end; None if there is no factor to condition by."""
@@ -69,7 +97,7 @@ class SingleDescent(LbfgsDescent):
         if variables is None:
             return None
         search = _Search(self, variables, state.waiting[0])
-        room = self.config.max_iter - int(state.iterations[0])
+        room = min(self.config.max_iter - int(state.iterations[0]), self.handover or MOST_ITERATIONS)
         options = {"maxcor": MEMORY, "maxiter": room, "maxfun": 20 * room, "ftol": 0.0, "gtol": 0.0}
         start = variables.inside(state.waiting[0]).reshape(-1)
         try:

@@ -63,8 +63,7 @@ class Lbfgs:
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent:
         """See the protocol."""
-        columns, device = kernels.n_columns, kernels.backend.device
-        kind = SingleDescent if self.borrow and is_single(problem, columns, device) else LbfgsDescent
+        kind = SingleDescent if self.borrow and is_single(problem, kernels) else LbfgsDescent
         return kind(
             problem,
             kernels,
