@@ -125,7 +125,7 @@ class Solver(Protocol):
         ...
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
-        """What the user is told about the models of `table`; `constant`: the best constant predictor's loss, in nats."""
+        """What the user is told about the models of `table`; `constant`: the least loss of a constant, in nats."""
         ...
 
     def on(self, problem: Problem, kernels: Kernels) -> Descent[Any]:

@@ -109,7 +109,8 @@ class LbfgsDescent:
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
         """See the protocol."""
-        return unpack(self.objective(np.arange(len(self.problem.table))), self.noise, arrays, meta)
+        whole = self.objective(np.arange(len(self.problem.table)))
+        return unpack(whole, self.noise, self.config.max_iter, arrays, meta)
 
     @np.errstate(all="ignore")
     def finish(self, state: LbfgsState, *, interrupted: bool = False) -> tuple[Outcome, History]:

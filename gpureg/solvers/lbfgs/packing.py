@@ -7,6 +7,7 @@ mean of the samples, and the variables that a Hessian has whitened, from their o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gpureg.kernels.protocol import Kernels
@@ -16,11 +17,11 @@ from gpureg.solvers.lbfgs.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.search import BRACKET, LineSearch
 from gpureg.solvers.lbfgs.state import NUMBERS, VECTORS, WAYS, Batch, LbfgsState, Way
-from gpureg.solvers.packing import Host, Unpacker, by_model, ragged
-from gpureg.types import Array, HostArrays
+from gpureg.solvers.packing import Host, Unpacker, by_model, check_running, count_of, ragged, stop_reasons
+from gpureg.types import Array, Floats, HostArrays, Ints
 
 KEPT = ("waiting", "finals")  # of the state: one model's weights each
-NOTED = ("models", "iterations", "values")  # of each of the state's losses
+NOTED = {"models": "int64", "iterations": "int64", "values": "float64"}  # of each of the state's losses
 TRANSFORM = ("basis", "shift", "scale")  # of a conditioning
 
 
@@ -29,8 +30,8 @@ def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any
     arrays: HostArrays = {"iterations": state.iterations}
     for name in KEPT:
         arrays |= by_model(name, getattr(state, name))
-    for place, name in enumerate(NOTED):
-        arrays |= ragged(f"losses.{name}", [entry[place] for entry in state.losses])
+    for place, (name, dtype) in enumerate(NOTED.items()):
+        arrays |= ragged(f"losses.{name}", [entry[place] for entry in state.losses], dtype)
     meta: dict[str, Any] = {"way": state.way, "reasons": state.reasons, "passes": state.passes, "batch": None}
     if state.batch is not None:
         packed, meta["batch"] = _pack_batch(kernels, state.batch)
@@ -38,23 +39,36 @@ def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any
     return arrays, meta
 
 
-def unpack(objective: Objective, noise: float, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
-    """The state on the device; `objective` is that of all L models, `noise` the line search's.
+def unpack(objective: Objective, noise: float, most: int, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
+    """The state on the device; `objective` is that of all L models, `noise` the line search's, `most` the maximum
+    number of iterations.
 
     Raises ValueError or KeyError for what no state of them is.
     """
     read, L, shape = Unpacker(arrays), len(objective.table), (objective.kernels.n_columns, objective.D)
-    if len(meta["reasons"]) != L:
-        raise ValueError(f"{len(meta['reasons'])} models, expected {L}")
     waiting, finals = (read.by_model(name, L, *shape) for name in KEPT)
-    state = LbfgsState(waiting, _way(meta["way"]), read.ints("iterations", L), list(meta["reasons"]))
-    state.passes, state.finals = meta["passes"], finals
-    state.losses = list(zip(*(read.ragged(f"losses.{name}") for name in NOTED), strict=True))
+    state = LbfgsState(waiting, _way(meta["way"]), read.ints("iterations", L, below=most + 1), stop_reasons(meta, L))
+    state.passes, state.finals = count_of(meta, "passes"), finals
+    state.losses = list(_losses(read, state.iterations))
     if meta["batch"] is not None:
         own = {name.removeprefix("batch."): array for name, array in arrays.items() if name.startswith("batch.")}
         with objective.kernels.steady():
             state.batch = _unpack_batch(objective, noise, Unpacker(own), meta["batch"])
+    active = [] if state.batch is None else state.batch.active.tolist()
+    check_running(state.reasons, [*waiting, *active], finals)
     return state
+
+
+def _losses(read: Unpacker, iterations: Ints) -> Iterator[tuple[Ints, Ints, Floats]]:
+    columns = (read.ragged(f"losses.{name}", dtype) for name, dtype in NOTED.items())
+    for models, rows, values in zip(*columns, strict=True):
+        if not (models.ndim == 1 and models.shape == rows.shape == values.shape):
+            raise ValueError(f"losses of {models.shape}, {rows.shape}, {values.shape}, expected one shape (A,)")
+        if not (len(models) and 0 <= models.min() <= models.max() < len(iterations)):
+            raise ValueError(f"losses of models {models.tolist()}, expected some of 0 to {len(iterations) - 1}")
+        if not ((rows >= 0) & (rows < iterations[models])).all():
+            raise ValueError(f"losses of iterations {rows.tolist()}, expected some that were made")
+        yield models, rows, values
 
 
 def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, Any]]:
@@ -65,7 +79,7 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
     arrays |= {name: host(getattr(batch, name)) for name in VECTORS}
     arrays |= {name: getattr(batch, name) for name in NUMBERS}
     arrays |= {f"search.{name}": getattr(batch.search, name) for name in BRACKET}
-    meta: dict[str, Any] = {"way": batch.way, "pairs": None}
+    meta: dict[str, Any] = {"way": batch.way, "pairs": None, "transform": []}
     if isinstance(batch.directions, QuasiNewton):
         pairs = batch.directions.pairs
         meta["pairs"] = pairs.count
@@ -74,7 +88,8 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
         arrays["whitened_at"] = host(batch.conditioning.origin)
     else:
         transform = {name: getattr(batch.conditioning, name) for name in TRANSFORM}
-        arrays |= {name: host(array) for name, array in transform.items() if array is not None}
+        meta["transform"] = [name for name, array in transform.items() if array is not None]
+        arrays |= {name: host(transform[name]) for name in meta["transform"]}
     return arrays, meta
 
 
@@ -87,23 +102,23 @@ def _unpack_batch(whole: Objective, noise: float, read: Unpacker, meta: dict[str
     if way == "newton":
         directions = Newton(objective, centred(kernels, objective.rows, free=not objective.penalize_bias)[1])
     else:
-        directions = _pairs(objective, read, A, meta["pairs"])
+        directions = _pairs(objective, read, A, count_of(meta, "pairs"))
     search = LineSearch(A, noise)
     for name in BRACKET:
         setattr(search, name, read.ints(f"search.{name}", A) if name == "tries" else read.floats(f"search.{name}", A))
     vectors = (from_host(read.floats(name, A, P)) for name in VECTORS)
     numbers = (read.ints(name, A) if name in ("idle", "age") else read.floats(name, A) for name in NUMBERS)
-    conditioning = _variables(objective, read, way, A)
+    conditioning = _variables(objective, read, A, meta)
     return Batch(active, objective, conditioning, directions, way, search, *vectors, *numbers)
 
 
-def _variables(objective: Objective, read: Unpacker, way: Way, A: int) -> Conditioning | Whitened:
+def _variables(objective: Objective, read: Unpacker, A: int, meta: dict[str, Any]) -> Conditioning | Whitened:
     kernels, D, K = objective.kernels, objective.D, objective.kernels.n_columns
-    if way == "whitened":
+    if meta["way"] == "whitened":
         return whitened(objective, kernels.backend.from_host(read.floats("whitened_at", A, K, D)))
     shapes = {"basis": (D, D), "shift": (D,), "scale": (A, 1, D)}
     basis, shift, scale = (
-        kernels.backend.from_host(read.floats(name, *shapes[name])) if name in read.arrays else None
+        kernels.backend.from_host(read.floats(name, *shapes[name])) if name in meta["transform"] else None
         for name in TRANSFORM
     )
     return Conditioning(kernels, basis, shift, scale, not objective.penalize_bias)
