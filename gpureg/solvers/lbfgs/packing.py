@@ -27,12 +27,12 @@ TRANSFORM = ("basis", "shift", "scale")  # of a conditioning
 
 def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any]]:
     """A boundary's state."""
-    arrays: HostArrays = {"iterations": state.iterations}
+    arrays: HostArrays = {"iterations": state.iterations.copy()}
     for name in KEPT:
         arrays |= by_model(name, getattr(state, name))
     for place, (name, dtype) in enumerate(NOTED.items()):
         arrays |= ragged(f"losses.{name}", [entry[place] for entry in state.losses], dtype)
-    meta: dict[str, Any] = {"way": state.way, "reasons": state.reasons, "passes": state.passes, "batch": None}
+    meta: dict[str, Any] = {"way": state.way, "reasons": list(state.reasons), "passes": state.passes, "batch": None}
     if state.batch is not None:
         packed, meta["batch"] = _pack_batch(kernels, state.batch)
         arrays |= {f"batch.{name}": array for name, array in packed.items()}
@@ -77,13 +77,13 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
 
     arrays: HostArrays = {"active": batch.active}
     arrays |= {name: host(getattr(batch, name)) for name in VECTORS}
-    arrays |= {name: getattr(batch, name) for name in NUMBERS}
-    arrays |= {f"search.{name}": getattr(batch.search, name) for name in BRACKET}
+    arrays |= {name: getattr(batch, name).copy() for name in NUMBERS}
+    arrays |= {f"search.{name}": getattr(batch.search, name).copy() for name in BRACKET}
     meta: dict[str, Any] = {"way": batch.way, "pairs": None, "transform": []}
     if isinstance(batch.directions, QuasiNewton):
         pairs = batch.directions.pairs
         meta["pairs"] = pairs.count
-        arrays |= {"vectors": host(pairs.filled()), "ss_yy": pairs.ss_yy, "pair_age": pairs.age}
+        arrays |= {"vectors": host(pairs.filled()), "ss_yy": pairs.ss_yy.copy(), "pair_age": pairs.age.copy()}
     if isinstance(batch.conditioning, Whitened):
         arrays["whitened_at"] = host(batch.conditioning.origin)
     else:

@@ -31,7 +31,11 @@ def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tu
 
     streams = [shuffler.state() for shuffler in shufflers]
     arrays: HostArrays = {"lowest": state.stopping.lowest, "waited": state.stopping.waited}
-    arrays |= {"steps": state.steps, "bad_step": state.bad_step, "keys": np.stack([key for key, _ in streams])}
+    arrays |= {
+        "steps": state.steps.copy(),
+        "bad_step": state.bad_step.copy(),
+        "keys": np.stack([key for key, _ in streams]),
+    }
     for number, stream in enumerate(state.streams):
         arrays |= {f"stream{number}.models": stream.models, f"stream{number}.W": host(stream.W)}
     for name in SNAPSHOTS:
@@ -44,7 +48,7 @@ def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tu
     meta = {
         "epoch": state.epoch,
         "streams": len(state.streams),
-        "reasons": state.reasons,
+        "reasons": list(state.reasons),
         **{name: [step for step, _ in getattr(state, name)] for name in SNAPSHOTS},
         "positions": [position for _, position in streams],
     }
