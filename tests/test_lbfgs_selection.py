@@ -118,6 +118,6 @@ def test_a_fit_that_stops_short_warns() -> None:
 def test_an_overflow_is_told_with_what_helps() -> None:
     X = np.random.default_rng(0).normal(size=(100, 3)) * 1e200
     data = gpureg.make_dataset(X, (X[:, 0] > 0).astype(int))
-    with pytest.warns(gpureg.GpuregWarning, match="--scale standard"):
+    with pytest.warns(gpureg.GpuregWarning, match=r"use scale=.standard.\."):
         result = gpureg.fit(data, solver="lbfgs", scale="none", dtype="float64", l2=0.01)
     assert result.models[0].stop_reason == "diverged"

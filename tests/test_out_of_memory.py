@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resuming import SWEEP
 from small_problems import blobs
 
 import gpureg
+from gpureg import LogisticRegression
 from gpureg.backend import Backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import GpuregWarning, OutOfMemoryError
@@ -49,26 +51,76 @@ def test_before_the_start_the_cpu_takes_over(monkeypatch: pytest.MonkeyPatch) ->
         gpureg.fit(blobs(), strict_device=True, **OPTIONS)
 
 
-def test_in_the_middle_what_was_trained_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
-    usual, calls = ReferenceKernels.steps, []
+def run_out_at(number: int, what: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The reference kernels run out of memory in their `number`th call of `what`; counts the calls."""
+    usual, calls = getattr(ReferenceKernels, what), []
 
-    def steps(self: ReferenceKernels, *arguments: Any) -> Any:
+    def failing(self: ReferenceKernels, *arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == number:
             raise OutOfMemoryError("The device ran out of memory.")
         return usual(self, *arguments)
 
-    config = FitConfig(**OPTIONS)
-    hooks, keeper = Hooks(lambda event: None, lambda: False), Keeper()
-    expected = fitting.run_fit(blobs(), config, hooks)
-    calls.clear()
-    monkeypatch.setattr(ReferenceKernels, "steps", steps)
+    monkeypatch.setattr(ReferenceKernels, what, failing)
+    return calls
+
+
+@pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8, 0.99])
+@pytest.mark.parametrize("options", [OPTIONS, SWEEP | {"dtype": "float64"}])
+def test_in_the_middle_what_was_trained_is_kept(
+    options: dict[str, Any], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where models have stopped since the boundary that is gone on from."""
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
+    data, config, keeper = blobs(300, 100, spread=2.0), FitConfig(**options), Keeper()
+    calls = run_out_at(0, "steps", monkeypatch)
+    expected = fitting.run_fit(data, config, Hooks())
+    number = int(share * len(calls))
+    calls = run_out_at(number, "steps", monkeypatch)
     with pytest.raises(OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: go on with --resume"):
-        fitting.run_fit(blobs(), config, replace(hooks, keeper=keeper))
+        fitting.run_fit(data, config, Hooks(keeper=keeper))
     assert keeper.last is not None
-    saved = unpack(*keeper.last)
-    resumed = fitting.run_fit(blobs(), config, hooks, saved=saved)
+    resumed = fitting.run_fit(data, config, Hooks(), saved=unpack(*keeper.last))
     np.testing.assert_array_equal(resumed.history.step_loss, expected.history.step_loss)
     np.testing.assert_array_equal(resumed.model.coef, expected.model.coef)
-    assert 5 < len(calls) < 5 + len(expected.history.eval_step)  # it did not begin again
+    assert number < len(calls) < number + len(expected.history.eval_step)  # it did not begin again
+
+
+def test_a_state_that_is_not_light_keeps_the_stages_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
+    config = FitConfig(solver="lbfgs", l2=(1.0, 0.1, 0.01), dtype="float64", memory=40_000)
+    expected = fitting.run_fit(blobs(), config, Hooks())
+    keeper, calls = Keeper(), run_out_at(15, "cost_and_gradient", monkeypatch)
+    with pytest.raises(OutOfMemoryError, match="What was trained is kept"):
+        fitting.run_fit(blobs(), config, Hooks(keeper=keeper))
+    assert keeper.last is not None
+    saved = unpack(*keeper.last)
+    assert saved.stages
+    assert saved.state is None
+    resumed = fitting.run_fit(blobs(), config, Hooks(), saved=saved)
+    np.testing.assert_array_equal(resumed.model.coef, expected.model.coef)
+    assert len(calls) > 15
+
+
+def test_an_estimator_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own words: it has no option for the memory."""
+    data = blobs()
+    expected = LogisticRegression(device="cpu").fit(data.X_train, data.y_train)
+    small = small_device("float64", free=100)
+    monkeypatch.setattr("gpureg.estimators.solve.choose_backend", lambda device, dtype, **_: small)
+    with pytest.warns(GpuregWarning, match=r"too little memory .*Running on the CPU\. Use dtype=.float32.*fewer rows"):
+        model = LogisticRegression(device="cuda").fit(data.X_train, data.y_train)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    monkeypatch.setattr(
+        "gpureg.estimators.solve.choose_backend",
+        lambda device, dtype, **_: replace(numpy_backend(dtype), free_memory=lambda: 100),
+    )
+    with pytest.raises(OutOfMemoryError, match=r"100 bytes are free\. Use dtype=.float32"):
+        LogisticRegression(device="cpu", dtype="float64").fit(*many())
+
+
+def many() -> tuple[np.ndarray, np.ndarray]:
+    """More than the few for which the device is not chosen."""
+    random = np.random.default_rng(0)
+    return random.normal(size=(4000, 60)), np.arange(4000) % 40

@@ -190,7 +190,7 @@ def test_a_fold_is_the_weighted_fit_alone() -> None:
     folds = stratified_folds(data.y_train, 4, 0)
     result = gpureg.fit(data, folds=folds, **(CV | {"patience": 0, "scale": "none"}))
     held = folds == 2
-    alone = replace(data, sample_weight=(~held).astype(float), X_val=data.X_train[held], y_val=data.y_train[held])
+    alone = replace(data, sample_weight=np.where(held, 1e-300, 1.0), X_val=data.X_train[held], y_val=data.y_train[held])
     options = {key: value for key, value in CV.items() if key != "cv"} | {"patience": 0, "scale": "none"}
     fitted = gpureg.fit(alone, **options)
     mine = [i for i, model in enumerate(result.models) if model.fold == 2]

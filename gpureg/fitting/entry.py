@@ -101,8 +101,8 @@ def fit_on(
     saved: Saved | None = None,
 ) -> FitResult:
     """`run_fit` on a backend (any array-API namespace), and by a solver, of the caller's choice."""
-    _check_data(data, config)
     solver = solver or choose_solver(config)
+    _check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
     table = model_table(config)
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
@@ -143,7 +143,7 @@ def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | No
     return None, int(same[0])
 
 
-def _check_data(data: Dataset, config: FitConfig) -> None:
+def _check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
     K = len(data.classes)
     if config.loss.binary and K != 2:
         raise UsageError(
@@ -154,6 +154,11 @@ def _check_data(data: Dataset, config: FitConfig) -> None:
         raise UsageError(f"{data.name} has {K} class; expected at least two.")
     if len(data.y_train) == 0:
         raise UsageError(f"{data.name} has no training rows; expected at least one.")
+    if solver.wants_validation and config.cv is None and len(data.y_val) == 0:
+        raise UsageError(
+            f"{data.name} has no validation rows, and early stopping or the best weights go by the loss on them. Give "
+            f"some ({named('val_size')}), or train without: {named('patience', 0)} and {named('keep', 'last')}."
+        )
 
 
 def _result(

@@ -8,7 +8,7 @@ the same arithmetic in the same order, and ends with the same bits. No pickle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from gpureg.data import Dataset
 from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
 from gpureg.history import History
+from gpureg.solvers.packing import Unpacker, stop_reasons
 from gpureg.solvers.problem import Measured, Outcome
 from gpureg.solvers.protocol import Descent
 from gpureg.types import HostArrays, ModelTable
@@ -26,6 +27,14 @@ from gpureg.version import __version__
 
 FORMAT = 2
 BLOCK = 1 << 26  # bytes that are hashed at once
+IDENTITY: dict[str, Any] = {
+    "gpureg": str,
+    "config": dict,
+    "data_sha256": str,
+    "device": str,
+    "threads": int,
+    "seconds": (int, float),
+}  # of a checkpoint, with their types
 
 
 class Keeper(Protocol):
@@ -118,6 +127,9 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
             f"this is gpureg {__version__}, which reads format {FORMAT}. Go on with that version, or start again."
         )
     try:
+        for name, kind in IDENTITY.items():
+            if not isinstance(meta[name], kind):
+                raise TypeError(f"{name} is {meta[name]!r}")
         stages = tuple(_unpack_stage(f"stage{n}.", arrays, stage) for n, stage in enumerate(meta["stages"]))
         state = {name.removeprefix("state."): value for name, value in arrays.items() if name.startswith("state.")}
         return Saved(stages, state if meta["running"] is not None else None, meta)
@@ -146,21 +158,35 @@ def _pack_stage(prefix: str, stage: Trained) -> HostArrays:
     return arrays
 
 
-def _unpack_stage(prefix: str, arrays: Mapping[str, Any], meta: dict[str, Any]) -> Trained:
-    def read(kind: type, name: str) -> Any:
-        return kind(**{field.name: arrays[f"{prefix}{name}.{field.name}"] for field in fields(kind)})
+def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trained:
+    read = Unpacker({name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)})
+    weights = read.floats("weights", None, None, None)
+    L, E = len(weights), len(read.ints("history.eval_step", None))
+    shapes = {"step_loss": (None, L), "eval_step": (E,), "val_loss": (E, L), "val_accuracy": (E, L)}
+    shapes["train_accuracy"] = (E, L)
 
-    certificates = meta["certificates"]
+    def value(kind: type, name: str) -> Any:
+        found = {}
+        for field in fields(kind):
+            array = read.ints if field.type == "Ints" else read.floats
+            found[field.name] = array(f"{name}.{field.name}", *shapes.get(field.name, (L,)))
+        return kind(**found)
+
+    measured = Measured(*(read.floats(f"measured.{field.name}", L) for field in fields(Measured)))
+    reasons = tuple(reason for reason in stop_reasons(meta, L) if reason is not None)
+    epochs, certificates = tuple(meta["epochs"]), meta["certificates"]
+    if not len(reasons) == len(epochs) == L == len(certificates or reasons):
+        raise ValueError(f"{len(reasons)} reasons and {len(epochs)} epochs, expected those of {L} models")
     outcome = Outcome(
-        arrays[f"{prefix}weights"],
-        arrays[f"{prefix}steps"],
-        tuple(meta["reasons"]),
-        tuple(meta["epochs"]),
-        read(Measured, "measured"),
+        weights,
+        read.ints("steps", L),
+        reasons,
+        epochs,
+        measured,
         None if certificates is None else tuple(certificates),
         tuple(meta["warnings"]),
     )
-    return Trained(read(ModelTable, "table"), outcome, read(History, "history"))
+    return Trained(value(ModelTable, "table"), outcome, value(History, "history"))
 
 
 def same_tables(one: ModelTable, other: ModelTable) -> bool:

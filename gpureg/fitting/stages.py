@@ -72,7 +72,8 @@ class Stages:
             descent = self.solver.on(problem, self.kernels)
         if self.saved is not None and number < len(self.saved.stages):
             stage = self.saved.stages[number]
-            if not same_tables(stage.table, problem.table):
+            shape = (len(problem.table), problem.D, self.kernels.n_columns)
+            if not same_tables(stage.table, problem.table) or stage.outcome.weights.shape != shape:
                 raise not_of_this_fit("other models")
             self._replay(descent, stage, ids)
         else:

@@ -65,7 +65,7 @@ class Descent(Protocol[S]):
         ...
 
     def pack(self, state: S) -> tuple[HostArrays, dict[str, Any]]:
-        """A boundary's state as arrays and JSON."""
+        """A boundary's state as arrays and JSON, which a later `advance` leaves as they are."""
         ...
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> S:

@@ -115,7 +115,8 @@ class LbfgsDescent:
         """See the protocol."""
         if self.basis is not None and not np.array_equal(arrays["pivots"], self.basis.pivots):
             raise ValueError("another basis of the rows' span")
-        return unpack(self.objective(np.arange(len(self.problem.table))), self.noise, arrays, meta)
+        whole = self.objective(np.arange(len(self.problem.table)))
+        return unpack(whole, self.noise, self.config.max_iter, arrays, meta)
 
     @np.errstate(all="ignore")
     def finish(self, state: LbfgsState, *, interrupted: bool = False) -> tuple[Outcome, History]:

@@ -54,12 +54,9 @@ class Lbfgs:
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
         """See the protocol."""
-        found = diverged(
-            table, outcome, lambda models: f"Features this large overflow: use {named('scale', 'standard')}."
-        )
-        return found + worse_than_a_constant(
-            table, outcome, constant, lambda models: f"Give it more iterations ({named('max_iter')})."
-        )
+        scale, more = f"use {named('scale', 'standard')}", f"Give it more iterations ({named('max_iter')})."
+        found = diverged(table, outcome, lambda models: f"Features this large overflow: {scale}.")
+        return found + worse_than_a_constant(table, outcome, constant, lambda models: more)
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent:
         """See the protocol."""

@@ -98,7 +98,8 @@ class SgdDescent:
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> SgdState:
         """See the protocol; the random streams go on where they were."""
-        return unpack(self.kernels, self.shufflers, (len(self.table), self.problem.D), arrays, meta)
+        sizes = len(self.table), self.problem.D, self.config.epochs * self.steps_per_epoch
+        return unpack(self.kernels, self.shufflers, sizes, arrays, meta)
 
     def advance(self, state: SgdState) -> Iterator[Event]:
         """See the protocol: one epoch."""

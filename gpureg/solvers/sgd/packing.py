@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.packing import Unpacker, by_model, entries
+from gpureg.solvers.packing import Unpacker, by_model, check_running, count_of, entries, stop_reasons
 from gpureg.solvers.sgd.batches import Shuffler
 from gpureg.solvers.sgd.early_stopping import Stopping
 from gpureg.solvers.sgd.state import SgdState, Stream
@@ -31,7 +31,11 @@ def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tu
 
     streams = [shuffler.state() for shuffler in shufflers]
     arrays: HostArrays = {"lowest": state.stopping.lowest, "waited": state.stopping.waited}
-    arrays |= {"steps": state.steps, "bad_step": state.bad_step, "keys": np.stack([key for key, _ in streams])}
+    arrays |= {
+        "steps": state.steps.copy(),
+        "bad_step": state.bad_step.copy(),
+        "keys": np.stack([key for key, _ in streams]),
+    }
     for number, stream in enumerate(state.streams):
         arrays |= {f"stream{number}.models": stream.models, f"stream{number}.W": host(stream.W)}
     for name in SNAPSHOTS:
@@ -44,7 +48,7 @@ def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tu
     meta = {
         "epoch": state.epoch,
         "streams": len(state.streams),
-        "reasons": state.reasons,
+        "reasons": list(state.reasons),
         **{name: [step for step, _ in getattr(state, name)] for name in SNAPSHOTS},
         "positions": [position for _, position in streams],
     }
@@ -52,26 +56,32 @@ def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tu
 
 
 def unpack(
-    kernels: Kernels, shufflers: Sequence[Shuffler], sizes: tuple[int, int], arrays: HostArrays, meta: dict[str, Any]
+    kernels: Kernels,
+    shufflers: Sequence[Shuffler],
+    sizes: tuple[int, int, int],
+    arrays: HostArrays,
+    meta: dict[str, Any],
 ) -> SgdState:
-    """The state on the device; the random streams go on where they were. `sizes`: L models, D features.
+    """The state on the device; the random streams go on where they were. `sizes`: L models, D features, the
+    most steps.
 
     Raises ValueError or KeyError for what no state of them is.
     """
-    L, D = sizes
+    L, D, most = sizes
     K, read, dtype = kernels.n_columns, Unpacker(arrays), kernels.backend.dtype
-    if len(meta["reasons"]) != L:
-        raise ValueError(f"{len(meta['reasons'])} models, expected {L}")
+    reasons = stop_reasons(meta, L)
     streams = []
-    for number in range(meta["streams"]):
+    for number in range(count_of(meta, "streams")):
         models = read.ints(f"stream{number}.models", None, below=L)
         W = read.floats(f"stream{number}.W", D, len(models) * K, dtype=dtype)
         streams.append(Stream(models, kernels.weights(W)))
     stopping = Stopping(read.floats("lowest", L), read.ints("waited", L))
-    steps, bad = read.ints("steps", L), read.ints("bad_step", L)
-    state = SgdState(meta["epoch"], streams, stopping, steps, bad, list(meta["reasons"]))
+    steps, bad = read.ints("steps", L, below=most + 1), read.ints("bad_step", L)
+    state = SgdState(count_of(meta, "epoch"), streams, stopping, steps, bad, reasons)
     for name in SNAPSHOTS:
         for row, step in enumerate(meta[name]):
+            if type(step) is not int:
+                raise ValueError(f"{name} is after step {step!r}, expected a whole number")
             copies = [
                 read.floats(f"{name}{row}.{number}", D, len(stream.models) * K, dtype=dtype)
                 for number, stream in enumerate(streams)
@@ -79,8 +89,9 @@ def unpack(
             getattr(state, name).append((step, [kernels.weights(copy) for copy in copies]))
     for name in KEPT:
         setattr(state, name, read.by_model(name, L, D, K))
+    check_running(reasons, state.active.tolist(), state.finals)
     for name in NOTED:
-        setattr(state, name, list(read.entries(name, L)))
+        setattr(state, name, list(read.entries(name, L, most)))
     for shuffler, position, key in zip(
         shufflers, meta["positions"], read.ints("keys", len(shufflers), KEY), strict=True
     ):
