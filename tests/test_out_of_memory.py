@@ -64,7 +64,9 @@ def test_in_the_middle_what_was_trained_is_kept(monkeypatch: pytest.MonkeyPatch)
     expected = fitting.run_fit(blobs(), config, hooks)
     calls.clear()
     monkeypatch.setattr(ReferenceKernels, "steps", steps)
-    with pytest.raises(OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: go on with --resume"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: resume with `gpureg train --resume`"
+    ):
         fitting.run_fit(blobs(), config, replace(hooks, keeper=keeper))
     assert keeper.last is not None
     saved = unpack(*keeper.last)
