@@ -24,7 +24,8 @@ def _devices(incomplete: str) -> list[str]:
 
 
 COMPLETE = {"dataset": _datasets, "device": _devices}
-ON_AN_AXIS = ("l2", "lr")  # a number in `train`, several in `sweep-lambda`
+SEVERAL = {"l2": "gpureg sweep-lambda --lambdas", "lr": "gpureg sweep-lambda --lrs"}
+ON_AN_AXIS = tuple(SEVERAL)  # a number in `train`, several in `sweep-lambda`
 
 
 def fields_of(title: str, *configs: type) -> tuple[Option, ...]:
@@ -41,7 +42,7 @@ def _one(name: str) -> Option:
     """A field with an axis of values as a single number."""
     field = options_of(FitConfig)[name]
     default = None if field.default is None else field.default[0]
-    return replace(of_field(field), type=float, many=False, default=default)
+    return replace(of_field(field), type=float, many=False, default=default, several=SEVERAL[name])
 
 
 OUTPUT = panel(

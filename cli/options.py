@@ -22,7 +22,7 @@ class Option:
 
     `name` is its name in a configuration, `choices` its values where they are few, `default` the value it has when it
     is not given, `shown` the default in words where it is none of its values. `many`: values separated by commas.
-    `switch`: a flag that can be turned off too.
+    `switch`: a flag that can be turned off too. `several`: of a number, what takes several of them instead.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Option:
     panel: str | None = None
     many: bool = False
     switch: bool = False
+    several: str = ""
 
     @property
     def flag(self) -> str:
@@ -52,9 +53,23 @@ class Option:
             show_default=self.shown or self.default is not None,
             metavar=self.metavar or (None if self.choices else METAVARS[self.type]),
             autocompletion=self.complete,
+            parser=self._one_number if self.several else None,
         )
         kinds = Annotated[kind | None, option]
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=kinds)
+
+    def _one_number(self, text: str | float) -> float:
+        """The number that `text` is; of several the message names the command that takes them."""
+        try:
+            return float(text)
+        except ValueError:
+            numbers = str(text).split(",")
+        try:
+            several = len([float(number) for number in numbers]) > 1
+        except ValueError:
+            several = False
+        remedy = f"is several numbers; expected one. Use {self.several} {text}" if several else "is not a number"
+        raise typer.BadParameter(f"{text!r} {remedy}.")
 
 
 METAVARS: dict[type, str] = {str: "TEXT", int: "N", float: "X", Path: "PATH", bool: " "}

@@ -28,6 +28,16 @@ def plot(
         list[str] | None,
         typer.Option("--format", help=f"One of {', '.join(FIGURE_FORMATS)}; may be repeated.", show_default="png"),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            "-l",
+            metavar="NAME",
+            help="A run's name in the legends; once for each run, in their order.",
+            show_default="what tells the runs apart",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -50,8 +60,8 @@ def plot(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names or default_figures(loaded):
-            labels = _labels(loaded[0]) if name == "confusion" and len(loaded) == 1 else None
-            for path in save_figure(draw(name, loaded, labels), folder, name, formats):
+            predicted = _predicted(loaded[0]) if name == "confusion" and len(loaded) == 1 else None
+            for path in save_figure(draw(name, loaded, predicted, label or ()), folder, name, formats):
                 with unread_is_fine():
                     typer.echo(path)
     except OSError as error:
@@ -67,7 +77,7 @@ def _known(option: str, given: list[str], known: tuple[str, ...]) -> list[str]:
     return values
 
 
-def _labels(run: Run) -> tuple[object, object]:
+def _predicted(run: Run) -> tuple[object, object]:
     """True and predicted labels `(M,)` of the validation rows of the run's data set."""
     import numpy as np
 

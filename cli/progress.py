@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -83,8 +84,18 @@ class Plain(Quiet):
             self.console.print("  ".join(phrases), soft_wrap=True)
 
 
+class TimeLeft(TimeRemainingColumn):
+    """The time left, if it can be foreseen."""
+
+    def render(self, task: Task) -> Text:
+        """See rich."""
+        return Text("") if task.total is None else Text.assemble(super().render(task), " left")
+
+
 class Bars:
-    """Shows a bar of epochs with the time left; below it losses and rate; in a sweep the state of every λ."""
+    """Shows a bar of epochs (of models, if a full-batch solver fits several) with the time left; below it losses and
+    rate; in a sweep the state of every λ.
+    """
 
     def __init__(self, console: Console, total: int, members: int) -> None:
         self.console, self.total = console, total
@@ -95,8 +106,7 @@ class Bars:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[where]}"),
             *elapsed,
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            TimeLeft(compact=True),
             console=console,
             expand=True,
         )
@@ -120,16 +130,12 @@ class Bars:
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.begun, self.rate = time.monotonic(), ""
-            where = self.states.where()
-            self.task = self.bar.add_task(
-                self.states.title(), total=event.epochs, completed=event.resumed_epoch, where=where
-            )
+            (done, total), where = self.states.progress(), self.states.where()
+            self.task = self.bar.add_task(self.states.title(), total=total, completed=done, where=where)
         elif isinstance(event, (EpochEnded, Iterated)) and self.task is not None:
-            done = event.epoch + 1 if isinstance(event, EpochEnded) else event.iteration + 1
             rate = self.states.steps / max(time.monotonic() - self.begun, 1e-9)
-            unit = "steps/s" if isinstance(event, EpochEnded) else "iterations/s"
-            self.rate = f"{rate:,.0f} {unit}"
-            self.bar.update(self.task, completed=done, where=self.states.where())
+            self.rate = f"{rate:,.0f} {'passes' if self.states.full_batch else 'steps'}/s"
+            self.bar.update(self.task, completed=self.states.progress()[0], where=self.states.where())
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""

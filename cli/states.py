@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from gpureg.events import Event, Started
+    from gpureg.events import Event, ModelStopped, Started
 
 GLYPHS = {"running": "·", "partly": "▪", "stopped": "■", "diverged": "✗", "waiting": " ", "best": "★"}
 STYLES = {"best": "bold green", "diverged": "red", "running": "cyan", "partly": "cyan"}
@@ -28,7 +28,7 @@ class ModelStates:
         self.groups = total // members
         self.l2, self.lr = [math.nan] * (total + 1), [math.nan] * (total + 1)
         self.state = ["waiting"] * (total + 1)
-        self.epoch_of: list[int | None] = [None] * (total + 1)
+        self.how = [""] * (total + 1)  # a model stopped, in words
         self.val_loss, self.val_accuracy = [math.nan] * (total + 1), [math.nan] * (total + 1)
         self.train_loss = [math.nan] * (total + 1)
         self.models: list[int] = []
@@ -51,13 +51,13 @@ class ModelStates:
                 self.val_accuracy[self.models[place]] = float(accuracy)
         elif isinstance(event, ModelStopped):
             self.state[self.models[event.model]] = "diverged" if event.reason == "diverged" else "stopped"
-            self.epoch_of[self.models[event.model]] = event.epoch if event.reason == "patience" else None
+            self.how[self.models[event.model]] = self._how(event)
         elif isinstance(event, EpochEnded):
             self.epoch, self.steps = event.epoch + 1, self.steps + self.per_epoch
             for place, loss in zip(event.models, event.train_loss, strict=True):
                 self.train_loss[self.models[place]] = float(loss)
         elif isinstance(event, Iterated):
-            self.epoch = self.steps = event.iteration + 1
+            self.epoch, self.steps = event.iteration, self.steps + 1
             for place, loss in zip(event.models, event.objective, strict=True):
                 self.train_loss[self.models[place]] = float(loss)
 
@@ -68,6 +68,18 @@ class ModelStates:
             self.state[model] = "running"
         self.epochs, self.per_epoch, self.epoch = event.epochs, event.steps_per_epoch, event.resumed_epoch
         self.steps = 0
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether a step is a pass over all samples: then the end of a model can't be foreseen."""
+        return self.per_epoch == 0
+
+    def _how(self, event: ModelStopped) -> str:
+        if event.reason == "diverged":
+            return "diverged"
+        if self.full_batch:
+            return f"{'converged' if event.reason == 'converged' else 'stopped'} after {event.steps} iterations"
+        return f"stopped in epoch {event.epoch}" if event.reason == "patience" else "stopped"
 
     def title(self) -> str:
         """What is running, in a word or two."""
@@ -81,8 +93,14 @@ class ModelStates:
 
     def where(self) -> str:
         """How far the run is."""
-        word = "epoch" if self.per_epoch else "iteration"
-        return f"{word} {self.epoch}/{self.epochs}"
+        return f"pass {self.epoch}" if self.full_batch else f"epoch {self.epoch}/{self.epochs}"
+
+    def progress(self) -> tuple[int, int | None]:
+        """How much is done of how much: epochs, or models of a full-batch solver; None if that says nothing."""
+        if not self.full_batch:
+            return self.epoch, self.epochs
+        done = sum(self.state[model] in ("stopped", "diverged") for model in self.models)
+        return done, len(self.models) if len(self.models) > 1 else None
 
     def losses(self) -> list[str]:
         """The losses of the only model, or of the best group, each as a phrase."""
@@ -90,7 +108,8 @@ class ModelStates:
         if not self.refit and self.total > 1:
             best = self.best()
             index, name = ([], "") if best is None else (self._group(best), f"best {self._name(best)}: ")
-        named = (("train loss", self.train_loss), ("val loss", self.val_loss), ("accuracy", self.val_accuracy))
+        first = "objective" if self.full_batch else "train loss"
+        named = ((first, self.train_loss), ("val loss", self.val_loss), ("accuracy", self.val_accuracy))
         means = [(what, _mean([values[model] for model in index])) for what, values in named]
         phrases = [f"{what} {_number(mean)}" for what, mean in means if mean == mean]
         return [name + phrases[0], *phrases[1:]] if phrases else []
@@ -136,16 +155,17 @@ class ModelStates:
 
     def _line(self, group: int, best: bool) -> str:
         models = self._group(group)
-        loss, accuracy = (_mean([v[m] for m in models]) for v in (self.val_loss, self.val_accuracy))
-        state = self._state(group)
+        shown = [("val loss", self.val_loss), ("accuracy", self.val_accuracy)]
+        if self.full_batch:
+            shown = [("objective", self.train_loss)]
+        numbers = "  ".join(f"{word} {_number(_mean([values[m] for m in models]))}" for word, values in shown)
+        state = self.how[models[0]] or self._state(group)
         if self.members > 1:
             state = f"{sum(self.state[m] == 'running' for m in models)} of {self.members} running"
-        elif self.epoch_of[models[0]] is not None:
-            state = f"stopped in epoch {self.epoch_of[models[0]]}"
         mark = GLYPHS["best"] if best else " "
         names = [self._name(g) for g in range(self.groups)]
         name = self._name(group).ljust(max(map(len, names)))
-        return f"{INDENT}{mark} {name}  val loss {_number(loss)}  accuracy {_number(accuracy)}  {state}"
+        return f"{INDENT}{mark} {name}  {numbers}  {state}"
 
 
 def _mean(values: list[float]) -> float:

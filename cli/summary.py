@@ -1,4 +1,4 @@
-"""What is shown at the end of a fit: a table of its models, with the chosen one marked."""
+"""What is shown at the end of a fit: a table of its models, with the chosen one marked, and the chosen one's course."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from .sparkline import blocks_for, sparkline
 from .tables import Column, distinct, table
 
 if TYPE_CHECKING:
@@ -19,14 +20,21 @@ STOPS = {
     "patience": "epoch {}",
     "max_epochs": "all epochs",
     "converged": "converged",
+    "max_iter": "iteration limit",
+    "precision": "precision limit",
+    "cv_steps": "folds' steps",
+    "refit_steps": "scaled steps",
     "diverged": "diverged",
     "interrupted": "interrupted",
 }
 MARK = "★"
+WIDEST = 40  # characters of a course
 
 
 def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> None:
-    """Print the result as tables and its run directory; `mark` marks the chosen model."""
+    """Print the result as tables, the course of the chosen (or only) model, and the run directory; `mark` marks the
+    chosen model.
+    """
     models = [m for m in result.models if m.fold is None]
     chosen = result.models[result.selected] if result.selected is not None and len(result.models) > 1 else None
     console.print()
@@ -49,17 +57,38 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
         highlight=False,
     )
     console.print(f"run directory: {path}", highlight=False, soft_wrap=True, markup=False)
+    line = course(result, console.width, blocks_for(console.encoding))
+    if line:
+        console.print(line, highlight=False, markup=False)
+
+
+def course(result: FitResult, width: int, blocks: str) -> str:
+    """The course of the chosen (or only) model in a line: of its validation loss, which ends at the table's number, or
+    of a full-batch solver's objective. "" if there is nothing to show.
+    """
+    index = result.selected if result.selected is not None else 0
+    model, history = result.models[index], result.history
+    if model.fold is not None:  # interrupted before there was a refit
+        return ""
+    name = "objective" if history.full_batch else "val loss"
+    values = [float(v) for v in (history.objective if history.full_batch else history.val_loss)[:, index] if v == v]
+    if values and not history.full_batch and model.val_loss is not None:
+        values.append(model.val_loss)  # after the last step, which no evaluation has to follow
+    if len(values) < 2:
+        return ""
+    curve = sparkline(values, min(WIDEST, max(1, width - 30)), blocks)
+    return f"{name} {number(values[0])} {curve} {number(values[-1])}"
 
 
 def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | None, width: int, mark: str) -> Text:
     certified = any(m.certificate is not None for m in models)  # by a solver that iterates to the optimum
-    stops = STOPS | ({"max_epochs": "at the limit"} if certified else {})
     columns = [Column("", [mark if m is chosen else "" for m in models])] if chosen is not None else []
     columns.append(Column("λ", distinct([m.l2 for m in models])))
     if len({m.lr for m in models}) > 1:
         columns.append(Column("lr", distinct([m.lr or 0.0 for m in models])))
     if any(m.seed is not None for m in models):
         columns.append(Column("seed", ["" if m.seed is None else str(m.seed) for m in models]))
+    limit = int(result.config.get("max_iter") or 0)
     columns += [
         Column("iterations" if certified else "steps", [f"{m.steps:,}" for m in models], drop=1),
         Column("train\nloss", [number(m.train_loss) for m in models], drop=3),
@@ -67,9 +96,20 @@ def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | 
         Column("train\naccuracy", [number(m.train_accuracy) for m in models], drop=4),
         Column("val\naccuracy", [number(m.val_accuracy) for m in models]),
         Column("Σ w²", [number(m.weight_norm_sq) for m in models], drop=5),
-        Column("stopped", [stops[m.stop_reason].format(m.stopped_epoch) for m in models], drop=2, left=True),
+        Column("stopped", [stopped(m, limit) for m in models], drop=2, left=True),
     ]
     return table(columns, width, bold=[index for index, m in enumerate(models) if m is chosen])
+
+
+def stopped(model: ModelResult, limit: int) -> str:
+    """Why a model stopped, in a word or two; `limit` is the maximum number of a full-batch solver's iterations."""
+    reason: str = model.stop_reason
+    if model.certificate is not None:
+        if reason == "max_epochs":  # runs that do not tell the limit of iterations from that of the float type
+            reason = "max_iter" if model.steps >= limit else "precision"
+        if reason == "converged" and model.l2 == 0 and model.train_accuracy == 1.0:
+            return "no optimum"  # the classes can be separated: the weights would grow for ever
+    return STOPS[reason].format(model.stopped_epoch)
 
 
 def _folds(rows: tuple[CvRow, ...], chosen: ModelResult | None, width: int, mark: str) -> Text:

@@ -81,13 +81,15 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
     """Show the result; raises the command's exit code where that is not 0."""
     from gpureg.fitting.results import to_json_dict
 
+    from .summary import show
+
     as_json = bool(values.get("json"))
     with unread_is_fine():
         if as_json:
             ascii_only = not shows_unicode(sys.stdout.encoding)
             json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
             sys.stdout.write("\n")
-        report(notes if as_json else Console(highlight=False), result, out)
+        show(notes if as_json else Console(highlight=False), result, out)
     code = exit_code(result)
     if code == 130:
         notes.print(
@@ -135,22 +137,6 @@ def dataset_path(dataset: str) -> Path | None:
     from gpureg.data.catalog import CATALOG
 
     return None if dataset in CATALOG else Path(dataset)
-
-
-def report(console: Console, result: FitResult, out: Path) -> None:
-    """Tables, and the course of the validation loss in a line."""
-    from .sparkline import blocks_for, sparkline
-    from .summary import show
-
-    show(console, result, out)
-    history = result.history
-    index = result.selected if result.selected is not None else 0
-    if result.models[index].fold is not None:  # interrupted before there was a refit
-        return
-    losses = [float(value) for value in history.val_loss[:, index] if value == value]
-    if len(losses) > 1:
-        curve = sparkline(losses, min(40, max(1, console.width - 30)), blocks_for(console.encoding))
-        console.print(f"val loss {losses[0]:.4f} {curve} {losses[-1]:.4f}", highlight=False, markup=False)
 
 
 def exit_code(result: FitResult) -> int:

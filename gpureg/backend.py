@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.errors import DeviceError, GpuregWarning, UsageError, size_text
+from gpureg.errors import DeviceError, GpuregWarning, UsageError, named, size_text
 from gpureg.types import Array
 
 
@@ -149,10 +149,11 @@ def choose_backend(
     if kind == "cuda":
         if strict:
             raise DeviceError(
-                f"--device {device} is required by --strict-device, but {reason}. Install what is missing, or drop "
-                "--strict-device to run on the CPU."
+                f"{named('device', device)} is required by {named('strict_device')}, but {reason}. Install what is "
+                f"missing, or drop {named('strict_device')} to run on the CPU."
             )
-        warnings.warn(f"--device {device} is not available: {reason}. Running on the CPU.", GpuregWarning, stacklevel=2)
+        notice = f"{named('device', device)} is not available: {reason}. Running on the CPU."
+        warnings.warn(notice, GpuregWarning, stacklevel=2)
     return numpy_backend(dtype, why=reason, requested=device)
 
 

@@ -67,6 +67,13 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
+def printable(text: str) -> str:
+    """`text` with an escape for every character that does not print: what controls a terminal or turns the direction
+    of the text, and bytes of a file's name that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @contextmanager
 def naming_flags() -> Iterator[None]:
     """While it lasts, messages name options as the command line does."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from gpureg_cli.progress import observer
+from gpureg_cli.sparkline import BLOCKS
 from gpureg_cli.states import ModelStates
+from gpureg_cli.summary import course, number, stopped
 from gpureg_cli.tables import Column, distinct, table
 from rich.console import Console
+from synthetic_runs import synthetic_result
 
-from gpureg.events import EpochEnded, Evaluated, ModelStopped, Started
+from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, Started
 from gpureg.types import ModelTable
 
 
@@ -124,3 +130,93 @@ def test_a_resumed_bar_begins_where_the_run_stood() -> None:
     with shown:
         shown.see(started([0.1], epoch=25))
         assert shown.bar.tasks[0].completed == 25
+
+
+def full_batch_started(l2: list[float]) -> Started:
+    models = np.arange(len(l2))
+    return Started(ModelTable.plain(np.array(l2), np.full(len(l2), 0.1)), models, 0, 1000)
+
+
+def test_a_full_batch_fit_is_counted_in_models_and_never_to_its_limit() -> None:
+    console = Console(force_terminal=True, width=80, height=40, color_system=None)
+    shown = observer(console, 3)
+    with shown:
+        shown.see(full_batch_started([1.0, 0.1, 0.0]))
+        shown.see(Iterated(4, np.arange(3), np.array([2.0, 1.0, 0.5])))
+        assert shown.bar.tasks[0].total == 3
+        shown.see(ModelStopped(0, 4, 0, "converged"))
+        shown.see(ModelStopped(2, 5, 0, "max_epochs"))
+        shown.see(Iterated(5, np.array([1]), np.array([0.9])))
+        assert shown.bar.tasks[0].completed == 2
+        lines = [
+            "".join(segment.text for segment in line) for line in console.render_lines(shown._picture(), pad=False)
+        ]
+    assert "pass 5" in lines[0]
+    assert not any("1000" in line or "1,000" in line for line in lines)
+    assert "passes/s" in lines[1]
+    assert [line.strip() for line in lines[2:]] == [
+        "λ = 1    objective 2.0000  converged after 4 iterations",
+        "λ = 0.1  objective 0.9000  running",
+        "λ = 0    objective 0.5000  stopped after 5 iterations",
+        "1 running, 2 stopped",
+    ]
+
+
+def test_the_time_left_of_one_full_batch_model_is_not_foreseen() -> None:
+    console = Console(force_terminal=True, width=80, height=40, color_system=None)
+    shown = observer(console, 1)
+    with shown:
+        shown.see(full_batch_started([1.0]))
+        shown.see(Iterated(4, np.arange(1), np.array([2.0])))
+        assert shown.bar.tasks[0].total is None
+        lines = [
+            "".join(segment.text for segment in line) for line in console.render_lines(shown._picture(), pad=False)
+        ]
+    assert "left" not in lines[0]
+    assert lines[1].startswith("  objective 2.0000")
+
+
+CERTIFIED = {"objective": 0.1, "gradient_norm": 1e-9, "gap_bound": 1e-9, "converged": True}
+
+
+@pytest.mark.parametrize(
+    ("reason", "change", "words"),
+    [
+        ("patience", {"stopped_epoch": 7}, "epoch 7"),
+        ("max_epochs", {}, "all epochs"),
+        ("converged", {"certificate": CERTIFIED}, "converged"),
+        ("converged", {"certificate": CERTIFIED | {"gap_bound": None}, "l2": 0.0}, "converged"),
+        ("converged", {"certificate": CERTIFIED | {"gap_bound": None}, "l2": 0.0, "train_accuracy": 1.0}, "no optimum"),
+        ("max_epochs", {"certificate": CERTIFIED, "steps": 1000}, "iteration limit"),
+        ("max_epochs", {"certificate": CERTIFIED, "steps": 35}, "precision limit"),
+        ("diverged", {"certificate": CERTIFIED}, "diverged"),
+        ("interrupted", {}, "interrupted"),
+    ],
+)
+def test_why_a_model_stopped_in_words(reason: str, change: dict[str, Any], words: str) -> None:
+    model = replace(synthetic_result().models[0], stop_reason=reason, **change)
+    assert stopped(model, 1000) == words
+
+
+def test_the_course_ends_at_the_number_of_the_table() -> None:
+    """The last evaluation need not follow the last step."""
+    result = synthetic_result()
+    end = 0.3005
+    model = replace(result.models[0], val_loss=end)
+    result.history.val_loss[-1] = 0.2990
+    line = course(replace(result, models=(model,)), 80, BLOCKS)
+    assert line.startswith(f"val loss {number(float(result.history.val_loss[0, 0]))} ")
+    assert line.endswith(" 0.3005")
+
+
+def test_the_course_of_a_full_batch_fit_is_its_objective() -> None:
+    result = synthetic_result()
+    objective = np.array([[2.0], [1.0], [0.5], [np.nan]])
+    history = replace(result.history, objective=objective, gap_bound=objective)
+    assert course(replace(result, history=history), 80, BLOCKS) == "objective 2.0000 █▃▁ 0.5000"
+
+
+def test_without_evaluations_there_is_no_course() -> None:
+    result = synthetic_result()
+    result.history.val_loss[:] = np.nan
+    assert course(replace(result, models=(replace(result.models[0], val_loss=None),)), 80, BLOCKS) == ""

@@ -73,7 +73,7 @@ def test_history_is_numpys_in_float32(name, kernels):
 
 def test_kernels_that_do_not_take_the_shape_say_so():
     data, options = blobs(150, 60, classes=33), {"epochs": 2, "batch_size": 24, "dtype": "float64"}
-    with pytest.warns(GpuregWarning, match=r"--kernels pair does not take batches of 24 .*fused trained"):
+    with pytest.warns(GpuregWarning, match=r"kernels='pair' does not support batches of 24 .*kernels='fused' trained"):
         got = fit_on(host_backend("float64"), data, FitConfig(kernels="pair", **options), SILENT)
     fused = fit_on(host_backend("float64"), data, FitConfig(kernels="fused", **options), SILENT)
     np.testing.assert_array_equal(got.model.coef, fused.model.coef)

@@ -173,7 +173,7 @@ def test_where_all_fail_one_message_says_all(tmp_path, monkeypatch):
         "GPUREG_DATA_DIR",
     ):
         assert part in message
-    assert "--dataset digits" in message
+    assert "dataset='digits'" in message
     assert "train-images-idx3-ubyte: its content is not that of the data set" in message
     assert (folder / "train-images-idx3-ubyte").read_bytes() == b"damaged"
     assert caught.value.exit_code == 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from synthetic_runs import synthetic_result
 
+import gpureg
 from gpureg.config import FIGURE_FORMATS
 from gpureg.errors import UsageError
 from gpureg.figures import curves, style
@@ -176,3 +177,86 @@ def test_pyplot_is_never_imported_and_matplotlib_only_when_something_is_drawn():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.fixture(scope="module")
+def full_batch():
+    """Three models of a full-batch solver; without a penalty the last has no bound on its gap."""
+    data = gpureg.make_dataset(*blobs(90), val_size=30)
+    with pytest.warns(gpureg.GpuregWarning, match=r"without a penalty|no optimum|separate"):
+        return gpureg.fit(data, solver="lbfgs", l2=[1.0, 1e-3, 0.0], device="cpu", dtype="float64").history
+
+
+def blobs(n):
+    random = np.random.default_rng(0)
+    y = np.arange(n) % 3
+    return random.normal(size=(n, 4)) + 4 * random.normal(size=(3, 4))[y], y
+
+
+def test_a_full_batch_fit_shows_its_objective_and_its_gap(full_batch):
+    figure = curves.loss([Curve(full_batch, model, f"{model}") for model in range(3)])
+    above, below = figure.axes
+    for axes, name in ((above, "objective"), (below, "gap_bound")):
+        for model in range(2 if name == "gap_bound" else 3):
+            x, y = line(axes, f"{model}")
+            values = getattr(full_batch, name)[:, model]
+            np.testing.assert_array_equal(x, np.flatnonzero(np.isfinite(values)))
+            np.testing.assert_array_equal(y, values[np.isfinite(values)])
+    assert (above.get_ylabel(), below.get_ylabel()) == ("objective (nats)", "bound on the gap (nats)")
+    assert (below.get_xlabel(), below.get_yscale()) == ("iteration", "log")
+    assert legend_texts(figure) == ["0", "1", "2"]
+    (alone,) = curves.loss([Curve(full_batch, 2, "λ = 0")]).axes  # nothing of it is bounded
+    assert alone.get_ylabel() == "objective (nats)"
+    style.figure_bytes(figure, "png")
+
+
+def test_a_full_batch_fit_has_no_accuracy_along_its_iterations(full_batch):
+    with pytest.raises(UsageError, match=r"evaluated at their end only. Choose `path-accuracy`"):
+        curves.accuracy([Curve(full_batch, 0, "lbfgs")])
+
+
+@pytest.mark.parametrize(("draw", "name"), [(curves.loss, "val_loss"), (curves.accuracy, "val_accuracy")])
+def test_next_to_minibatches_a_full_batch_fit_is_a_level(history, full_batch, draw, name):
+    (axes,) = draw([Curve(history, 0, "sgd"), Curve(full_batch, 1, "lbfgs")]).axes
+    x, y = line(axes, "lbfgs")
+    end = getattr(full_batch, name)[:, 1]
+    np.testing.assert_array_equal(y, [end[np.isfinite(end)][0]] * 2)
+    assert list(x) == [0, history.eval_step[-1]]
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 3), (5, 3), (6, 3), (7, 2)])
+def test_a_legend_reads_by_row(count, columns):
+    names = [str(number) for number in range(count)]
+    placed = np.array_split(np.array(style.by_row(names, columns)), columns)  # as matplotlib fills its columns
+    read = [column[row] for row in range(len(placed[0])) for column in placed if row < len(column)]
+    assert read == names
+
+
+def test_the_legend_of_a_figure_reads_by_row(history):
+    figure = curves.loss([Curve(history, 0, f"λ = {2 / 10**number:g}") for number in range(4)])
+    style.figure_bytes(figure, "png")
+    boxes = [text.get_window_extent() for legend in figure.legends for text in legend.get_texts()]
+    places = sorted(range(4), key=lambda i: (-round(boxes[i].y0), boxes[i].x0))
+    assert [legend_texts(figure)[place] for place in places] == ["λ = 2", "λ = 0.2", "λ = 0.02", "λ = 0.002"]
+
+
+def test_what_an_edge_cuts_off_is_marked():
+    _, (axes,) = style.new_figure()
+    y = np.array([9.0, 1.0, 5.0, 1.0, np.nan, 1.0, 7.0, 8.0, 1.0, -3.0, 0.5])
+    axes.plot(np.arange(11), y, color="red")
+    axes.fill_between(np.arange(11), np.full(11, 1.0), np.where(np.arange(11) == 4, 9.0, 1.5), color="blue")
+    axes.set_ylim(0, 2)
+    style.mark_clipped(axes)
+    found = {
+        (marks.get_marker(), marks.get_markerfacecolor() == "white"): (list(marks.get_xdata()), set(marks.get_ydata()))
+        for marks in axes.lines[1:]
+    }
+    assert found == {("^", False): ([2, 6], {2.0}), ("v", False): ([9], {0.0}), ("^", True): ([4], {2.0})}
+
+
+def test_many_marks_are_thinned():
+    _, (axes,) = style.new_figure()
+    axes.plot(np.arange(10000), np.arange(10000) % 2 * 9.0)
+    axes.set_ylim(0, 2)
+    style.mark_clipped(axes)
+    assert len(axes.lines[1].get_xdata()) <= style.MOST_MARKS + 1

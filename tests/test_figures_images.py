@@ -1,6 +1,7 @@
 """Weights as images, confusion matrices, and which figure suits which runs."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from gpureg.errors import UsageError
 from gpureg.figures import choice, images
 from gpureg.figures.confusion import confusion, counts
 from gpureg.figures.style import figure_bytes
+from gpureg.model.linear import LinearModel
 from gpureg.storage.directory import load_run
 
 
@@ -30,7 +32,7 @@ def with_shuffle(value, dataset="mnist"):
 def test_each_image_is_a_class_of_a_model():
     model = synthetic_result(l2=(0.0, 0.5)).model
     figure = images.weights(model, [1, 0], (4, 4))
-    panels = np.array(figure.axes).reshape(2, 3)
+    panels = np.array(figure.axes[:6]).reshape(2, 3)
     for i, row in enumerate((1, 0)):
         limit = np.abs(model.coef[row]).max()
         for k in range(3):
@@ -39,13 +41,34 @@ def test_each_image_is_a_class_of_a_model():
             assert image.get_clim() == (-limit, limit)  # 0 is grey, in every class of a row
             assert image.get_cmap().name == "gray"
     assert [axes.get_title() for axes in panels[0]] == ["0", "1", "2"]
-    assert panels[0, 0].get_ylabel().startswith("λ = 0.5")
-    assert panels[1, 0].get_ylabel().startswith("λ = 0\n")
+    assert [axes.get_ylabel() for axes in panels[:, 0]] == ["λ = 0.5", "λ = 0"]
+    for scale, row in zip(figure.axes[6:], (1, 0), strict=True):  # says what white and black are
+        limit = np.abs(model.coef[row]).max()
+        np.testing.assert_allclose(scale.get_yticks(), [-limit, 0, limit])
+        low, zero, high = (text.get_text() for text in scale.get_yticklabels())
+        assert (low, zero, high) == (f"−{high}", "0", f"{limit:.2g}")
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((6, 4), 3), ((1, 200), 4), ((200, 1), 4), ((8, 8), 26), ((2, 2), 300)])
+def test_images_of_any_shape_and_number_of_classes(shape, classes):
+    pixels = shape[0] * shape[1]
+    coef = np.random.default_rng(0).normal(size=(2, classes, pixels))
+    names = tuple(range(classes))
+    zero, one = np.zeros(pixels), np.ones(pixels)
+    model = LinearModel("softmax", names, coef, np.zeros((2, classes)), zero, one, np.array([0.1, 1.0]))
+    figure = images.weights(model, [0, 1], shape)
+    drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    shown = min(classes, images.MOST_IMAGES)
+    assert len(drawn) == 2 * shown
+    np.testing.assert_array_equal(drawn[0], coef[0, 0].reshape(shape))
+    np.testing.assert_array_equal(drawn[-1], coef[1, shown - 1].reshape(shape))
+    assert max(figure.get_size_inches()) <= 14
+    figure_bytes(figure, "png")
 
 
 def test_the_logistic_task_has_one_image():
     figure = images.weights(synthetic_result(task="logistic").model, [0], (4, 4))
-    assert [axes.get_title() for axes in figure.axes] == ["2 rather than 3"]
+    assert [axes.get_title() for axes in figure.axes if axes.images] == ["2 rather than 3"]
 
 
 def test_the_shape_of_an_image():
@@ -76,6 +99,35 @@ def test_confusion_of_a_class_that_never_occurs_and_of_many_classes():
     figure_bytes(figure, "svg")
 
 
+HOSTILE = [r"$\bad$", "$", r"\$", "a_b^c", "_private", "\x1b[31mred", "new\nline", "\u202ertl", "漢字", "x" * 400, ""]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # the test measures the names anew, which save_figure does quietly
+@pytest.mark.parametrize(
+    "classes",
+    [
+        HOSTILE,
+        [f"a class with a very long name, number {i}" for i in range(12)],
+        [f"class-{i:03d}" for i in range(300)],
+        list(range(1000)),
+    ],
+)
+def test_names_of_classes_are_drawn_as_they_are_and_never_over_one_another(classes):
+    """Warnings are errors here: no name may reach mathtext."""
+    names = np.array(classes)
+    figure = confusion(np.repeat(names, 2), np.repeat(names, 2), classes)
+    figure_bytes(figure, "svg")
+    axes = figure.axes[0]
+    for labels, place in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
+        boxes = [label.get_window_extent() for label in labels if label.get_text()]
+        starts, ends = ([getattr(box, f"{place}{end}") for box in boxes] for end in (0, 1))
+        order = np.argsort(starts)
+        assert all(ends[one] <= starts[other] + 1 for one, other in pairwise(order.tolist()))
+        assert min(box.x0 for box in boxes) >= 0
+        assert min(box.y0 for box in boxes) >= 0
+        assert not any(character in label.get_text() for label in labels for character in "\x1b\n\u202e")
+
+
 def test_confusion_refuses_strange_labels():
     with pytest.raises(UsageError, match=r"label 7 is not one of the model's classes \[1, 2\]"):
         counts([1, 7], [1, 2], [1, 2])
@@ -101,27 +153,6 @@ def test_the_unshuffled_run_is_first_whatever_the_order(save):
     assert choice.shuffle_pair([shuffled, without])[0].history is without.history
     assert choice.shuffle_pair([shuffled, save("c", with_shuffle(False, "digits"))]) is None
     assert choice.shuffle_pair([shuffled, shuffled]) is None
-
-
-def test_curves_are_labelled_by_what_sets_them_apart(save):
-    sweep = save("sweep", synthetic_result(l2=(0.0, 0.5)))
-    one = save("one", synthetic_result())
-    assert [curve.label for curve in choice.run_curves([one])] == ["one"]
-    assert [curve.label for curve in choice.run_curves([sweep])] == ["λ = 0", "λ = 0.5"]
-    assert [curve.label for curve in choice.run_curves([one, sweep])] == ["one", "sweep, λ = 0", "sweep, λ = 0.5"]
-    assert choice.run_names([one, one]) == ["one (1)", "one (2)"]
-    again = save("one", synthetic_result())
-    first, second = choice.run_names([one, again])
-    assert first != second
-    assert first.endswith("/one")
-
-
-def test_the_folds_of_a_cross_validation_are_no_curves(save):
-    result = synthetic_result(l2=(0.0, 0.0, 0.5))
-    folded = dataclasses.replace(result, history=dataclasses.replace(result.history, fold=np.array([0, 1, -1])))
-    assert choice.refits(save("cv", folded)) == [2]
-    only = dataclasses.replace(result, history=dataclasses.replace(result.history, fold=np.array([0, 1, 2])))
-    assert choice.refits(save("folds", only)) == [0, 1, 2]
 
 
 def test_of_many_models_the_ends_and_the_chosen_are_shown(save):

@@ -78,7 +78,9 @@ def test_in_the_middle_what_was_trained_is_kept(
     expected = fitting.run_fit(data, config, Hooks())
     number = int(share * len(calls))
     calls = run_out_at(number, "steps", monkeypatch)
-    with pytest.raises(OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: go on with --resume"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"ran out of memory\. What was trained is kept: resume with `gpureg train --resume`"
+    ):
         fitting.run_fit(data, config, Hooks(keeper=keeper))
     assert keeper.last is not None
     resumed = fitting.run_fit(data, config, Hooks(), saved=unpack(*keeper.last))

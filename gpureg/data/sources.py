@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gpureg.data.cache import BadFileError, dataset_dir, is_valid, make_folder, place
 from gpureg.data.catalog import CATALOG, DatasetSpec, FileSpec
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, UsageError, named
 
 Report = Callable[[str], None]
 
@@ -209,9 +209,9 @@ def _all_failed(spec: DatasetSpec, folder: Path, missing: list[FileSpec], failur
     lines = "".join(f"\n  - {failure}" for failure in failures)
     package = f" Or install {spec.installed_by}." if spec.installed_by else ""
     return (
-        f"the data set {spec.name!r} can't be had; missing: {names}. Tried:{lines}\n"
+        f"the data set {spec.name!r} is not available; missing: {names}. Tried:{lines}\n"
         f"Put the files (plain, or as .gz) into {folder} by hand and run again; GPUREG_DATA_DIR names another cache."
-        f"{package} The data set that needs no network: --dataset digits."
+        f"{package} The data set that needs no network: {named('dataset', 'digits')}."
     )
 
 

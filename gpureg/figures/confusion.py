@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpureg.errors import UsageError
 from gpureg.figures.style import new_figure, styled
+from gpureg.figures.text import plain
+
+MOST_NUMBERS = 12  # classes; with more the numbers would be too small to read
+MOST_LABELS = 20  # along an axis
+MOST_LETTERS = 14  # of a class's name
+ROOM = 2.2  # inches along an axis, for the names of its classes
+LETTER, BETWEEN = 0.056, 0.08  # inches: the width of a letter, the gap between two names
 
 
 def counts(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> npt.NDArray[np.int64]:
@@ -33,24 +41,43 @@ def counts(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[objec
 
 
 def confusion(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> Figure:
-    """Counts by true (rows) and predicted (columns) class; shaded by the share of the true class."""
+    """Counts by true (rows) and predicted (columns) class; shaded by the share of the true class.
+
+    Long names are shortened and stand upright along the horizontal axis; of many classes every second, third, ... is
+    named.
+    """
     table = counts(y_true, y_pred, classes)
     share = table / np.maximum(1, table.sum(axis=1, keepdims=True))
     K = len(classes)
     with styled():
         figure, (axes,) = new_figure(height=3.3)
-        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
         axes.grid(False)
-        if K <= 12:  # with more classes the numbers would be too small to read
-            for (i, j), value in np.ndenumerate(table):
-                ink = "white" if share[i, j] > 0.5 else "black" if value else "#999999"
-                axes.text(j, i, str(value), ha="center", va="center", fontsize=7 if K <= 6 else 5.5, color=ink)
-        step = 1 if K <= 20 else -(-K // 20)
-        ticks, names = list(range(0, K, step)), [str(name) for name in classes][::step]
-        axes.set_xticks(ticks, names)
-        axes.set_yticks(ticks, names)
+        if K <= MOST_NUMBERS:
+            _numbers(axes, table, share)
+        _names(axes, classes)
         axes.set(xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
         return figure
+
+
+def _numbers(axes: Axes, table: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> None:
+    digits = len(str(table.max(initial=0)))
+    cell = ROOM / len(table)
+    size = min(7.0, 72 * cell / (0.62 * digits + 0.3))  # points: a digit is 0.6 as wide as it is high
+    for (i, j), value in np.ndenumerate(table):
+        ink = "white" if share[i, j] > 0.5 else "black" if value else "#999999"
+        axes.text(j, i, str(value), ha="center", va="center", fontsize=size, color=ink)
+
+
+def _names(axes: Axes, classes: Sequence[object]) -> None:
+    K = len(classes)
+    names = [plain(name, MOST_LETTERS) for name in classes]
+    ticks = list(range(0, K, -(-K // MOST_LABELS)))
+    shown = [names[tick] for tick in ticks]
+    width = max(map(len, shown)) * LETTER + BETWEEN
+    upright = width * len(ticks) > ROOM
+    axes.set_xticks(ticks, shown, rotation=90 if upright else 0)
+    axes.set_yticks(ticks, shown)

@@ -1,9 +1,11 @@
-"""Loss and accuracy against the training step."""
+"""Loss and accuracy against the training step; of a full-batch solver the objective against its iterations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +13,26 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from gpureg.figures.style import BAND_OPACITY, COLOURS, colour, legend_above, new_figure, sequential, styled
+from gpureg.errors import UsageError
+from gpureg.figures.style import (
+    BAND_OPACITY,
+    COLOURS,
+    colour,
+    legend_above,
+    mark_clipped,
+    new_figure,
+    sequential,
+    styled,
+)
 from gpureg.history import History
 
 Floats = npt.NDArray[np.float64]
 Limits = tuple[float, float] | None
 BLOCK = 10  # steps over which the report averages the training loss
 STEP, LOSS, ACCURACY = "training step", "cross-entropy (nats)", "accuracy"
+ITERATION, OBJECTIVE, GAP = "iteration", "objective (nats)", "bound on the gap (nats)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,15 @@ class Curve:
     @property
     def l2(self) -> float:
         return float(self.history.l2[self.model])
+
+    def at_evaluations(self, name: str) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The steps at which the model was evaluated and its values of `name`, an array `(E, L)`, without NaN."""
+        values = getattr(self.history, name)[:, self.model]
+        there = np.isfinite(values)
+        return self.history.eval_step[there], values[there]
+
+
+Points = Callable[[Curve], tuple[Any, Floats]]  # of a curve: the places and the values that are drawn
 
 
 def block_means(step_loss: Floats, block: int = BLOCK) -> tuple[Floats, Floats, Floats]:
@@ -47,16 +70,18 @@ def block_means(step_loss: Floats, block: int = BLOCK) -> tuple[Floats, Floats, 
     return np.asarray(centres, np.float64), np.asarray(blocks.mean(axis=1)), np.asarray(blocks.std(axis=1))
 
 
-def evaluations(history: History, values: Floats, model: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The steps at which `model` was evaluated, and `values (E, L)` at them, without NaN."""
-    there = np.isfinite(values[:, model])
-    return history.eval_step[there], values[there, model]
-
-
 def _band(axes: Axes, curve: Curve, tint: str, label: str) -> None:
     centres, mean, sd = block_means(curve.history.step_loss[:, curve.model])
+    if not centres.size:
+        return
     axes.plot(centres, mean, color=tint, linewidth=0.7, label=label)
     axes.fill_between(centres, mean - sd, mean + sd, color=tint, alpha=BAND_OPACITY, linewidth=0, label=label)
+
+
+def _line(axes: Axes, curve: Curve, name: str, tint: str, label: str) -> None:
+    steps, values = curve.at_evaluations(name)
+    if steps.size:
+        axes.plot(steps, values, color=tint, label=label)
 
 
 def _finish(figure: Figure, axes: Axes, ylabel: str, ylim: Limits) -> Figure:
@@ -65,6 +90,7 @@ def _finish(figure: Figure, axes: Axes, ylabel: str, ylim: Limits) -> Figure:
     axes.set_xlim(left=0)
     axes.locator_params(axis="y", nbins=6)
     axes.set_ylim(*(_settled(axes) if ylim is None else ylim))
+    mark_clipped(axes)
     legend_above(figure, axes)
     return figure
 
@@ -73,8 +99,11 @@ def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
     """Cross-entropy in nats.
 
     Of one curve the training loss (mean over 10 steps, band of ±1 standard deviation) and the validation loss; of
-    several the validation loss.
+    several the validation loss. Of models that a full-batch solver fitted the objective and the bound on the gap to its
+    minimum instead; next to curves of minibatches the loss that they end at, as a level.
     """
+    if all(curve.history.full_batch for curve in curves):
+        return course(curves)
     with styled():
         figure, (axes,) = new_figure()
         if len(curves) > 1:
@@ -82,43 +111,82 @@ def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
             return _finish(figure, axes, f"validation {LOSS}", ylim)
         (curve,) = curves
         _band(axes, curve, colour(0), "training (mean of 10 steps, ±1 sd)")
-        axes.plot(*evaluations(curve.history, curve.history.val_loss, curve.model), color=colour(1), label="validation")
+        _line(axes, curve, "val_loss", colour(1), "validation")
         return _finish(figure, axes, LOSS, ylim)
 
 
 def accuracy(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
-    """Accuracy: of one curve on the training and the validation rows, of several on the validation rows."""
+    """Accuracy: of one curve on the training and the validation rows, of several on the validation rows.
+
+    Raises UsageError if all models are a full-batch solver's, which are evaluated at their end only.
+    """
+    if all(curve.history.full_batch for curve in curves):
+        raise UsageError(
+            "The figure `accuracy` shows the accuracy in the course of the training; models that lbfgs has fitted are "
+            "evaluated at their end only. Choose `path-accuracy` or `confusion`, or `loss` for the objective."
+        )
     with styled():
         figure, (axes,) = new_figure()
         if len(curves) > 1:
             _validation(figure, axes, curves, "val_accuracy")
             return _finish(figure, axes, f"validation {ACCURACY}", ylim)
         (curve,) = curves
-        for index, (name, values) in enumerate(
-            (("training", curve.history.train_accuracy), ("validation", curve.history.val_accuracy))
-        ):
-            axes.plot(*evaluations(curve.history, values, curve.model), color=colour(index), label=name)
+        _line(axes, curve, "train_accuracy", colour(0), "training")
+        _line(axes, curve, "val_accuracy", colour(1), "validation")
         return _finish(figure, axes, ACCURACY, ylim)
 
 
 def _validation(figure: Figure, axes: Axes, curves: Sequence[Curve], name: str) -> None:
-    """The values `name` of each curve, named by a legend, or by a colour bar of λ if a legend would be too long."""
+    """The values `name` of each curve; those of a full-batch solver's models as a level."""
+    last = max((int(curve.history.eval_step[-1]) for curve in curves if curve.history.eval_step.size), default=0)
+
+    def points(curve: Curve) -> tuple[Any, Floats]:
+        steps, values = curve.at_evaluations(name)
+        return ([0, last], values[[-1, -1]]) if curve.history.full_batch and values.size else (steps, values)
+
+    _many(figure, [axes], curves, [points])
+
+
+def course(curves: Sequence[Curve]) -> Figure:
+    """Objective (nats, with the penalty) and bound on the gap to its minimum against a model's own iterations."""
+    with styled():
+        bounded = any(np.isfinite(curve.history.gap_bound[:, curve.model]).any() for curve in curves)
+        figure, panels = new_figure(1 + bounded, height=4.2 if bounded else 2.5)
+        names = ("objective", "gap_bound")[: len(panels)]
+        _many(figure, panels, curves, [partial(Curve.at_evaluations, name=name) for name in names])
+        panels[0].set_ylabel(OBJECTIVE)
+        if bounded:
+            panels[1].set_yscale("log")
+            panels[1].set_ylabel(GAP)
+        panels[-1].set_xlabel(ITERATION)
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[-1].set_xlim(left=0)
+        if len(curves) > 1:
+            legend_above(figure, panels[0])
+        return figure
+
+
+def _many(figure: Figure, panels: Sequence[Axes], curves: Sequence[Curve], points: Sequence[Points]) -> None:
+    """The curves in every panel, at its `points`, named by a legend, or by a colour bar of λ if they are too many."""
     many = len(curves) > len(COLOURS)
     positive = [curve.l2 for curve in curves if curve.l2 > 0]
     lowest, highest = min(positive, default=0.0), max(positive, default=0.0)
     scale = LogNorm(lowest, highest) if many and lowest < highest else None
     shades = ScalarMappable(scale, sequential())
-    for index, curve in enumerate(curves):
-        steps, values = evaluations(curve.history, getattr(curve.history, name), curve.model)
-        if not many:
-            axes.plot(steps, values, color=colour(index), linewidth=0.9, label=curve.label)
-            axes.plot(steps[-1:], values[-1:], "o", color=colour(index), markersize=2.5)  # where it stopped
-        elif scale is not None:
-            axes.plot(steps, values, color=shades.to_rgba(np.array(max(curve.l2, lowest))), linewidth=0.6)
-        else:
-            axes.plot(steps, values, color=colour(0), linewidth=0.6, alpha=0.5)
+    for axes, of in zip(panels, points, strict=True):
+        for index, curve in enumerate(curves):
+            steps, values = of(curve)
+            if not len(values):
+                continue
+            if not many:
+                axes.plot(steps, values, color=colour(index), linewidth=0.9, label=curve.label)
+                axes.plot(steps[-1:], values[-1:], "o", color=colour(index), markersize=2.5)  # where it stopped
+            elif scale is not None:
+                axes.plot(steps, values, color=shades.to_rgba(np.array(max(curve.l2, lowest))), linewidth=0.6)
+            else:
+                axes.plot(steps, values, color=colour(0), linewidth=0.6, alpha=0.5)
     if scale is not None:
-        figure.colorbar(shades, ax=axes, label="λ")
+        figure.colorbar(shades, ax=list(panels), label="λ")
 
 
 def _settled(axes: Axes) -> tuple[float, float]:
@@ -157,14 +225,14 @@ def shuffle(without: Curve, shuffled: Curve) -> Figure:
         _shuffle_accuracy(above, without, shuffled)
         above.set_ylabel(f"validation {ACCURACY}")
         above.set_ylim(*_settled(above))
+        mark_clipped(above)
         _shuffle_loss(below, without, shuffled)
         return _finish(figure, below, f"training {LOSS}", None)
 
 
 def _shuffle_accuracy(axes: Axes, without: Curve, shuffled: Curve) -> None:
     for index, (curve, label) in enumerate(((without, "without shuffle"), (shuffled, "with shuffle"))):
-        steps, values = evaluations(curve.history, curve.history.val_accuracy, curve.model)
-        axes.plot(steps, values, color=colour(index), label=label)
+        _line(axes, curve, "val_accuracy", colour(index), label)
 
 
 def _shuffle_loss(axes: Axes, without: Curve, shuffled: Curve) -> None:

@@ -11,13 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, named
+from gpureg.figures.averages import Averages, held_out, over_folds, over_seeds
 from gpureg.figures.curves import ACCURACY, LOSS, Limits
 from gpureg.figures.style import colour, legend_above, new_figure, styled
 
 Floats = npt.NDArray[np.float64]
+Result = Mapping[str, Any]
 LAMBDA = "λ"
 BREAK = {"marker": [(-1, -2), (1, 2)], "markersize": 5, "linestyle": "none", "color": "black", "clip_on": False}
+LINEAR = 1e3  # the largest ratio of two norms that a linear axis shows
+GREY = "#707070"
 
 
 def lambda_axis(axes: Axes, l2: Floats) -> Floats:
@@ -58,54 +62,35 @@ def _power(x: float) -> str:
     return f"$10^{{{exponent:.0f}}}$" if abs(exponent - round(exponent)) < 1e-9 else f"{x:g}"
 
 
-def _by_lambda(models: Sequence[Mapping[str, Any]], key: str) -> list[tuple[str, Floats, Floats, Floats]]:
-    """For each learning rate: its name, its λ `(n,)` in rising order, mean and sd of `key` over the seeds."""
-    there = [model for model in models if model.get(key) is not None and model.get("fold") is None]
-    if not there:
-        raise UsageError(f"No model of this run has a {key}: all diverged. Train with a smaller --lr.")
-    rates = sorted({model.get("lr") for model in there}, key=lambda lr: lr or 0.0)
-    groups = []
-    for lr in rates:
-        l2 = sorted({float(model["l2"]) for model in there if model.get("lr") == lr})
-        values = [[float(m[key]) for m in there if m.get("lr") == lr and float(m["l2"]) == value] for value in l2]
-        name = f"learning rate {lr:g}" if len(rates) > 1 else ""
-        groups.append(
-            (name, np.array(l2), np.array([np.mean(v) for v in values]), np.array([np.std(v) for v in values]))
-        )
-    return groups
-
-
-def _chosen(axes: Axes, place: float, l2: float) -> None:
-    axes.axvline(place, color="black", linewidth=0.8, linestyle=(0, (4, 2)), label=f"chosen: λ = {l2:.3g}", zorder=1)
-
-
-def _points(axes: Axes, places: Floats, values: Floats, errors: Floats | None, tint: str, label: str) -> None:
+def _points(axes: Axes, places: Mapping[float, float], group: Averages, tint: str, label: str) -> None:
     """Points joined by a line, with error bars if there are errors."""
-    style = "-" if len(places) > 24 else "o-"
-    if errors is not None and np.any(errors > 0):
-        axes.errorbar(places, values, yerr=errors, fmt=style, color=tint, label=label, elinewidth=0.8, capsize=1.5)
+    at = [places[value] for value in group.l2.tolist()]
+    style = "-" if len(at) > 24 else "o-"
+    if np.any(group.error > 0):
+        axes.errorbar(at, group.mean, group.error, fmt=style, color=tint, label=label, elinewidth=0.8, capsize=1.5)
     else:
-        axes.plot(places, values, style, color=tint, label=label)
+        axes.plot(at, group.mean, style, color=tint, label=label)
 
 
-def path(result: Mapping[str, Any], measure: str = "loss", ylim: Limits = None) -> Figure:
+def path(result: Result, measure: str = "loss", ylim: Limits = None, *, select: str = "min") -> Figure:
     """Training and validation `measure` (`loss` in nats, or `accuracy`) against λ, the chosen λ marked.
 
-    `result` is as in result.json. After a cross-validation the mean held-out loss is shown, with error bars of ±1
-    standard error. Several seeds of one λ are shown as their mean ±1 standard deviation.
+    `result` is as in result.json. After a cross-validation the mean over its held-out rows is shown, with error bars of
+    ±1 standard error, and, if `select` is `1se`, the limit within which that rule takes the largest λ. Several seeds of
+    one λ are shown as their mean ±1 standard deviation.
     """
-    chosen = result.get("selected")
     with styled():
         figure, (axes,) = new_figure()
-        every = np.array([float(model["l2"]) for model in result["models"]])
-        places = dict(zip(every.tolist(), lambda_axis(axes, every).tolist(), strict=True))
-        if measure == "loss" and result.get("cv"):
-            _cross_validation(axes, result["cv"], places)
-        else:
+        places = _places(axes, result)
+        groups = held_out(result, measure)
+        for index, group in enumerate(groups):
+            label = f"held-out, {group.count} folds (±1 s.e.)" + _rate(group, groups)
+            _points(axes, places, group, colour(index), label)
+        if not groups:
             _training_and_validation(axes, result["models"], measure, places)
-        if chosen is not None:
-            value = float(result["models"][chosen]["l2"])
-            _chosen(axes, places[value], value)
+        _chosen(axes, result, places)
+        if select == "1se" and groups and _score(result) == measure:
+            _limit(axes, groups, places, lowest=measure == "loss")
         axes.set_ylabel(LOSS if measure == "loss" else ACCURACY)
         if ylim is not None:
             axes.set_ylim(*ylim)
@@ -113,43 +98,91 @@ def path(result: Mapping[str, Any], measure: str = "loss", ylim: Limits = None) 
         return figure
 
 
-def _cross_validation(axes: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[float, float]) -> None:
-    there = [row for row in rows if row["mean"] is not None]
-    rates = sorted({row.get("lr") for row in there}, key=lambda lr: lr or 0.0)
-    for index, lr in enumerate(rates):
-        group = sorted((row for row in there if row.get("lr") == lr), key=lambda row: row["l2"])
-        at = np.array([places[float(row["l2"])] for row in group])
-        label = f"held-out, {group[0]['folds']} folds (±1 s.e.)" + (f", lr {lr:g}" if len(rates) > 1 else "")
-        errors = np.array([float(row["se"] or 0.0) for row in group])
-        _points(axes, at, np.array([float(row["mean"]) for row in group]), errors, colour(index), label)
+def _places(axes: Axes, result: Result) -> dict[float, float]:
+    every = np.array([float(model["l2"]) for model in result["models"]])
+    return dict(zip(every.tolist(), lambda_axis(axes, every).tolist(), strict=True))
+
+
+def _rate(group: Averages, groups: Sequence[Averages]) -> str:
+    return f", lr {group.lr:g}" if len(groups) > 1 and group.lr is not None else ""
+
+
+def _score(result: Result) -> str:
+    """What a cross-validation has compared."""
+    rows = result.get("cv") or [{}]
+    return str(rows[0].get("score", "loss"))
+
+
+def _chosen(axes: Axes, result: Result, places: Mapping[float, float]) -> None:
+    if result.get("selected") is not None:
+        l2 = float(result["models"][result["selected"]]["l2"])
+        label = f"chosen: λ = {l2:.3g}"
+        axes.axvline(places[l2], color="black", linewidth=0.8, linestyle=(0, (4, 2)), label=label, zorder=1)
+
+
+def _limit(axes: Axes, groups: Sequence[Averages], places: Mapping[float, float], *, lowest: bool) -> None:
+    """The limit of the 1se rule, one standard error from the best mean, as a level; the best is ringed."""
+    sign = 1.0 if lowest else -1.0
+    group = min(groups, key=lambda each: float((sign * each.mean).min()))
+    best = int((sign * group.mean).argmin())
+    level, at = group.mean[best] + sign * group.error[best], places[float(group.l2[best])]
+    label = "lowest + 1 s.e." if lowest else "highest − 1 s.e."
+    axes.axhline(level, color=GREY, linewidth=0.9, linestyle=(0, (1, 1)), label=label, zorder=1)
+    axes.plot([at], [group.mean[best]], "o", markersize=7, markerfacecolor="none", markeredgecolor=GREY, zorder=3)
 
 
 def _training_and_validation(
     axes: Axes, models: Sequence[Mapping[str, Any]], measure: str, places: Mapping[float, float]
 ) -> None:
     index = 0
-    for part in ("train", "val"):
-        for name, l2, mean, sd in _by_lambda(models, f"{part}_{measure}"):
-            label = ("training" if part == "train" else "validation") + (f", {name}" if name else "")
-            _points(axes, np.array([places[value] for value in l2.tolist()]), mean, sd, colour(index), label)
+    for part, word in (("train", "training"), ("val", "validation")):
+        groups = over_seeds(models, f"{part}_{measure}")
+        for group in groups:
+            _points(axes, places, group, colour(index), word + _rate(group, groups))
             index += 1
+    if not index:
+        raise UsageError(_nothing(models, measure))
 
 
-def norm(result: Mapping[str, Any], ylim: Limits = None) -> Figure:
-    """`||w||² = Σ w²` of the trained weights, bias included, against λ: points joined by a dotted line."""
+def norm(result: Result, ylim: Limits = None) -> Figure:
+    """`||w||² = Σ w²` of the trained weights, bias included, against λ: points joined by a dotted line.
+
+    After a cross-validation whose λ were not all fitted again, the mean over the folds ±1 standard deviation, and the
+    refit as a point of its own.
+    """
+    models = result["models"]
+    refits, folds = over_seeds(models, "weight_norm_sq"), over_folds(models, "weight_norm_sq")
+    if not refits and not folds:
+        raise UsageError(_nothing(models, "norm"))
     with styled():
         figure, (axes,) = new_figure()
-        every = np.array([float(model["l2"]) for model in result["models"]])
-        places = dict(zip(every.tolist(), lambda_axis(axes, every).tolist(), strict=True))
-        for index, (name, l2, mean, sd) in enumerate(_by_lambda(result["models"], "weight_norm_sq")):
-            at = [places[value] for value in l2.tolist()]
-            errors = sd if np.any(sd > 0) else None
+        places = _places(axes, result)
+        only = bool(folds) and sum(len(group.l2) for group in refits) <= 1  # the chosen λ
+        shown = folds if only else refits
+        for index, group in enumerate(shown):
+            rate = _rate(group, shown).removeprefix(", ")
+            label = ", ".join(filter(None, [f"mean of {group.count} folds (±1 sd)" if only else "", rate]))
+            at = [places[value] for value in group.l2.tolist()]
+            errors = group.error if np.any(group.error > 0) else None
             axes.errorbar(
-                at, mean, yerr=errors, fmt="o:", color=colour(index), label=name or None, capsize=1.5, clip_on=False
+                at, group.mean, errors, fmt="o:", color=colour(index), label=label or None, capsize=1.5, clip_on=False
             )
+        if only and refits:
+            at = [places[value] for value in refits[0].l2.tolist()]
+            axes.plot(at, refits[0].mean, "D", color="black", markersize=4.5, label="fitted to all training rows")
+        values = np.concatenate([group.mean for group in (*shown, *refits)])
+        if values.min() > 0 and values.max() > LINEAR * values.min():
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
         axes.set_ylabel("||w||² = Σ w²")
-        axes.set_ylim(bottom=0)
         if ylim is not None:
             axes.set_ylim(*ylim)
         legend_above(figure, axes)
         return figure
+
+
+def _nothing(models: Sequence[Mapping[str, Any]], measure: str) -> str:
+    if any(model.get("stop_reason") != "diverged" for model in models):
+        return f"No model of this run has a {measure}. Choose another figure."
+    return f"No model of this run has a {measure}: all diverged. Train with a smaller {named('lr')}."

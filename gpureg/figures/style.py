@@ -5,22 +5,27 @@ Figures are `Figure` objects on an Agg canvas. pyplot, with its global list of o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.collections import Collection
+from matplotlib.colors import Colormap, ListedColormap, to_rgb
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from gpureg.config import FIGURE_FORMATS
 from gpureg.errors import UsageError
 from gpureg.storage.files import write_bytes
+from gpureg.types import Floats
 
 COLUMN = 3.5  # inches, the width of one column
 HEIGHT = 2.5
@@ -28,6 +33,7 @@ PNG_DPI = 300
 # Okabe & Ito (2008), "Color universal design", without its yellow, which is too pale for a line on white paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BAND_OPACITY = 0.22
+MOST_MARKS = 50  # of values beyond an edge, along it
 LEGEND_HANDLE, LEGEND_LETTER = 0.36, 0.056  # inches taken by an entry, and by each of its letters
 
 
@@ -76,15 +82,65 @@ def new_figure(rows: int = 1, height: float = HEIGHT, width: float = COLUMN) -> 
 def legend_above(figure: Figure, axes: Axes) -> None:
     """Put the legend of `axes` above the panels, where it hides no data, in as many columns as its labels allow."""
     together: dict[str, tuple[Artist, ...]] = {}  # a line and its band share a label and an entry
-    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+    entries = zip(*axes.get_legend_handles_labels(), strict=True)
+    for handle, label in sorted(entries, key=lambda entry: not isinstance(entry[0], Container)):  # data, then marks
         together[label] = (handle, *together.get(label, ()))  # the line, drawn first, on top of its band
     if not together:
         return
-    handles, labels = list(together.values()), list(together)
-    entry = LEGEND_HANDLE + LEGEND_LETTER * max(len(label) for label in labels)
-    columns = int(max(1, min(len(labels), (figure.get_figwidth() - 0.1) // entry)))
+    entry = LEGEND_HANDLE + LEGEND_LETTER * max(len(label) for label in together)
+    columns = int(max(1, min(len(together), (figure.get_figwidth() - 0.1) // entry)))
+    labels = by_row(list(together), columns)
+    handles = [together[label] for label in labels]
     # matplotlib draws the handles of a tuple over one another; its stub knows single handles only
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)  # type: ignore[call-overload]
+
+
+def by_row(items: Sequence[str], columns: int) -> list[str]:
+    """`items` in the order that makes a legend, which matplotlib fills column by column, read row by row."""
+    return [item for column in range(columns) for item in items[column::columns]]
+
+
+def mark_clipped(axes: Axes) -> None:
+    """Put a triangle at the edge of `axes` for every stretch of a line that is beyond it, a hollow one for a band.
+
+    A stretch with which a line begins is not marked: a curve's start is far off as a rule. Of stretches that are too
+    close for two triangles the first is marked.
+    """
+    low, high = axes.get_ylim()
+    width = abs(axes.get_xlim()[1] - axes.get_xlim()[0])
+    drawn: list[tuple[Floats, Any, bool]]
+    drawn = [(np.asarray(line.get_xydata(), np.float64), line.get_color(), True) for line in axes.lines]
+    for band in axes.collections:
+        tint = to_rgb(np.asarray(band.get_facecolor())[0])
+        drawn += [(_outline(band, upper), tint, False) for upper in (False, True)]
+    for points, tint, full in drawn:
+        x, y = points.T
+        for beyond, edge, shape in ((y > high, high, "^"), (y < low, low, "v")):
+            at = _spaced(x[np.flatnonzero(beyond[1:] & ~beyond[:-1]) + 1], width / MOST_MARKS)
+            if at:
+                face = tint if full else "white"
+                axes.plot(
+                    at, [edge] * len(at), shape, color=tint, markerfacecolor=face, markersize=3, markeredgewidth=0.5,
+                    clip_on=False, zorder=3,
+                )  # fmt: skip
+
+
+def _spaced(places: Floats, gap: float) -> list[float]:
+    """The places, in rising order, without those that are closer than `gap` to the one before."""
+    kept: list[float] = []
+    for place in places.tolist():
+        if not kept or place - kept[-1] >= gap:
+            kept.append(place)
+    return kept
+
+
+def _outline(band: Collection, upper: bool) -> Floats:
+    """The lower or upper edge of a band, `(n, 2)`: its places, in rising order, and its values."""
+    vertices = np.concatenate([np.asarray(path.vertices, np.float64) for path in band.get_paths()])
+    x = np.unique(vertices[:, 0])
+    values = np.full(len(x), -np.inf if upper else np.inf)
+    (np.maximum if upper else np.minimum).at(values, np.searchsorted(x, vertices[:, 0]), vertices[:, 1])
+    return np.stack([x, values], axis=1)
 
 
 def colour(index: int) -> str:
@@ -104,7 +160,10 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
         raise UsageError(f"The format {kind!r} is unknown; expected one of {', '.join(FIGURE_FORMATS)}.")
     metadata: dict[str, None] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = BytesIO()
-    with styled():
+    with styled(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from"
+        )  # a name in a script that the font lacks: drawn as boxes
         figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
     return buffer.getvalue()
 

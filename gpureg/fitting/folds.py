@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, named
 from gpureg.types import Floats, Ints
 
 
@@ -16,7 +16,9 @@ def stratified_folds(y: Ints, folds: int, seed: int) -> Ints:
     UsageError where there are fewer samples than folds.
     """
     if folds > len(y):
-        raise UsageError(f"--cv {folds} wants at least {folds} training rows; there are {len(y)}. Ask for fewer folds.")
+        raise UsageError(
+            f"{named('cv', folds)} needs at least {folds} training rows; there are {len(y)}. Ask for fewer folds."
+        )
     random = np.random.RandomState(seed)
     fold = np.empty(len(y), np.int64)
     dealt = 0

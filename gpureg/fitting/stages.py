@@ -139,7 +139,9 @@ class Stages:
             self._write(keeper, *self._boundary)
         if self._fingerprint is None:  # not even one epoch was over
             return error
-        kept = OutOfMemoryError(f"{error} What was trained is kept: go on with --resume when there is more memory.")
+        kept = OutOfMemoryError(
+            f"{error} What was trained is kept: resume with `gpureg train --resume` when there is more memory."
+        )
         kept.saved = True
         return kept
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gpureg.backend import Backend
-from gpureg.errors import UsageError
+from gpureg.errors import UsageError, named
 from gpureg.kernels.protocol import Kernels
 from gpureg.losses import Loss
 
@@ -16,8 +16,8 @@ def fallback_notices(kernels: Kernels, which: str, features: int, batch: int) ->
     if kernels.steps_as_asked(features, batch):
         return []
     return [
-        f"--kernels {which} does not take batches of {batch} with {features} features and {kernels.n_columns} columns "
-        f"a model on {kernels.backend.device}; --kernels fused trained in its place."
+        f"{named('kernels', which)} does not support batches of {batch} with {features} features and "
+        f"{kernels.n_columns} columns a model on {kernels.backend.device}; {named('kernels', 'fused')} trained instead."
     ]
 
 
@@ -35,12 +35,13 @@ def choose_kernels(
     if which == "reference" or (which == "auto" and (fused is None or loss not in fused.implements)):
         return ReferenceKernels(backend, loss, n_classes)
     if fused is None or (which == "pair" and backend.name != "cupy"):
-        raise UsageError(f"--kernels {which} does not run on the {backend.name} backend; use --kernels auto.")
+        given, other = named("kernels", which), named("kernels", "auto")
+        raise UsageError(f"{given} does not run on the {backend.name} backend; use {other}.")
     if loss not in fused.implements:
         names = " and ".join(known.name for known in fused.implements)
         raise UsageError(
-            f"--kernels {which} on the {backend.name} backend implements {names}, not the loss {loss.name!r}; "
-            "use --kernels auto or reference."
+            f"{named('kernels', which)} on the {backend.name} backend implements {names}, not the loss {loss.name!r}; "
+            f"use {named('kernels', 'auto')} or reference."
         )
     return fused.make(loss, n_classes, memory, "pair" if which == "pair" else "fused")
 

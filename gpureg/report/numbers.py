@@ -222,7 +222,8 @@ def _weights_figure(softmax: Run, rows: list[int]) -> ReportFigure:
         "Weights of the ten classes, λ = 0 (above) and λ = 2 (below)",
         "Without a penalty the weights are noisy; with λ = 2 they read as the digits.",
         f"Two rows of ten grey images of {shape[0]} by {shape[1]} weights, one for each digit. The upper row, λ = "
-        "0, is blotchy and noisy; the lower row, λ = 2, is smooth and shows the shapes of the digits 0 to 9.",
+        "0, is blotchy and noisy; the lower row, λ = 2, is smooth and shows the shapes of the digits 0 to 9. A scale "
+        "of grey at the end of each row says that white is its largest weight and black the negative of that.",
         images.weights(softmax.model, rows, shape),
     )
 

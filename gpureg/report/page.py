@@ -21,6 +21,10 @@ from gpureg.storage.directory import Run
 AGREE = 1e-11  # relative: the softmax numbers are given to twelve digits
 TITLE = "Logistic and softmax regression on MNIST, reproduced"
 SOFTMAX_TITLE = "Softmax, compared with plain runs of the same protocol"
+AXES = (
+    "The axes have the report's limits: a triangle at an edge marks values of a line beyond it, a hollow triangle "
+    "those of a band."
+)
 HIDDEN = ("executable",)  # private: a path on the author's machine
 
 
@@ -117,7 +121,7 @@ def html_page(page: ReportPage) -> str:
     off = "" if all(agrees(row) for row in page.printed) else " off"
     sections = (
         ("numbers", "The printed numbers", _tables_html(page.printed, "printed")),
-        ("figures", "The figures", _figures_html(page)),
+        ("figures", "The figures", f"<p>{escape(AXES)}</p>{_figures_html(page)}"),
         ("softmax", SOFTMAX_TITLE, f"<p>{escape(_protocol_note(page))}</p>{_tables_html(page.protocol, 'expected')}"),
         ("time", "Time", f"<p>{escape(took(page))}</p>{_simple_table('The runs', TIMING_HEAD, timings(page))}"),
         ("environment", "Environment", _simple_table("Made with", ("what", "value"), environment(page))),
@@ -229,7 +233,7 @@ def _figures_html(page: ReportPage) -> str:
 def markdown(page: ReportPage) -> str:
     """The same content as Markdown; its figures are the files figure-1.svg to figure-9.svg in the same folder."""
     lines = [f"# {TITLE}", "", _about(page), "", f"**{verdict(page)}**", "", "## The printed numbers", ""]
-    lines += [*_comparison_lines(page.printed, "printed"), "", "## The figures", ""]
+    lines += [*_comparison_lines(page.printed, "printed"), "", "## The figures", "", AXES, ""]
     for figure in page.figures:
         lines += [f"### Figure {figure.number}. {figure.title}", "", figure.see, ""]
         lines += [f"![{figure.alt}](figure-{figure.number}.svg)", ""]

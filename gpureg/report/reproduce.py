@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpureg.config import REPORT_LAMBDAS, DataConfig, FitConfig, joined
-from gpureg.errors import RunError
+from gpureg.errors import RunError, named
 from gpureg.storage.directory import Run, load_run
 from gpureg.version import __version__
 
@@ -148,6 +148,7 @@ def _write(folder: Path, runs: dict[str, Run], reused: set[str], begun: float) -
         write_bytes(folder / "index.html", page.html_page(content).encode())
         write_bytes(folder / "report.md", page.markdown(content).encode())
     except OSError as error:
-        raise RunError(f"{folder} can't be written ({error.strerror or error}); give another --out.") from error
+        reason = error.strerror or error
+        raise RunError(f"{folder} can't be written ({reason}); give another {named('out')}.") from error
     summary = f"{page.verdict(content)} {time.perf_counter() - begun:.1f} s in all."
     return Reproduction(folder / "index.html", folder / "report.md", files, summary, time.perf_counter() - begun)
