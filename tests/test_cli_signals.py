@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
 import signal
 import subprocess
 import time
@@ -113,15 +113,17 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_before_the_fit_leaves_nothing(tmp_path: Path) -> None:
-    """While the data are read there is no run yet to leave: a pipe stands for a file that takes its time."""
-    os.mkfifo(tmp_path / "slow.csv")
+    """While the data are read there is no run yet to leave: millions of rows take their time."""
+    rows = "".join(",".join(["0.5"] * 20 + ["ab"[row % 2]]) + "\n" for row in range(80_000))
+    header = ",".join("abcdefghijklmnopqrstu") + "\n"
+    (tmp_path / "slow.csv.gz").write_bytes(gzip.compress(header.encode()) + 40 * gzip.compress(rows.encode()))
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = started("train", "--dataset", "slow.csv", "--out", "a/run", cwd=tmp_path)
+        process = started("train", "--dataset", "slow.csv.gz", "--out", "a/run", cwd=tmp_path)
         wait_for(tmp_path / "a" / "run", process)
         time.sleep(0.5)
         process.send_signal(number)
         assert ended(process) == (130, "", "error: interrupted\n")
-        assert left_in(tmp_path) == ["slow.csv"]
+        assert left_in(tmp_path) == ["slow.csv.gz"]
 
 
 def test_ctrl_c_is_quiet_while_modules_load(tmp_path: Path) -> None:

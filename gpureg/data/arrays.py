@@ -145,10 +145,12 @@ def load_npz_features(file: Path, limit: Limit) -> Array:
 @contextmanager
 def _archive(file: Path) -> Iterator[Any]:
     refuse_special(file)
-    with _numpy_errors(file), file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        if not hasattr(archive, "files"):
+    with _numpy_errors(file), file.open("rb") as stream:
+        archive = np.load(stream, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
             raise DataError(f"{file} is an npy file under another name. Rename it to .npy.")
-        yield archive
+        with archive:
+            yield archive
 
 
 def _load(file: Path, archive: Any, keys: list[str], limit: Limit) -> dict[str, Array]:

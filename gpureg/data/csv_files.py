@@ -76,6 +76,8 @@ def _parse(file: Path, header: Header, kinds: _Kinds, limit: Limit, block: int =
     try:
         with opened(file, limit, row_bytes) as stream:
             return arrow_csv.read_csv(stream, *_options(header, kinds, size, across=block > 0))
+    except pa.ArrowCancelled as error:  # by a signal
+        raise KeyboardInterrupt from error
     except pa.ArrowInvalid as error:
         if "newlines_in_values" in str(error) and not block:
             return _parse(file, header, kinds, limit, size)

@@ -82,6 +82,10 @@ def _first_lines(file: Path, limit: Limit) -> tuple[list[str], bool]:
         with opened(file, limit) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
             while len(lines) < _LINES and sum(map(len, lines)) < _CHARACTERS:
                 line = text.readline(_LONGEST_LINE)
+                if len(line) >= _LONGEST_LINE and not lines:
+                    raise DataError(
+                        f"{file}: its first line has more than {_LONGEST_LINE:,} characters: it is not a table."
+                    )
                 if not line:
                     return lines, True
                 lines.append(line)
@@ -92,8 +96,6 @@ def _first_lines(file: Path, limit: Limit) -> tuple[list[str], bool]:
             f"can't read {file}: it is not UTF-8 text ({error}). Expected UTF-8 text with a header line; save the "
             "table again as CSV UTF-8."
         ) from error
-    if len(lines[0]) >= _LONGEST_LINE:
-        raise DataError(f"{file}: its first line has more than {_LONGEST_LINE:,} characters: it is not a table.")
     return lines, False
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gpureg.data.arrays import label_column
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, no_label, settle
+from gpureg.data.opening import first_words
 from gpureg.data.raw import RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
 from gpureg.errors import DataError, UsageError
 
@@ -78,8 +79,8 @@ def read_labels(y: Any, where: str, kept: Kept = ALL) -> Found:
     """
     if _is_frame(y) and len(y.columns) != 1:
         raise DataError(
-            f"{where} is a data frame of {len(y.columns)} columns ({listed(list(y.columns))}); expected one label for "
-            "each row. Name one column of it."
+            f"{where} is a data frame of {len(y.columns)} columns; expected one label for each row. Name one column of "
+            "it."
         )
     missing = np.asarray(y.isna()).reshape(-1) if hasattr(y, "isna") else np.zeros(0, bool)
     array = label_column(as_array(y, where), where)
@@ -118,8 +119,8 @@ def as_array(values: Any, where: str) -> Matrix:
         array = np.asarray(values)
     except Exception as error:  # lists of different lengths, arrays of another device: what they say is the reason
         raise UsageError(
-            f"{where} can't be made an array ({error}). Expected an array, a list of rows of equal length, or a data "
-            "frame, in host memory."
+            f"{where} can't be made an array ({first_words(error)}). Expected an array, a list of rows of equal "
+            "length, or a data frame, in host memory."
         ) from error
     if array.ndim == 0:
         raise UsageError(f"{where} is a single value ({type(values).__name__}); expected one for each row.")
@@ -132,13 +133,14 @@ def _is_frame(X: Any) -> bool:
 
 
 def _frame(X: Any, where: str, kept: Kept) -> tuple[Matrix, tuple[str, ...]]:
-    kinds = [getattr(kind, "kind", "") for kind in X.dtypes] if hasattr(X, "iloc") else [""]
-    if set(kinds) <= set("iuf") and all(isinstance(kind, np.dtype) for kind in X.dtypes):
+    if hasattr(X, "iloc"):  # pandas
         names = tuple(str(name) for name in X.columns)
         _refuse_twice(names, where)
-        matrix = kept.of(X.to_numpy())
-        check_features(matrix, where, names, kept)
-        return matrix, names
+        if all(isinstance(kind, np.dtype) and kind.kind in "iuf" for kind in X.dtypes):
+            matrix = kept.of(X.to_numpy())
+            check_features(matrix, where, names, kept)
+            return matrix, names
+        X = X.set_axis(list(names), axis=1).reset_index(drop=True)
     import pyarrow as pa
 
     from gpureg.data.columns import feature_matrix
@@ -147,7 +149,9 @@ def _frame(X: Any, where: str, kept: Kept) -> tuple[Matrix, tuple[str, ...]]:
     try:
         table = pa.table(X)
     except Exception as error:  # columns of mixed objects, names that are not unique
-        raise DataError(f"{where}: {error}. Features are numbers: encode or leave out other columns.") from error
+        raise DataError(
+            f"{where}: {first_words(error)}. Features are numbers: encode or leave out other columns."
+        ) from error
     index = index_columns(table.schema)
     names = tuple(name for name in table.column_names if name not in index)
     _refuse_twice(names, where)

@@ -17,9 +17,13 @@ BOMB_BYTES, BOMB_RATIO = 1 << 30, 500
 
 @dataclass(frozen=True)
 class Limit:
-    """A maximum number of bytes that the rows of one file may take in memory."""
+    """A maximum number of bytes that the rows of one file may take in memory.
+
+    Over `suspicious` bytes a compressed file must not be a bomb either.
+    """
 
     most: int
+    suspicious: int = BOMB_BYTES
 
     def check(self, size: int, file: Path, packed: int | None = None) -> None:
         """Raise DataError if `size` bytes, unpacked from `packed` where the file is compressed, are too many."""
@@ -29,7 +33,7 @@ class Limit:
                 "this machine's memory. Keep fewer rows or columns, store a narrower type (float32, uint8), or use a "
                 "machine with more memory."
             )
-        if packed is not None and size > BOMB_BYTES and size > BOMB_RATIO * max(1, packed):
+        if packed is not None and size > self.suspicious and size > BOMB_RATIO * max(1, packed):
             raise DataError(
                 f"{file}: {size_text(packed)} of compressed data unpack to {size_text(size)} or more, over "
                 f"{BOMB_RATIO} times as much, as only a damaged file or a trap does. If it is meant, store the data "

@@ -23,10 +23,15 @@ _BLOCK_BYTES = 1 << 20  # of float64 per block of rows: small enough to stay in 
 
 @dataclass(frozen=True)
 class Scaling:
-    """x' = (x - offset) / scale, per feature, in float64. Shapes: `offset (F,)`, `scale (F,)`; no scale is 0."""
+    """x' = (x - offset) / scale, per feature, in float64. Shapes: `offset (F,)`, `scale (F,)`; no scale is 0.
+
+    `constant (F,)`: features of which nothing but rounding is left; they are trained on as 0, so that their weights
+    are 0 and no rescaling inside a solver makes a feature of the rounding.
+    """
 
     offset: Floats
     scale: Floats
+    constant: npt.NDArray[np.bool_] | None = None
 
 
 def default_scaling(dataset: Dataset) -> ScalingKind:
@@ -58,7 +63,7 @@ def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = Non
 
 
 def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """The matrix that the products run over: `(X - offset) / scale` and a last column of ones.
+    """The matrix that the products run over: `(X - offset) / scale`, 0 if constant, and a last column of ones.
 
     Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64). The scaling
     is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB for one
@@ -81,6 +86,8 @@ def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DType
                 rows = X[start : start + block]
                 scaled = np.subtract(rows, scaling.offset, out=buffer[: len(rows)], dtype=np.float64)
                 scaled /= scaling.scale
+                if scaling.constant is not None:
+                    scaled[:, scaling.constant] = 0
                 result[start : start + block, :n_features] = scaled
     except FloatingPointError as error:
         raise DataError(
@@ -141,8 +148,8 @@ def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
     mean = np.where(low == high, low, mean)  # exact, where a computed mean is nearly so
     rounding = min(max(float(np.count_nonzero(weights)), largest * total) * _EPS, np.sqrt(_EPS))
     with np.errstate(under="ignore"):
-        constant = square <= rounding * square + np.square(rounding * mean)
-    return Scaling(mean, np.where(constant | (scale == 0), 1.0, scale))
+        constant = (square <= rounding * square + np.square(rounding * mean)) | (scale == 0)
+    return Scaling(mean, np.where(constant, 1.0, scale), constant if constant.any() else None)
 
 
 def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:

@@ -108,7 +108,7 @@ def fit_on(
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
     sizes = sizes_of(data, config, len(table))
-    notices = solver.notices(kernels, sizes.rows, sizes.features)
+    notices = [*data.notices, *solver.notices(kernels, sizes.rows, sizes.features)]
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
     blocks = cut(solver, kernels, sizes, config.memory)

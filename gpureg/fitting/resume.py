@@ -164,6 +164,8 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
     L, E = len(weights), len(read.ints("history.eval_step", None))
     shapes = {"step_loss": (None, L), "eval_step": (E,), "val_loss": (E, L), "val_accuracy": (E, L)}
     shapes["train_accuracy"] = (E, L)
+    full_batch = len(read.floats("history.objective", None, None)) > 0
+    shapes["objective"] = shapes["gap_bound"] = (E, L) if full_batch else (0, 0)
 
     def value(kind: type, name: str) -> Any:
         found = {}
