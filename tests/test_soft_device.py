@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,23 +9,10 @@ from pathlib import Path
 
 import pytest
 from commands import environment, same_run, script
-from softdevice import build
 
 ROOT = Path(__file__).resolve().parent.parent
 # what even a soft device can't show, by the reason that the test gives
 ALLOWED_SKIPS = ("GB of device memory are free",)
-
-
-@pytest.fixture(scope="module")
-def soft() -> dict[str, str]:
-    """The environment of processes that see the device; where it can't be built the tests skip, or fail under
-    GPUREG_REQUIRE_SOFT_DEVICE=1."""
-    try:
-        return build.environment()
-    except build.SoftDeviceError as error:
-        if os.environ.get("GPUREG_REQUIRE_SOFT_DEVICE") == "1":
-            pytest.fail(f"GPUREG_REQUIRE_SOFT_DEVICE=1, but {error}", pytrace=False)
-        pytest.skip(f"no soft device: {error}")
 
 
 @pytest.mark.mnist
