@@ -168,7 +168,9 @@ cudaError_t cudaFree(void* p) {
   return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void** p, size_t size, unsigned) {
-  SOFT_LOCK; char* made = allocate(size); blocks[made] = {size, 0, true}; *p = made; return cudaSuccess;
+  SOFT_LOCK; char* made = allocate(size); blocks[made] = {size, 0, true}; *p = made;
+  soft::note(("pinned " + std::to_string(size)).c_str());
+  return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* p) { SOFT_LOCK; soft::wait_for_device(); blocks.erase(static_cast<char*>(p)); std::free(p); return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* f, size_t* t) { SOFT_LOCK; *t = total(); *f = *t - used[device]; return cudaSuccess; }
@@ -190,7 +192,9 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
 }
 
 // the driver
-CUresult cuGetErrorName(CUresult, const char** s) { *s = "CUDA_ERROR"; return CUDA_SUCCESS; }
+CUresult cuGetErrorName(CUresult e, const char** s) {
+  *s = e == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR"; return CUDA_SUCCESS;
+}
 CUresult cuGetErrorString(CUresult, const char** s) { *s = driver_text.c_str(); return CUDA_SUCCESS; }
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
 CUresult cuCtxGetCurrent(CUcontext* c) { *c = reinterpret_cast<CUcontext>(1); return CUDA_SUCCESS; }
