@@ -79,7 +79,7 @@ class RunShape:
 
     `rows`: training samples; `evaluated`: the most samples of one evaluation; `features`: D; `models`: those trained at
     once; `queued`: the maximum number of evaluations made in one; `weighted`: whether samples have weights;
-    `full_batch`: every step sees all samples.
+    `full_batch`: every step sees all samples; `factorised`: the order of the largest matrix that is factorised, or 0.
     """
 
     rows: int
@@ -89,3 +89,4 @@ class RunShape:
     queued: int
     weighted: bool
     full_batch: bool
+    factorised: int = 0

@@ -3,6 +3,7 @@ device, where every hidden transfer and every hidden scalar is an error."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,3 +103,17 @@ def any_backend(request: pytest.FixtureRequest) -> BackendFactory:
         return factory
     factories: dict[str, BackendFactory] = {"numpy": numpy_backend, "torch": torch_backend, "jax": jax_backend}
     return factories[request.param]
+
+
+@pytest.fixture(scope="session")
+def soft() -> dict[str, str]:
+    """The environment of processes that see the soft device; where it can't be built the tests skip, or fail under
+    GPUREG_REQUIRE_SOFT_DEVICE=1."""
+    from softdevice import build
+
+    try:
+        return build.environment()
+    except build.SoftDeviceError as error:
+        if os.environ.get("GPUREG_REQUIRE_SOFT_DEVICE") == "1":
+            pytest.fail(f"GPUREG_REQUIRE_SOFT_DEVICE=1, but {error}", pytrace=False)
+        pytest.skip(f"no soft device: {error}")

@@ -1,21 +1,20 @@
 """`CudaKernels` whole, executed on the CPU, against the reference in the plain array API."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hostcuda import settings
-from hostcuda.ops import HostMemoryError, HostOps, host_backend, host_kernels
+from hostcuda.ops import host_backend, host_kernels
 
 from gpureg.backend import numpy_backend
-from gpureg.errors import OutOfMemoryError
-from gpureg.kernels.cuda import CudaKernels
 from gpureg.kernels.cuda import ops as ops_module
-from gpureg.kernels.cuda.memory import Budget, memory_needed
+from gpureg.kernels.cuda.memory import Budget
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import LOSSES
-from gpureg.types import StepPlan
+from gpureg.types import RunShape, StepPlan
 
 N, D = 150, 7
 WAYS = ("fused", "pair")
@@ -201,33 +200,15 @@ def test_a_diverged_model_shows_and_leaves_the_others_alone(steps_by):
     np.testing.assert_array_equal(wild[0][:, :5], tame[0][:, :5])
 
 
-def test_samples_that_cannot_fit_are_refused_before_the_upload():
-    p = problem("softmax", 5)
-    kernels = host_kernels("softmax", 5, "float32", free=1000)
-    with pytest.raises(OutOfMemoryError, match=r"needs .* are free\. Use"):
-        kernels.place(p.X, p.y, None, None)
-
-
-def test_running_out_of_memory_says_what_to_change():
-    class Full(HostOps):
-        def empty(self, shape, dtype):
-            raise HostMemoryError
-
-    p = problem("softmax", 5)
-    kernels = CudaKernels(host_backend("float32", 10**9), LOSSES["softmax"], 5, ops=Full())
-    rows = kernels.place(p.X, p.y, None, None)
-    with pytest.raises(OutOfMemoryError, match=r"Training 3 models needs more memory .*954 MiB are free.*--device cpu"):
-        kernels.steps(kernels.weights(p.W), rows, plan(3, weighted=False))
-    with pytest.raises(OutOfMemoryError, match="Evaluating 3 models"):
-        kernels.evaluate(kernels.weights(p.W), rows, with_loss=True)
-
-
 def test_the_estimate_counts_what_is_held():
-    budget = Budget()
-    needed = memory_needed(30_000, 785, 10, 4, weight_columns=0, budget=budget)
-    data = 30_000 * 785 * 4
-    assert 2 * data < needed < 2 * data + 10_000_000  # the samples, one gathered copy, and little else
-    assert memory_needed(30_000, 785, 10, 8, weight_columns=0, budget=budget) > 1.9 * needed
+    shape, data = RunShape(30_000, 30_000, 785, 1, 1, False, False), 30_000 * 785 * 4
+    kernels = {dtype: host_kernels("softmax", 10, dtype) for dtype in ("float32", "float64")}
+    needed = kernels["float32"].run_bytes(shape)
+    assert data < needed < data + 10_000_000  # one gathered copy of the samples, and little else
+    assert kernels["float64"].run_bytes(shape) > 1.9 * needed
+    whole = replace(shape, full_batch=True)
+    factorised = kernels["float32"].run_bytes(replace(whole, factorised=785)) - kernels["float32"].run_bytes(whole)
+    assert factorised >= 2 * 8 * 785**2
 
 
 def test_memory_that_is_kept_between_runs_of_steps_does_not_show():

@@ -1,4 +1,5 @@
-"""The CUDA kernels under AddressSanitizer: not a byte outside the arrays, and a planted step outside is seen."""
+"""The CUDA kernels under sanitizers: not a byte outside the arrays and no load wider than its address allows, and a
+planted one of either is seen."""
 
 import os
 import subprocess
@@ -48,9 +49,18 @@ assert changed != pair._FORWARD
 pair._FORWARD = changed
 """
 
+# two floats in a load, from rows of 9: every other row begins in the middle of one
+_WIDE_LOAD_PLANTED = """
+from gpureg.kernels.cuda import pair
+load = "{ const float2 two = *reinterpret_cast<const float2*>(x[q] + (d & ~1)); v[q] = d & 1 ? two.y : two.x; }"
+changed = pair._FORWARD.replace("v[q] = x[q][d];", load)
+assert changed != pair._FORWARD
+pair._FORWARD = changed
+"""
+
 
 def sanitized(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script whose kernels are built with AddressSanitizer, in a process that has its runtime from the start."""
+    """Run a script whose kernels are built with sanitizers, in a process that has their runtime from the start."""
     compiler = os.environ.get("CXX", "g++")
     runtime = subprocess.run(
         [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
@@ -77,3 +87,9 @@ def test_a_planted_access_outside_is_caught(script):
     done = sanitized(script)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr
+
+
+def test_a_planted_load_that_its_address_does_not_allow_is_caught():
+    done = sanitized(_WIDE_LOAD_PLANTED + _STEPS)
+    assert done.returncode != 0
+    assert "misaligned address" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,23 +9,10 @@ from pathlib import Path
 
 import pytest
 from commands import environment, same_run, script
-from softdevice import build
 
 ROOT = Path(__file__).resolve().parent.parent
 # what even a soft device can't show, by the reason that the test gives
 ALLOWED_SKIPS = ("GB of device memory are free",)
-
-
-@pytest.fixture(scope="module")
-def soft() -> dict[str, str]:
-    """The environment of processes that see the device; where it can't be built the tests skip, or fail under
-    GPUREG_REQUIRE_SOFT_DEVICE=1."""
-    try:
-        return build.environment()
-    except build.SoftDeviceError as error:
-        if os.environ.get("GPUREG_REQUIRE_SOFT_DEVICE") == "1":
-            pytest.fail(f"GPUREG_REQUIRE_SOFT_DEVICE=1, but {error}", pytrace=False)
-        pytest.skip(f"no soft device: {error}")
 
 
 @pytest.mark.mnist
@@ -67,6 +53,65 @@ def test_the_current_device_is_left_alone_where_cupy_is_first_loaded_by_a_fit(so
     )
     done = subprocess.run([sys.executable, "-c", job], env=environment(**soft), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_current_device_is_left_alone_where_the_caller_chose_it_before_cupy_was_loaded(
+    soft: dict[str, str],
+) -> None:
+    """As PyTorch would: the runtime knows it, and CuPy does not yet."""
+    job = (
+        "import ctypes, gpureg, os, sys; assert 'cupy' not in sys.modules;"
+        "runtime = ctypes.CDLL(os.environ['SOFTDEVICE_LIBRARIES'].split(os.pathsep)[0]); runtime.cudaSetDevice(1);"
+        "data = gpureg.load_dataset('digits');"
+        "assert gpureg.fit(data, epochs=1, device='cuda:0', strict_device=True).device == 'cuda:0';"
+        "found = ctypes.c_int(-1); runtime.cudaGetDevice(ctypes.byref(found)); assert found.value == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", job], env=environment(**soft), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+_SLOW_DOUBLES = """
+import numpy as np, pytest, gpureg
+from gpureg.errors import GpuregWarning
+data, slow = gpureg.load_dataset("digits"), "cuda:0 is 32 times as slow in float64 as in float32"
+assert gpureg.fit(data, epochs=1).device == "cuda:0"
+assert gpureg.fit(data, epochs=1, device="cuda", dtype="float64").device == "cuda:0"
+with pytest.warns(GpuregWarning, match=f"Running on the CPU: {slow}; device='cuda:0' or dtype='float32' uses it"):
+    found = gpureg.fit(data, epochs=1, dtype="float64")
+assert (found.device, found.environment["device_why"]) == ("cpu", slow)
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((3000, 300)), rng.integers(0, 10, 3000)
+import cupy
+pool = cupy.get_default_memory_pool()
+pool.free_all_blocks()
+before = pool.total_bytes()
+gpureg.LogisticRegression(C=1e-4).fit(X, y)
+assert pool.total_bytes() < before + X.nbytes // 4, "it was fitted on the device"
+gpureg.LogisticRegression(C=1e-4).fit(X.astype(np.float32), y)
+assert pool.total_bytes() > before + X.nbytes // 4, "it was not fitted on the device"
+"""
+
+
+def test_auto_leaves_a_device_alone_that_is_slow_in_float64(soft: dict[str, str]) -> None:
+    env = environment(**soft, SOFTDEVICE_DOUBLE_RATIO="32")
+    done = subprocess.run([sys.executable, "-c", _SLOW_DOUBLES], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_large_upload_pins_little(soft: dict[str, str], tmp_path: Path) -> None:
+    """CuPy pins a copy of what it uploads, in sizes of powers of 2, and keeps it for the process."""
+    log = tmp_path / "device.log"
+    job = (
+        "import cupy, numpy as np; from gpureg.backend import cupy_backend;"
+        "backend = cupy_backend('float32', 0, why='a test', requested='cuda');"
+        "rows = np.arange(30_000_000, dtype=np.float32).reshape(-1, 3)[::2];"  # not contiguous, as a part of the rows
+        "np.testing.assert_array_equal(cupy.asnumpy(backend.from_host(rows)), rows)"
+    )
+    env = environment(**soft, SOFTDEVICE_LOG=str(log))
+    done = subprocess.run([sys.executable, "-c", job], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pinned = [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("pinned")]
+    assert sum(pinned) < 1 << 20
 
 
 def test_an_idle_device_runs_nothing(soft: dict[str, str]) -> None:

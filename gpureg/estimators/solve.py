@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from gpureg.backend import Backend, choose_backend, device_kept, numpy_backend
+from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HostArray, cuda_index
@@ -53,7 +53,6 @@ class Solution:
     n_iter: Ints
 
 
-@device_kept()
 def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device.
 
@@ -191,9 +190,7 @@ def _backend(device: str, samples: Samples, models: int, dtype: str | None = Non
     dtype = dtype or ("float64" if work < PLAIN_WORK else samples.X.dtype.name)
     if device == "auto" and work < DEVICE_WORK:
         return numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
-    index = cuda_index(samples.home)
-    named = f"cuda:{index}" if device == "auto" and index is not None else device
-    return choose_backend(named, dtype, factorises=True)
+    return choose_backend(device, dtype, factorises=True, near=cuda_index(samples.home) or 0)
 
 
 def _solution(found: Outcome, centre: HostArray | None) -> Solution:

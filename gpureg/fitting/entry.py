@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gpureg.backend import Backend, choose_backend, device_kept
+from gpureg.backend import Backend, choose_backend
 from gpureg.config import FitConfig, FitOptions, refuse_unknown
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.environment import blas_threads, describe_environment
@@ -80,7 +80,6 @@ def run_fit(
     with ExitStack() as stack:
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
-        stack.enter_context(device_kept())
         solver = choose_solver(config)
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)
 
@@ -108,7 +107,8 @@ def fit_on(
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
     sizes = sizes_of(data, config, len(table))
-    notices = [*data.notices, *solver.notices(kernels, sizes.rows, sizes.features)]
+    notices = [*([backend.notice] if backend.notice else []), *data.notices]
+    notices += solver.notices(kernels, sizes.rows, sizes.features)
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
     blocks = cut(solver, kernels, sizes, config.memory)

@@ -16,6 +16,7 @@ import numpy as np
 from gpureg.backend import Backend, numpy_backend
 from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named, size_text
 from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints, RunShape
 
@@ -85,7 +86,8 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     """The bytes that the samples of a batch take, and those of its work arrays, from above."""
     item, n, D = np.dtype(kernels.backend.dtype).itemsize, sizes.rows, sizes.features
     full_batch = not solver.minibatches
-    shape = RunShape(n, max(n, sizes.evaluated), D, at_once, solver.queued, sizes.weights > 0, full_batch)
+    order = min(D, MOST_ROTATED) if solver.factorises else 0
+    shape = RunShape(n, max(n, sizes.evaluated), D, at_once, solver.queued, sizes.weights > 0, full_batch, order)
     work, copies = kernels.run_bytes(shape), sizes.copies
     if work is None:  # NumPy: the folds of the first assignment lie together
         copies = max(0, copies - 1)
@@ -104,10 +106,14 @@ def on_device(backend: Backend, work: Callable[[Backend], T], advice: str, *, st
     raised, with the advice, for what was saved, and for the CPU.
     """
     try:
-        return work(backend)
+        with backend.in_use():
+            return work(backend)
     except OutOfMemoryError as error:
         if backend.device == "cpu" or strict or error.saved:
             raise error.with_advice(advice) from error
         reason = f"{backend.device} has too little memory ({error})"
-        warnings.warn(f"{reason} Running on the CPU. {advice}", GpuregWarning, stacklevel=3)
-        return work(numpy_backend(backend.dtype, why=reason, requested=backend.requested))
+    # the error is forgotten by now, and with it the arrays of the frames that it came through
+    with backend.in_use():
+        backend.release()
+    warnings.warn(f"{reason} Running on the CPU. {advice}", GpuregWarning, stacklevel=3)
+    return on_device(numpy_backend(backend.dtype, why=reason, requested=backend.requested), work, advice)

@@ -106,9 +106,10 @@ class Stages:
         """The events of a state so far, and then those of all boundaries until the end or an interruption."""
         yield from descent.so_far(state)
         try:
-            while not descent.done(state) and not self.hooks.should_stop():
-                yield from descent.advance(state)
-                self._keep((descent, state))
+            with self.kernels.backend.in_use():
+                while not descent.done(state) and not self.hooks.should_stop():
+                    yield from descent.advance(state)
+                    self._keep((descent, state))
         except OutOfMemoryError as error:
             raise self._saved_at_the_boundary(error) from error
 

@@ -20,7 +20,7 @@ from gpureg.types import StepPlan
 from .conftest import device_backend
 
 pytestmark = pytest.mark.gpu
-NO_LAUNCHES = ("Memcpy", "Memset", "copy", "memset", "wait")
+NO_LAUNCHES = ("Memcpy", "Memset", "copy", "memset", "wait", "pinned")
 
 
 @contextmanager

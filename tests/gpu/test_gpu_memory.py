@@ -14,9 +14,6 @@ from gpureg.errors import GpuregWarning, OutOfMemoryError
 from gpureg.fitting import memory
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.fitting.memory import check_memory
-from gpureg.kernels.cuda import CudaKernels
-from gpureg.losses import LOSSES
-from gpureg.types import StepPlan
 
 from .conftest import device_backend
 
@@ -92,30 +89,3 @@ def test_a_run_takes_no_more_than_was_estimated(name, dtype, kernels, monkeypatc
     assert peak <= found[0]
     if config.solver == "sgd" and kernels == "fused":
         assert found[0] <= 3 * peak  # and it does not refuse what would fit easily
-
-
-def test_running_out_of_memory_is_explained():
-    import cupy
-
-    backend = device_backend("float32")
-    pool = cupy.get_default_memory_pool()
-    rng = np.random.default_rng(0)
-    kernels = CudaKernels(backend, LOSSES["softmax"], 10)
-    rows = kernels.place(rng.standard_normal((20_000, 200)), rng.integers(0, 10, 20_000), None, None)
-    plan = StepPlan(rng.permutation(20_000)[:19_968].reshape(-1, 128), np.array([0.01]), np.zeros(1), None, ())
-    W = kernels.weights(np.zeros((200, 10)))
-    before = pool.get_limit()
-    pool.free_all_blocks()
-    pool.set_limit(size=pool.used_bytes() + 4_000_000)
-    try:
-        with pytest.raises(OutOfMemoryError, match=r"Training 1 models needs more memory on the GPU"):
-            kernels.steps(W, rows, plan)
-    finally:
-        pool.set_limit(size=before)
-    kernels.steps(W, rows, plan)  # and the device is still good
-
-
-def test_samples_that_do_not_fit_are_refused():
-    short = replace(device_backend("float32"), free_memory=lambda: 1000)
-    with pytest.raises(OutOfMemoryError, match="1000 bytes are free"):
-        CudaKernels(short, LOSSES["softmax"], 3).place(np.zeros((100, 10)), np.zeros(100, int), None, None)

@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 CXX = os.environ.get("CXX", "g++")
 _INCLUDE = core._get_header_dir_path()
 _FLAGS = ("-std=c++17", "-fPIC", "-w", "-fno-fast-math")
+# a load wider than its address allows ends a launch on a GPU, and an x86 does not mind
+_SANITIZED = ("-O1", "-g", "-fsanitize=address,alignment", "-fno-sanitize-recover=alignment")
 _PRELUDE = '#include "hostcuda.h"\n#include <cupy/carray.cuh>\n'
 
 
@@ -38,9 +40,13 @@ class HostFunction:
         self._library = ctypes.CDLL(str(library))
         self._library.hc_launch.restype = ctypes.c_char_p
 
-    def __call__(self, addresses: list[int], grid: int, block: int, *, reverse: bool, shared_bytes: int = 0) -> None:
+    def __call__(
+        self, addresses: list[int], grid: int, block: int, *, reverse: bool, last_blocks: int | None = None
+    ) -> None:
+        """All blocks of the grid, or only the `last_blocks`."""
         array = (ctypes.c_void_p * len(addresses))(*addresses)
-        failure = self._library.hc_launch(array, grid, block, int(reverse), ctypes.c_size_t(shared_bytes))
+        first = 0 if last_blocks is None else max(0, grid - last_blocks)
+        failure = self._library.hc_launch(array, grid, block, first, grid, int(reverse), ctypes.c_size_t(0))
         if failure:
             raise LaunchError(failure.decode())
 
@@ -53,7 +59,7 @@ def build(source: str, name: str, sanitize: bool = False) -> HostFunction:
 
 def build_library(source: str, name: str, sanitize: bool = False) -> Path:
     """The library with the kernel `name`; its `hc_launch` runs it."""
-    optimise = ("-O1", "-g", "-fsanitize=address") if sanitize else ("-O1",)
+    optimise = _SANITIZED if sanitize else ("-O1",)
     text = _PRELUDE + _host_source(source, name)
     key = _digest(text, *optimise)
     library = cache_dir() / f"{key}.so"
@@ -71,13 +77,16 @@ def _host_source(source: str, name: str) -> str:
         r"extern\s+__shared__\s+(\w+)\s+(\w+)\[\];", r"\1* \2 = reinterpret_cast<\1*>(hc::dynamic_shared);", source
     )
     types = _parameter_types(source, name)
+    sizes = ", ".join(f"sizeof({kind})" for kind in types)
     call = ", ".join(f"*reinterpret_cast<{kind}*>(a[{j}])" for j, kind in enumerate(types))
     fibers = "true" if re.search(r"_sync\s*\(|__sync", source) else "false"
     return f"""{source}
-extern "C" const char* hc_launch(void** a, unsigned grid, unsigned block, int reverse, size_t shared) {{
+extern "C" const size_t hc_sizes[] = {{{sizes}, 0}};
+extern "C" const char* hc_launch(
+    void** a, unsigned grid, unsigned block, unsigned first, unsigned last, int reverse, size_t shared) {{
   auto f = [&]() {{ {name}({call}); }};
-  hc::reverse_lanes = reverse; hc::dynamic_shared = std::malloc(shared ? shared : 1);
-  hc::run_grid(grid, block, {fibers}, f);
+  hc::reversed = reverse; hc::dynamic_shared = std::malloc(shared ? shared : 1);
+  hc::run_grid(grid, block, first, last, {fibers}, f);
   std::free(hc::dynamic_shared);
   return hc::failure[0] ? hc::failure : nullptr;
 }}

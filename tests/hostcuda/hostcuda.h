@@ -2,8 +2,8 @@
 // warp shuffles, barriers and shared memory, compiled by g++ -std=c++17.
 //
 // The threads of a block are fibers (ucontext), run one after another between the points where CUDA makes them wait. The
-// order of the lanes is an argument of the launch: a kernel without races gives the same bits in either order. A deadlock,
-// a warp collective that names a lane which has left, and a failed device assert end the launch with a message.
+// order of blocks and lanes is an argument of the launch: a kernel without races gives the same bits in either order. A
+// deadlock, a warp collective that names a lane which has left, and a failed device assert end the launch with a message.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -27,6 +27,12 @@
 #define __shared__ static
 
 struct dim3 { unsigned x, y, z; };
+// CUDA's vectors, with the alignment that their loads need
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(16) double2 { double x, y; };
+struct alignas(8) int2 { int x, y; };
+struct alignas(16) int4 { int x, y, z, w; };
 static dim3 threadIdx{0, 0, 0}, blockIdx{0, 0, 0}, blockDim{1, 1, 1}, gridDim{1, 1, 1};
 static const int warpSize = 32;
 
@@ -64,7 +70,7 @@ inline void change(Context& from, Context& to) {
 #endif
 }
 static unsigned current = 0;
-static bool fibers_on = false, reverse_lanes = false;
+static bool fibers_on = false, reversed = false;
 static char failure[200] = "";
 static void* dynamic_shared = nullptr;
 
@@ -136,7 +142,7 @@ template <class F> void run_block(unsigned n, F& f) {
   unsigned left = n;
   while (left && !failure[0]) {
     for (unsigned q = 0; q < n && !failure[0]; ++q) {
-      const unsigned t = reverse_lanes ? n - 1 - q : q;
+      const unsigned t = reversed ? n - 1 - q : q;
       if (fibers[t].done || fibers[t].wait) continue;
       current = t; threadIdx.x = t; change(scheduler, fibers[t].ctx); left -= fibers[t].done;
     }
@@ -145,12 +151,13 @@ template <class F> void run_block(unsigned n, F& f) {
   for (unsigned t = 0; t < n; ++t) fibers[t].made &= fibers[t].done;  // left where it stood by a failure
   fibers_on = false;
 }
-template <class F> void run_grid(unsigned grid, unsigned block, bool as_fibers, F& f) {
+// The blocks `first` to `last` - 1 of a grid.
+template <class F> void run_grid(unsigned grid, unsigned block, unsigned first, unsigned last, bool as_fibers, F& f) {
   gridDim.x = grid; blockDim.x = block; failure[0] = 0;
-  for (unsigned b = 0; b < grid && !failure[0]; ++b) {
-    blockIdx.x = b;
+  for (unsigned b = first; b < last && !failure[0]; ++b) {
+    blockIdx.x = reversed ? last - 1 - (b - first) : b;
     if (as_fibers) { run_block(block, f); continue; }
-    for (unsigned q = 0; q < block; ++q) { threadIdx.x = reverse_lanes ? block - 1 - q : q; f(); }
+    for (unsigned q = 0; q < block; ++q) { threadIdx.x = reversed ? block - 1 - q : q; f(); }
   }
 }
 template <class T> T exchange(unsigned mask, T v, unsigned source) {

@@ -13,31 +13,33 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from hostcuda.build import build
+from hostcuda.build import HostFunction, build
 from hostcuda.generate import Arg, elementwise_source
 
 BLOCK = 128  # CuPy's own block size for an ElementwiseKernel
-_INDEX32_LIMIT = 2**31  # bytes, as in cupy/_core/_carray.pyx
+_INDEX32_LIMIT = 2**31  # bytes of an array, elements of a loop, as in cupy/_core/_carray.pyx
 
 
 class Settings:
-    """How kernels run: the order of the lanes, AddressSanitizer, 64-bit indexing by force, and a record of launches."""
+    """How kernels run: the order of blocks and lanes, the sanitizers, 64-bit indexing by force, only the last blocks of
+    a grid, and a record of launches."""
 
     reverse = False
     sanitize = os.environ.get("HOSTCUDA_SANITIZE") == "1"
     index64 = False
+    last_blocks: int | None = None
     launches: list[str] | None = None
 
 
 @contextmanager
-def settings(*, reverse: bool = False, index64: bool = False) -> Iterator[list[str]]:
+def settings(*, reverse: bool = False, index64: bool = False, last_blocks: int | None = None) -> Iterator[list[str]]:
     """Run kernels in this way inside; yields the names of the kernels launched."""
-    before = Settings.reverse, Settings.index64, Settings.launches
-    Settings.reverse, Settings.index64, Settings.launches = reverse, index64, []
+    before = Settings.reverse, Settings.index64, Settings.last_blocks, Settings.launches
+    Settings.reverse, Settings.index64, Settings.last_blocks, Settings.launches = reverse, index64, last_blocks, []
     try:
         yield Settings.launches
     finally:
-        Settings.reverse, Settings.index64, Settings.launches = before
+        Settings.reverse, Settings.index64, Settings.last_blocks, Settings.launches = before
 
 
 class HostArray(np.ndarray):
@@ -77,11 +79,11 @@ def launch_elementwise(kernel, *args) -> None:
     if size == 0:
         return
     buffers.append(np.array([size, *shape, *([0] * len(shape))], np.int64))
-    source = elementwise_source(kernel, spec, len(shape), index32=not Settings.index64)
+    source = elementwise_source(kernel, spec, len(shape), index32=size <= _INDEX32_LIMIT and not Settings.index64)
     if Settings.launches is not None:
         Settings.launches.append(kernel.name)
     function = build(source, kernel.name, Settings.sanitize)
-    function([b.ctypes.data for b in buffers], -(-size // BLOCK), BLOCK, reverse=Settings.reverse)
+    _run(function, buffers, -(-size // BLOCK), BLOCK)
 
 
 def _argument(value, raw: bool, kind, shape: tuple[int, ...]) -> tuple[Arg, np.ndarray]:
@@ -91,13 +93,13 @@ def _argument(value, raw: bool, kind, shape: tuple[int, ...]) -> tuple[Arg, np.n
     view = np.asarray(value) if raw else np.broadcast_to(np.asarray(value), shape)
     if view.dtype != kind:
         raise TypeError(f"an array of {view.dtype} where the kernel wants {np.dtype(kind)}")
-    index32 = view.nbytes < _INDEX32_LIMIT and not Settings.index64
+    index32 = view.nbytes <= _INDEX32_LIMIT and not Settings.index64
     fields = [view.ctypes.data, view.size, *view.shape, *view.strides]  # CArray: data, size, shape, strides
     return Arg(view.dtype.str, view.ndim, view.flags.c_contiguous, index32), np.array(fields, np.int64)
 
 
-def launch_raw(source: str, name: str, grid: int, block: int, args: tuple, shared_bytes: int = 0) -> None:
-    """What `cupy.RawKernel(source, name)((grid,), (block,), args, shared_mem=shared_bytes)` does."""
+def launch_raw(source: str, name: str, grid: int, block: int, args: tuple) -> None:
+    """What `cupy.RawKernel(source, name)((grid,), (block,), args)` does."""
     buffers = []
     for value in args:
         if isinstance(value, np.ndarray) and value.ndim:
@@ -109,4 +111,9 @@ def launch_raw(source: str, name: str, grid: int, block: int, args: tuple, share
     if Settings.launches is not None:
         Settings.launches.append(name)
     function = build(source, name, Settings.sanitize)
-    function([b.ctypes.data for b in buffers], grid, block, reverse=Settings.reverse, shared_bytes=shared_bytes)
+    _run(function, buffers, grid, block)
+
+
+def _run(function: HostFunction, buffers: list[np.ndarray], grid: int, block: int) -> None:
+    addresses = [buffer.ctypes.data for buffer in buffers]
+    function(addresses, grid, block, reverse=Settings.reverse, last_blocks=Settings.last_blocks)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
-from gpureg.backend import Backend
+from gpureg.backend import Backend, numpy_backend
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.losses import LOSSES
 from hostcuda.launch import Settings, host, launch_raw
 
 
-class HostMemoryError(Exception):
-    """Stands in for CuPy's OutOfMemoryError."""
-
-
 class HostOps:
     """`DeviceOps` on HostArrays; products and gathers are recorded beside the kernels, to count launches."""
-
-    out_of_memory = HostMemoryError
 
     def empty(self, shape, dtype):
         made = host(np.empty(shape, dtype))
@@ -58,6 +53,9 @@ class HostOps:
 
         return launch
 
+    def eigen_workspace(self, order):
+        return 2 * 8 * order**2
+
 
 def _record(name: str) -> None:
     if Settings.launches is not None:
@@ -66,9 +64,8 @@ def _record(name: str) -> None:
 
 def host_backend(dtype: str, free: int | None = None) -> Backend:
     """A backend that calls itself cupy and lives in host memory."""
-    return Backend(
-        "cupy", np, "cuda:0", dtype, "a test", "cuda:0", host, lambda a: np.array(a), lambda: None, lambda: free
-    )
+    own = {"from_host": host, "to_host": np.array, "free_memory": lambda: free}
+    return replace(numpy_backend(dtype, why="a test", requested="cuda:0"), name="cupy", device="cuda:0", **own)
 
 
 def host_kernels(task: str, n_classes: int, dtype: str, *, memory=None, steps_by="fused", free=None) -> CudaKernels:

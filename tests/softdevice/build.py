@@ -129,27 +129,29 @@ def _source(work: Path) -> None:
 def _libraries(home: Path) -> None:
     work, lib = home / "work", home / "lib"
     backends = Path(_package("cupy_backends")) / "cuda" / "libs"
-    for name in ("cuda", "libraries"):
+    for name in ("cuda", "streams", "libraries"):
         _run(CXX, *_FLAGS, f"-I{_cuda_include()}", "-c", HERE / f"{name}.cpp", "-o", work / f"{name}.o")
-    _link(work, lib / DRIVER, "cuda", _undefined(work / "runtime.o"), "SOFT { global: cu*; _ZN4soft*; local: *; };")
+    runtime = _undefined(work / "runtime.o")
+    _link(work, lib / DRIVER, ("cuda", "streams"), runtime, "SOFT { global: cu*; _ZN4soft*; _ZTHN4soft*; local: *; };")
     for target, module, prefix in ((CUBLAS, "cublas", "cublas"), (CUSOLVER, "cusolver", "cusolver")):
         wanted = _undefined(*backends.glob(f"{module}.*.so"))
-        _link(work, lib / target, "libraries", wanted, f"{target} {{ global: {prefix}*; local: *; }};", lib / DRIVER)
+        _link(work, lib / target, ("libraries",), wanted, f"{target} {{ global: {prefix}*; local: *; }};", lib / DRIVER)
     (work / "empty.c").write_text("")
     for name in EMPTY:
         _run(CXX, "-shared", "-x", "c", work / "empty.c", f"-Wl,-soname,{name}", "-o", lib / name)
 
 
-def _link(work: Path, target: Path, name: str, wanted: set[str], versions: str, *others: Path) -> None:
-    """A library of an object file in which every function that is wanted and missing ends the process with its name."""
-    missing = sorted(wanted - _symbols("--defined-only", work / f"{name}.o"))
+def _link(work: Path, target: Path, names: tuple[str, ...], wanted: set[str], versions: str, *others: Path) -> None:
+    """A library of object files in which every function that is wanted and missing ends the process with its name."""
+    objects = [work / f"{name}.o" for name in names]
+    missing = sorted(wanted - {symbol for file in objects for symbol in _symbols("--defined-only", file)})
     stub = 'extern "C" int {0}() {{ std::fprintf(stderr, "soft device: {0} is not there\\n"); std::abort(); }}'
     rest = work / f"{target.name}.cpp"
     rest.write_text("\n".join(["#include <cstdio>", "#include <cstdlib>", *map(stub.format, missing), ""]))
     script = work / f"{target.name}.map"
     script.write_text(versions)
     linker = [f"-Wl,-soname,{target.name}", f"-Wl,--version-script={script}"]
-    _run(CXX, *_FLAGS, "-shared", work / f"{name}.o", rest, *others, *linker, "-ldl", "-o", target)
+    _run(CXX, *_FLAGS, "-shared", *objects, rest, *others, *linker, "-ldl", "-o", target)
 
 
 def _undefined(*files: Path) -> set[str]:

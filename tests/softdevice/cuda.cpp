@@ -1,19 +1,21 @@
-// The CUDA runtime and driver on host memory, as far as CuPy asks for them: two devices, synchronous.
+// The CUDA runtime and driver on host memory, as far as CuPy asks for them: two devices.
 //
 // Memory is filled with NaN when it is allocated and when it is freed, so that what is read too early or too late shows.
-// A module's image is the path of a library that `hostcuda` compiled; its kernel is run at once.
+// A module's image is the path of a library that `hostcuda` compiled; a launch copies its arguments, as a driver does, and
+// puts it into the stream's queue (`streams.cpp`).
 #include "device.h"
+#include "state.h"
 
 #include <cuda.h>
-#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #undef cuDevicePrimaryCtxRelease
 #undef cuModuleGetGlobal
@@ -26,16 +28,15 @@ constexpr char IMAGE[] = "SOFTDEVICE:";
 struct Block { size_t size; int device; bool host; };
 std::map<char*, Block> blocks;
 size_t used[DEVICES];
-thread_local int device = 0;
-thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string driver_text;
+using soft::device; using soft::result;
 
 size_t total() {
   static const size_t size = std::getenv("SOFTDEVICE_MEMORY") ? std::strtoull(std::getenv("SOFTDEVICE_MEMORY"), nullptr, 10)
                                                               : size_t(4) << 30;
   return size;
 }
-cudaError_t result(cudaError_t error) { if (error) last_error = error; return error; }
+int double_ratio() { const char* text = std::getenv("SOFTDEVICE_DOUBLE_RATIO"); return text ? std::atoi(text) : 2; }
 CUresult refused(CUresult error, const std::string& text) {
   driver_text = text; std::fprintf(stderr, "soft device: %s\n", text.c_str()); return error;
 }
@@ -46,23 +47,32 @@ std::map<char*, Block>::iterator block_of(const void* address) {
   --found;
   return static_cast<const char*>(address) < found->first + found->second.size ? found : blocks.end();
 }
-cudaError_t copy(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
+bool pinned(const void* address) { const auto block = block_of(address); return block != blocks.end() && block->second.host; }
+// Host memory that is not pinned has been read or written when the call returns; all else is done in the stream's turn.
+cudaError_t copy(void* to, const void* from, size_t size, cudaMemcpyKind kind, cudaStream_t stream) {
   SOFT_LOCK;
-  if (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) soft::must_be_device_memory(to, size, "copy to");
-  if (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice) soft::must_be_device_memory(from, size, "copy from");
-  soft::note(kind == cudaMemcpyHostToDevice ? "copy to the device" : kind == cudaMemcpyDeviceToHost ? "copy to the host" : "copy");
-  std::memmove(to, from, size);
-  return cudaSuccess;
+  const bool up = kind == cudaMemcpyHostToDevice, down = kind == cudaMemcpyDeviceToHost;
+  if (!down) soft::must_be_device_memory(to, size, "copy to");
+  if (!up) soft::must_be_device_memory(from, size, "copy from");
+  soft::note(up ? "copy to the device" : down ? "copy to the host" : "copy");
+  if (soft::idle()) { std::memmove(to, from, size); return cudaSuccess; }
+  std::shared_ptr<std::vector<char>> staged;
+  if (up && !pinned(from)) {
+    staged = std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + size);
+    from = staged->data();
+  }
+  const auto error = static_cast<cudaError_t>(soft::enqueue(stream, [=]() -> const char* { (void)staged; std::memmove(to, from, size); return nullptr; }));
+  return error || !down || pinned(to) ? error : static_cast<cudaError_t>(soft::wait_for(stream));
 }
-cudaError_t fill(void* to, int value, size_t size) {
-  SOFT_LOCK; soft::must_be_device_memory(to, size, "memset"); soft::note("memset"); std::memset(to, value, size);
-  return cudaSuccess;
+cudaError_t fill(void* to, int value, size_t size, cudaStream_t stream) {
+  SOFT_LOCK;
+  soft::must_be_device_memory(to, size, "memset"); soft::note("memset");
+  if (soft::idle()) { std::memset(to, value, size); return cudaSuccess; }
+  return static_cast<cudaError_t>(soft::enqueue(stream, [=]() -> const char* { std::memset(to, value, size); return nullptr; }));
 }
-struct Event { std::chrono::steady_clock::time_point time; };
-Event* event_of(cudaEvent_t event) { return reinterpret_cast<Event*>(event); }
 struct Kernel {
-  const char* (*launch)(void**, unsigned grid, unsigned block, int reverse, size_t shared);
-  std::string name; int dynamic_shared;
+  const char* (*launch)(void**, unsigned grid, unsigned block, unsigned first, unsigned last, int reverse, size_t shared);
+  const size_t* sizes; std::string name; int dynamic_shared;  // sizes of the arguments, 0 behind them
 };
 }  // namespace
 
@@ -76,6 +86,9 @@ void note(const char* what) {
 void give_up(const char* what, const char* why) {
   std::fprintf(stderr, "soft device: %s: %s\n", what, why); std::abort();
 }
+bool is_device_memory(const void* address) {
+  SOFT_LOCK; const auto block = block_of(address); return block != blocks.end() && !block->second.host;
+}
 void must_be_device_memory(const void* address, size_t size, const char* what) {
   SOFT_LOCK;
   if (!size) return;
@@ -88,12 +101,19 @@ void must_be_device_memory(const void* address, size_t size, const char* what) {
 extern "C" {
 // errors
 const char* cudaGetErrorName(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : e == cudaErrorInvalidDevice ? "cudaErrorInvalidDevice" : "cudaErrorUnknown";
+  switch (e) {
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureImplicit: return "cudaErrorStreamCaptureImplicit";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    default: return "cudaErrorUnknown";
+  }
 }
 const char* cudaGetErrorString(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "out of memory" : e == cudaErrorInvalidDevice ? "invalid device ordinal" : "unknown error";
+  return e == cudaErrorMemoryAllocation ? "out of memory" : e == cudaErrorInvalidDevice ? "invalid device ordinal" : cudaGetErrorName(e);
 }
-cudaError_t cudaGetLastError() { const auto e = last_error; last_error = cudaSuccess; return e; }
+cudaError_t cudaGetLastError() { const auto e = soft::last_error; soft::last_error = cudaSuccess; return e; }
 
 // devices
 cudaError_t cudaDriverGetVersion(int* v) { *v = 13000; return cudaSuccess; }
@@ -104,7 +124,6 @@ cudaError_t cudaSetDevice(int d) {
   if (d < 0 || d >= DEVICES) return result(cudaErrorInvalidDevice);
   device = d; return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) { *can = 0; return cudaSuccess; }
 cudaError_t cudaDeviceGetPCIBusId(char* text, int size, int d) { std::snprintf(text, size, "0000:%02x:00.0", d); return cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr attribute, int) {
@@ -116,6 +135,7 @@ cudaError_t cudaDeviceGetAttribute(int* v, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMaxSharedMemoryPerBlock: *v = SHARED; break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *v = SHARED_OPTIN; break;
     case cudaDevAttrUnifiedAddressing: *v = 1; break;
+    case cudaDevAttrSingleToDoublePrecisionPerfRatio: *v = double_ratio(); break;
     default: *v = 0;
   }
   return cudaSuccess;
@@ -130,6 +150,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int d) {
 // memory
 cudaError_t cudaMalloc(void** p, size_t size) {
   SOFT_LOCK;
+  if (soft::capturing_strictly()) return result(cudaErrorStreamCaptureUnsupported);
   char* made = used[device] + size > total() ? nullptr : allocate(size);
   if (!made) return result(cudaErrorMemoryAllocation);
   std::memset(made, soft::idle() ? 0 : 0xff, size); used[device] += size; blocks[made] = {size, device, false}; *p = made;
@@ -140,19 +161,26 @@ cudaError_t cudaFree(void* p) {
   if (!p) return cudaSuccess;
   const auto block = blocks.find(static_cast<char*>(p));
   if (block == blocks.end()) return result(cudaErrorInvalidValue);
+  if (soft::capturing_strictly()) return result(cudaErrorStreamCaptureUnsupported);
+  soft::wait_for_device();
   std::memset(p, soft::idle() ? 0 : 0xff, block->second.size); used[block->second.device] -= block->second.size;
   blocks.erase(block); std::free(p);
   return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void** p, size_t size, unsigned) {
-  SOFT_LOCK; char* made = allocate(size); blocks[made] = {size, 0, true}; *p = made; return cudaSuccess;
+  SOFT_LOCK; char* made = allocate(size); blocks[made] = {size, 0, true}; *p = made;
+  soft::note(("pinned " + std::to_string(size)).c_str());
+  return cudaSuccess;
 }
-cudaError_t cudaFreeHost(void* p) { SOFT_LOCK; blocks.erase(static_cast<char*>(p)); std::free(p); return cudaSuccess; }
+cudaError_t cudaFreeHost(void* p) { SOFT_LOCK; soft::wait_for_device(); blocks.erase(static_cast<char*>(p)); std::free(p); return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* f, size_t* t) { SOFT_LOCK; *t = total(); *f = *t - used[device]; return cudaSuccess; }
-cudaError_t cudaMemcpy(void* d, const void* s, size_t n, cudaMemcpyKind k) { return copy(d, s, n, k); }
-cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind k, cudaStream_t) { return copy(d, s, n, k); }
-cudaError_t cudaMemset(void* d, int v, size_t n) { return fill(d, v, n); }
-cudaError_t cudaMemsetAsync(void* d, int v, size_t n, cudaStream_t) { return fill(d, v, n); }
+cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind k, cudaStream_t stream) { return copy(d, s, n, k, stream); }
+cudaError_t cudaMemcpy(void* d, const void* s, size_t n, cudaMemcpyKind k) {
+  const auto error = copy(d, s, n, k, nullptr);
+  return error ? error : static_cast<cudaError_t>(soft::wait_for(nullptr));
+}
+cudaError_t cudaMemset(void* d, int v, size_t n) { return fill(d, v, n, nullptr); }
+cudaError_t cudaMemsetAsync(void* d, int v, size_t n, cudaStream_t stream) { return fill(d, v, n, stream); }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
   SOFT_LOCK;
   std::memset(a, 0, sizeof *a); a->type = cudaMemoryTypeUnregistered; a->device = -2;
@@ -163,26 +191,10 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
   return cudaSuccess;
 }
 
-// streams and events: everything has been done when a call returns
-cudaError_t cudaStreamCreate(cudaStream_t* s) { *s = static_cast<cudaStream_t>(std::malloc(8)); return cudaSuccess; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { return cudaStreamCreate(s); }
-cudaError_t cudaStreamDestroy(cudaStream_t s) { std::free(s); return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { soft::note("wait"); return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* s) { *s = cudaStreamCaptureStatusNone; return cudaSuccess; }
-cudaError_t cudaEventCreate(cudaEvent_t* e) { *e = reinterpret_cast<cudaEvent_t>(new Event); return cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return cudaEventCreate(e); }
-cudaError_t cudaEventDestroy(cudaEvent_t e) { delete event_of(e); return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) { event_of(e)->time = std::chrono::steady_clock::now(); return cudaSuccess; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t a, cudaEvent_t b) {
-  *ms = std::chrono::duration<float, std::milli>(event_of(b)->time - event_of(a)->time).count(); return cudaSuccess;
-}
-
 // the driver
-CUresult cuGetErrorName(CUresult, const char** s) { *s = "CUDA_ERROR"; return CUDA_SUCCESS; }
+CUresult cuGetErrorName(CUresult e, const char** s) {
+  *s = e == CUDA_ERROR_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR"; return CUDA_SUCCESS;
+}
 CUresult cuGetErrorString(CUresult, const char** s) { *s = driver_text.c_str(); return CUDA_SUCCESS; }
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
 CUresult cuCtxGetCurrent(CUcontext* c) { *c = reinterpret_cast<CUcontext>(1); return CUDA_SUCCESS; }
@@ -201,11 +213,12 @@ CUresult cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
   void* symbol = dlsym(module, "hc_launch");
   if (!symbol || !dlsym(module, name)) return refused(CUDA_ERROR_NOT_FOUND, std::string("no kernel ") + name);
-  *function = reinterpret_cast<CUfunction>(new Kernel{reinterpret_cast<decltype(Kernel::launch)>(symbol), name, SHARED});
+  const auto sizes = static_cast<const size_t*>(dlsym(module, "hc_sizes"));
+  *function = reinterpret_cast<CUfunction>(new Kernel{reinterpret_cast<decltype(Kernel::launch)>(symbol), sizes, name, SHARED});
   return CUDA_SUCCESS;
 }
 CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                        unsigned shared, CUstream, void** arguments, void**) {
+                        unsigned shared, CUstream stream, void** arguments, void**) {
   SOFT_LOCK;
   static const bool reverse = std::getenv("SOFTDEVICE_REVERSE") != nullptr;
   const auto* kernel = reinterpret_cast<const Kernel*>(function);
@@ -214,8 +227,18 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     return refused(CUDA_ERROR_INVALID_VALUE, kernel->name + ": more shared memory than was asked for");
   soft::note(kernel->name.c_str());
   if (soft::idle()) return CUDA_SUCCESS;
-  const char* failure = kernel->launch(arguments, gx, bx, reverse, shared);
-  return failure ? refused(CUDA_ERROR_LAUNCH_FAILED, kernel->name + ": " + failure) : CUDA_SUCCESS;
+  auto given = std::make_shared<std::vector<std::vector<char>>>();
+  for (size_t j = 0; kernel->sizes[j]; ++j)
+    given->emplace_back(static_cast<char*>(arguments[j]), static_cast<char*>(arguments[j]) + kernel->sizes[j]);
+  const int error = soft::enqueue(stream, [=]() -> const char* {
+    static std::string text;
+    std::vector<void*> places;
+    for (auto& argument : *given) places.push_back(argument.data());
+    const char* failure = kernel->launch(places.data(), gx, bx, 0, gx, reverse, shared);
+    if (failure) text = kernel->name + ": " + failure;
+    return failure ? text.c_str() : nullptr;
+  });
+  return error ? refused(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, kernel->name + ": a capture forbids this launch") : CUDA_SUCCESS;
 }
 CUresult cuFuncGetAttribute(int* v, CUfunction_attribute attribute, CUfunction f) {
   *v = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024

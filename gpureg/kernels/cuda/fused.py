@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gpureg.backend import Backend
-from gpureg.errors import OutOfMemoryError
-from gpureg.kernels.cuda.memory import (
-    DEFAULT_BUDGET,
-    Budget,
-    memory_needed,
-    out_of_memory_message,
-    refuse_if_short,
-    run_bytes,
-)
+from gpureg.kernels.cuda.memory import DEFAULT_BUDGET, Budget, run_bytes
 from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
 from gpureg.kernels.cuda.pair_steps import PairSteps
 from gpureg.kernels.cuda.pointwise import POINTWISE, Pointwise
@@ -63,8 +54,7 @@ class CudaKernels(OneLane):
     the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
     epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
     bounds the working memory in addition to the data, in bytes. `steps_by`: "pair" trains in two launches a step, if
-    the models are narrow enough. Raises OutOfMemoryError (also for CuPy's own) with what is needed, what is free and
-    what to change.
+    the models are narrow enough. Where there is too little memory CuPy says so, and `Backend.in_use` in our words.
     """
 
     name = "cuda"
@@ -99,26 +89,17 @@ class CudaKernels(OneLane):
     def place(
         self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
     ) -> CudaRows:
-        """See the protocol. Raises OutOfMemoryError before the upload where the samples, and the batches that training
-        gathers from them, can't fit.
-        """
-        columns = 0 if weights is None else weights.shape[1]
-        needed = memory_needed(
-            len(y), X.shape[1], self.n_columns, self._dtype.itemsize, weight_columns=columns, budget=self.budget
-        )
-        refuse_if_short(needed, self.backend.free_memory(), f"Placing {len(y):,} samples")
-        with self._explained(f"Placing {len(y):,} samples", needed):
-            put = self._to_device
-            table = None if weights is None else put.floats(weights)
-            mass = None if sample_weight is None else self.backend.from_host(np.asarray(sample_weight, np.float64))
-            return CudaRows(put.floats(X), put.ints(y), table, mass)
+        """See the protocol."""
+        put = self._to_device
+        table = None if weights is None else put.floats(weights)
+        mass = None if sample_weight is None else self.backend.from_host(np.asarray(sample_weight, np.float64))
+        return CudaRows(put.floats(X), put.ints(y), table, mass)
 
     def subset(self, rows: CudaRows, index: Ints) -> CudaRows:
         """See the protocol."""
-        with self._explained("A subset of the samples", len(index) * rows.X.shape[1] * self._dtype.itemsize):
-            picked = self._to_device.indices(index)
-            mass = None if rows.sample_weight is None else self._ops.take(rows.sample_weight, picked, 0)
-            return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None, mass)
+        picked = self._to_device.indices(index)
+        mass = None if rows.sample_weight is None else self._ops.take(rows.sample_weight, picked, 0)
+        return CudaRows(self._ops.take(rows.X, picked, 0), self._ops.take(rows.y, picked, 0), None, mass)
 
     def with_samples(self, rows: CudaRows, X: Array) -> CudaRows:
         """See the protocol."""
@@ -126,7 +107,8 @@ class CudaKernels(OneLane):
 
     def run_bytes(self, shape: RunShape) -> int | None:
         """See the protocol."""
-        return run_bytes(shape, self.n_columns, self.stack_columns, self._dtype.itemsize, self.budget)
+        work = self._ops.eigen_workspace(shape.factorised) if shape.factorised else 0
+        return work + run_bytes(shape, self.n_columns, self.stack_columns, self._dtype.itemsize, self.budget)
 
     def weights(self, host: Floats) -> Array:
         """See the protocol."""
@@ -154,9 +136,8 @@ class CudaKernels(OneLane):
 
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
-        with self._explained(f"Training {len(plan.lr)} models", None):
-            run = self._pair if self._pair is not None and self._pair.fits() else self._minibatches
-            return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
+        run = self._pair if self._pair is not None and self._pair.fits() else self._minibatches
+        return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol."""
@@ -168,17 +149,16 @@ class CudaKernels(OneLane):
         One product, one fused launch and one or two reductions per block of rows.
         """
         models = W.shape[1] // self.n_columns
-        with self._explained(f"Evaluating {models} models", None):
-            sums = self._ops.zeros((2, models), np.float64)  # counts are exact in float64
-            loss_sum, hits = sums[0], sums[1]
-            for block, logits in self._logits(W, rows):
-                hit = self._ops.empty((logits.shape[0], models), np.bool_)
-                loss = self._ops.empty(hit.shape, self._dtype) if with_loss else None
-                self._pointwise.evaluate(self._pointwise.labels(rows.y[block], models), logits, hit, loss)
-                mass = None if rows.sample_weight is None else rows.sample_weight[block][:, None]
-                hits += (hit if mass is None else hit * mass).sum(axis=0, dtype=np.float64)
-                if loss is not None:
-                    loss_sum += (loss if mass is None else loss * mass).sum(axis=0, dtype=np.float64)
+        sums = self._ops.zeros((2, models), np.float64)  # counts are exact in float64
+        loss_sum, hits = sums[0], sums[1]
+        for block, logits in self._logits(W, rows):
+            hit = self._ops.empty((logits.shape[0], models), np.bool_)
+            loss = self._ops.empty(hit.shape, self._dtype) if with_loss else None
+            self._pointwise.evaluate(self._pointwise.labels(rows.y[block], models), logits, hit, loss)
+            mass = None if rows.sample_weight is None else rows.sample_weight[block][:, None]
+            hits += (hit if mass is None else hit * mass).sum(axis=0, dtype=np.float64)
+            if loss is not None:
+                loss_sum += (loss if mass is None else loss * mass).sum(axis=0, dtype=np.float64)
         return PendingSums(sums, self.to_host)
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
@@ -192,20 +172,19 @@ class CudaKernels(OneLane):
     def cost_and_gradient(self, W: Array, rows: CudaRows, column: Ints | None) -> tuple[Array, Array]:
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
         ops, models = self._ops, W.shape[1] // self.n_columns
-        with self._explained(f"The gradient of {models} models", None):
-            picked = None if column is None else self._to_device.indices(column)
-            ones = self._to_device.floats(np.ones((1, models)))
-            cost, gradient = ops.zeros((models,), np.float64), ops.zeros(W.shape, self._dtype)
-            for block, logits in self._logits(W, rows):
-                loss = ops.empty((logits.shape[0], models), self._dtype)
-                unweighted = rows.weights is None or picked is None
-                weight = ones if unweighted else ops.take(rows.weights[block], picked, 1)  # type: ignore[index]
-                labels = self._pointwise.labels(rows.y[block], models)
-                self._pointwise.gradient(labels, self._pointwise.scales(weight), logits, loss)
-                if not unweighted:
-                    loss *= weight
-                cost += loss.sum(axis=0, dtype=np.float64)
-                ops.matmul_transposed(rows.X[block], logits, gradient, beta=1.0)
+        picked = None if column is None else self._to_device.indices(column)
+        ones = self._to_device.floats(np.ones((1, models)))
+        cost, gradient = ops.zeros((models,), np.float64), ops.zeros(W.shape, self._dtype)
+        for block, logits in self._logits(W, rows):
+            loss = ops.empty((logits.shape[0], models), self._dtype)
+            unweighted = rows.weights is None or picked is None
+            weight = ones if unweighted else ops.take(rows.weights[block], picked, 1)  # type: ignore[index]
+            labels = self._pointwise.labels(rows.y[block], models)
+            self._pointwise.gradient(labels, self._pointwise.scales(weight), logits, loss)
+            if not unweighted:
+                loss *= weight
+            cost += loss.sum(axis=0, dtype=np.float64)
+            ops.matmul_transposed(rows.X[block], logits, gradient, beta=1.0)
         return cost, gradient
 
     def _logits(self, W: Array, rows: CudaRows) -> Iterator[tuple[slice, Array]]:
@@ -218,11 +197,3 @@ class CudaKernels(OneLane):
             logits = buffer[: block.stop - start]
             self._ops.matmul(rows.X[block], W, logits)
             yield block, logits
-
-    @contextmanager
-    def _explained(self, what: str, needed: int | None) -> Iterator[None]:
-        """CuPy's out-of-memory error as gpureg's, which says what to change."""
-        try:
-            yield
-        except self._ops.out_of_memory as error:
-            raise OutOfMemoryError(out_of_memory_message(what, needed, self.backend.free_memory())) from error

@@ -1,14 +1,13 @@
 """How much device memory a run takes, and how its rows are cut to fit.
 
 The cuts follow the budget, which is fixed, and never what happens to be free: the same command cuts the same way and
-gives the same bits on every day. What is free can only refuse a run.
+gives the same bits on every day.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpureg.errors import OutOfMemoryError, size_text
 from gpureg.types import RunShape
 
 DEFAULT_BUDGET = 2 * 1024**3  # bytes
@@ -49,26 +48,3 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
     row = (D + (4 if shape.weighted else 2) * L) * itemsize + 16
     gathered = min(shape.rows * row, budget.total // 2)
     return block + gathered + D * (4 * C + 2 * stacked) * itemsize
-
-
-def memory_needed(rows: int, features: int, columns: int, itemsize: int, *, weight_columns: int, budget: Budget) -> int:
-    """Bytes that `rows` samples with their weights take, and training one model on them: the least a placement is for.
-
-    `features` counts the D of X with its bias, `columns` K.
-    """
-    data = rows * (features * itemsize + 4 + weight_columns * itemsize)
-    shape = RunShape(rows, rows, features, 1, 1, weight_columns > 0, False)
-    return data + run_bytes(shape, columns, columns, itemsize, budget)
-
-
-def refuse_if_short(needed: int, free: int | None, what: str) -> None:
-    """Raise OutOfMemoryError where `needed` bytes exceed the `free` ones (None: unknown, let the device decide)."""
-    if free is not None and needed > free:
-        raise OutOfMemoryError(out_of_memory_message(what, needed, free))
-
-
-def out_of_memory_message(what: str, needed: int | None, free: int | None) -> str:
-    """Says how much is needed and how much is free; what to change, the caller knows."""
-    size = "more memory" if needed is None else f"{size_text(needed)}"
-    there = "" if free is None else f"; {size_text(free)} are free"
-    return f"{what} needs {size} on the GPU{there}."

@@ -21,8 +21,6 @@ RawLaunch = Callable[[int, int, tuple[Any, ...]], None]
 class DeviceOps(Protocol):
     """Array operations on the device; all shapes are 2-D and C-contiguous where nothing else is said."""
 
-    out_of_memory: type[BaseException]
-
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Uninitialised memory."""
         ...
@@ -57,6 +55,10 @@ class DeviceOps(Protocol):
 
     def raw_kernel(self, source: str, name: str) -> RawLaunch:
         """A raw kernel; call it with (blocks, threads, arguments)."""
+        ...
+
+    def eigen_workspace(self, order: int) -> int:
+        """Bytes that the library wants to work in for the eigenvectors of a symmetric float64 matrix."""
         ...
 
 
@@ -94,7 +96,6 @@ class CupyOps:
         self._cp = cupy
         self._product = None if documented_only else _cublas_product()
         self._raw: dict[str, Any] = {}
-        self.out_of_memory: type[BaseException] = cupy.cuda.memory.OutOfMemoryError
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """See the protocol."""
@@ -148,6 +149,24 @@ class CupyOps:
             kernel((blocks,), (threads,), arguments)
 
         return launch
+
+    def eigen_workspace(self, order: int) -> int:
+        """See the protocol; asked of cuSOLVER, by the binding that `cupy.linalg.eigh` uses."""
+        cp = self._cp
+        try:
+            from cupy_backends.cuda.libs import cublas, cusolver
+
+            matrix, lower = cp.empty(1), cublas.CUBLAS_FILL_MODE_LOWER  # only its address is asked for
+            params = cusolver.createParams()
+            try:
+                kind, vectors = cp.cuda.runtime.CUDA_R_64F, cusolver.CUSOLVER_EIG_MODE_VECTOR
+                handle, place = cp.cuda.Device().cusolver_handle, matrix.data.ptr
+                shape = (handle, params, vectors, lower, order, kind, place, order, kind, place, kind)
+                return int(cusolver.xsyevd_bufferSize(*shape)[0])
+            finally:
+                cusolver.destroyParams(params)
+        except (ImportError, AttributeError):
+            return 3 * 8 * order**2  # LAPACK's way needs two matrices and a little
 
 
 def _contiguous(a: Array, b: Array, out: Array) -> bool:
