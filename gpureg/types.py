@@ -27,7 +27,7 @@ StopReason = Literal["patience", "max_epochs", "converged", "diverged", "interru
 
 @dataclass(frozen=True)
 class ModelTable:
-    """What tells the L models of a batch apart; every field has the shape `(L,)`.
+    """What distinguishes the L models of a batch; every field has the shape `(L,)`.
 
     `column` is the column of the row-weight table `(N, F)` that a model is trained with (a fold's mask, or 0 for all
     rows), `stream` the shuffle whose minibatches it sees. `fold` and `seed` are -1 where a model belongs to none.
@@ -60,8 +60,8 @@ class StepPlan:
 
     `order (steps, B)`: sample indices of each minibatch, on the host. `lr, l2 (A,)` on the host. `column (A,)` into the
     row-weight table, or None where every sample weighs 1. `snapshot_after`: the steps of this run (counted from 0)
-    after whose update a copy of the weights is wanted. `penalize_bias`: whether the last row of W carries the
-    penalty. `beside_evaluation`: other threads are evaluating meanwhile, so that the steps have one thread.
+    after whose update the weights are copied. `penalize_bias`: whether the last row of W carries the
+    penalty. `beside_evaluation`: other threads are evaluating at the same time, so that the steps have one thread.
     """
 
     order: Ints

@@ -21,7 +21,7 @@ from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 
 class Evaluation(Protocol):
-    """Sums over the samples of an evaluation, as soon as they are there."""
+    """Sums over the samples of an evaluation, once they are known."""
 
     def result(self) -> tuple[Floats, Floats]:
         """Wait: the loss `(M,)` in nats (zeros if it was not asked for) and the hits `(M,)`, weighted sums."""
@@ -165,13 +165,13 @@ class Kernels(Protocol):
         ...
 
     def start_evaluation(self, W: Array, rows: Any, *, with_loss: bool, now: bool = False) -> Evaluation:
-        """`evaluate` whose result is asked for later; with `now` it goes on meanwhile where the backend can do that.
+        """`evaluate` whose result is asked for later; with `now` it runs in the meantime, if the backend can do that.
         W must not be written to until then.
         """
         ...
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """Whether evaluations `now` should go on beside the steps: a product of `columns`, over `step_rows` rows
+        """Whether evaluations `now` should run alongside the steps: a product of `columns`, over `step_rows` rows
         between two evaluations (forward and back) and over `evaluation_rows` rows in one.
         """
         ...

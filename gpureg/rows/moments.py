@@ -18,7 +18,7 @@ from gpureg.kernels.protocol import Block, Kernels
 from gpureg.types import Array, Floats, Ints
 
 LEAST_ROWS = 4096  # below, the threads are not worth their start
-ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB beside the samples
+ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB in addition to the samples
 
 
 def mean_row(kernels: Kernels, rows: Block) -> Floats:

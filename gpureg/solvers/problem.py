@@ -32,7 +32,7 @@ class Start:
 class Problem:
     """L models and their samples on the device.
 
-    `train` and `val` are placed by the same kernels, `val` is None where there is no validation set; `held_out` has the
+    `train` and `val` are placed by the same kernels, `val` is None if there is no validation set; `held_out` has the
     rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
     whether `train` has a row-weight table. Models begin at `start`, None for weights of 0.
     """

@@ -1,4 +1,4 @@
-"""An evaluation in NumPy, as tiles that whichever thread is free takes next: it can go on beside the training steps."""
+"""An evaluation in NumPy, as tiles that the next free thread takes: it can run alongside the training steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TiledEvaluation:
         self._release: Callable[[], object] | None = None
 
     def start(self) -> TiledEvaluation:
-        """Let the other threads begin now; without it they begin when the result is wanted."""
+        """Let the other threads begin now; without it they begin when the result is asked for."""
         self.workers.hold()
         # if abandoned (an error elsewhere, a closed generator), it still restores the BLAS thread limit
         self._release = weakref.finalize(self, self.workers.release)

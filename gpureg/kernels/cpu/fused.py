@@ -28,7 +28,7 @@ from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
 SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
 WORTH_THREADS = 2  # tiles a thread from which the threads are worth their start
-WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating beside the steps
+WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating alongside the steps
 
 
 class NumpyKernels:

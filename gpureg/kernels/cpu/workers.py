@@ -93,7 +93,7 @@ class Workers:
             self.release()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
-        """`work` in a thread of the pool, which is made when it is first wanted."""
+        """`work` in a thread of the pool, which is made when it is first needed."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="gpureg")
         return self._pool.submit(work)

@@ -1,6 +1,6 @@
 """Exact Hessians of single models, and the variables in which they are the identity.
 
-Both are for models small enough that `D K` squared numbers are affordable; who decides is `lbfgs_directions`.
+Both are for models small enough that `D K` squared numbers are affordable; `directions` decides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Whitened:
 
     Offers what `Conditioning` does; `plain` is C as one. The gradient at z = 0 is minus Newton's step, and pairs that
     L-BFGS collects there mend what changes in H on the way: a few Hessians do the work of many. `inverses` has `L^-1
-    (P, P)` of each model (apart: who leaves, leaves the others where they are), `origin (A, K, D)`, float64 on the
+    (P, P)` of each model (kept separate, so that removing one copies none), `origin (A, K, D)`, float64 on the
     device.
     """
 
@@ -126,8 +126,8 @@ def _is_factor(kernels: Kernels, L: Array, H: Array) -> bool:
     """Whether `L L' = H`, tried on one vector: CuPy answers a failed factorisation with what it has got so far."""
     xp = kernels.backend.xp
     ones = xp.ones_like(H[:, :1])
-    wanted = xp.sum(H, axis=1, keepdims=True)
-    left = xp.max(xp.abs(xp.matmul(L, xp.matmul(xp.matrix_transpose(L), ones)) - wanted))
+    expected = xp.sum(H, axis=1, keepdims=True)
+    left = xp.max(xp.abs(xp.matmul(L, xp.matmul(xp.matrix_transpose(L), ones)) - expected))
     host = kernels.to_host(xp.stack([left, xp.min(xp.linalg.diagonal(L))]))  # sync
     return bool(np.isfinite(host).all() and host[0] <= 1e-8 * H.shape[0] and host[1] > 0.0)
 

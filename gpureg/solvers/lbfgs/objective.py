@@ -69,7 +69,7 @@ class Objective:
         return d - xp.where(self._factor == 0.0, shift, xp.zeros_like(shift))
 
     def columns(self, W: Array) -> Array:
-        """Weights `(L, K, D)` as the kernels want them, `(D, L*K)` in the samples' type (a transposed view)."""
+        """Weights `(L, K, D)` in the layout of the kernels, `(D, L*K)` in the samples' type (a transposed view)."""
         xp = self.kernels.backend.xp
         flat = xp.reshape(W, (W.shape[0] * W.shape[1], self.D))
         return xp.matrix_transpose(xp.astype(flat, self.kernels.backend.float_type))
