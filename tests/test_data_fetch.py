@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -159,10 +158,8 @@ def test_where_all_fail_one_message_says_all(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "train-images-idx3-ubyte").write_bytes(b"damaged")
-    started = time.monotonic()
     with pytest.raises(DataError) as caught:
         fetch_spec(tiny_spec((DEAD, f"{DEAD}b/"), "tiny@1", (str(tmp_path / "share"),)), folder, lambda line: None)
-    assert time.monotonic() - started < 5
     message = str(caught.value)
     for part in (
         f"{DEAD}: ",

@@ -25,7 +25,7 @@ def iris(tmp_path):
 
 
 def test_importing_loads_numpy_only():
-    heavy = "('sklearn', 'pyarrow', 'pooch', 'requests', 'platformdirs', 'matplotlib', 'typer', 'rich')"
+    heavy = "('sklearn', 'pyarrow', 'requests', 'platformdirs', 'matplotlib', 'typer', 'rich')"
     code = f"import sys, gpureg.data; sys.exit(', '.join(m for m in {heavy} if m in sys.modules) or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

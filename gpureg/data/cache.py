@@ -22,17 +22,26 @@ _STALE_SECONDS = 6 * 3600  # a temporary file older than this belongs to a proce
 
 
 class BadFileError(Exception):
-    """A file that is not the one wanted (never leaves gpureg.data: `fetch` puts its text into one DataError)."""
+    """A file that is not the one expected (never leaves gpureg.data: `fetch` puts its text into one DataError)."""
 
 
 def cache_dir() -> Path:
-    """The root of the data cache: `GPUREG_DATA_DIR`, else the platform's user cache folder. Creates nothing."""
+    """The root of the data cache: `GPUREG_DATA_DIR`, else the platform's user cache folder. Creates nothing.
+
+    Raises DataError if there is neither.
+    """
     named = os.environ.get("GPUREG_DATA_DIR")
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as error:
+            raise DataError(f"GPUREG_DATA_DIR is {named!r}: there is no such home folder. Write it out.") from error
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("gpureg")) / "data"
+    cache = Path(platformdirs.user_cache_dir("gpureg")) / "data"
+    if not cache.is_absolute():
+        raise DataError("this user has no home folder to keep data sets in. Set GPUREG_DATA_DIR to a folder.")
+    return cache
 
 
 def dataset_dir(name: str) -> Path:
@@ -54,13 +63,13 @@ def is_valid(path: Path, spec: FileSpec) -> bool:
 def make_folder(folder: Path) -> None:
     """Create the cache folder and sweep out temporary files that killed processes left.
 
-    Raises DataError where it can't be created.
+    Raises DataError if it can't be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise _not_writable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     for path in folder.glob(".*.part"):
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
@@ -74,8 +83,8 @@ def place(stream: BinaryIO, folder: Path, spec: FileSpec) -> None:
     The bytes go to a temporary file of a name of their own, which takes the final name in one step once their size and
     SHA-256 are right. Two processes that fetch at once thus both succeed.
 
-    Raises BadFileError where the content is not what `spec` describes, DataError where the cache can't be written, and
-    OSError where the stream can't be read.
+    Raises BadFileError if the content is not what `spec` describes, DataError if the cache can't be written, and
+    OSError if the stream can't be read.
     """
     part = folder / f".{spec.name}.{secrets.token_hex(8)}.part"
     try:
@@ -110,9 +119,9 @@ def _copy_checked(stream: BinaryIO, target: BinaryIO, folder: Path, spec: FileSp
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadFileError(f"{spec.name}: damaged gzip data ({error})") from error
     if size != spec.size:
-        raise BadFileError(f"{spec.name}: {size} bytes, wanted {spec.size}")
+        raise BadFileError(f"{spec.name}: {size} bytes, expected {spec.size}")
     if digest.hexdigest() != spec.sha256:
-        raise BadFileError(f"{spec.name}: SHA-256 {digest.hexdigest()}, wanted {spec.sha256}")
+        raise BadFileError(f"{spec.name}: SHA-256 {digest.hexdigest()}, expected {spec.sha256}")
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:

