@@ -30,7 +30,7 @@ class ModelTable:
     """What tells the L models of a batch apart; every field has the shape `(L,)`.
 
     `column` is the column of the row-weight table `(N, F)` that a model is trained with (a fold's mask, or 0 for all
-    rows), `stream` the shuffle whose minibatches it sees. `fold` and `seed` are -1 where a model belongs to none.
+    rows), `stream` the shuffle whose minibatches it sees. `fold` and `seed` are -1 if a model belongs to none.
     """
 
     l2: Floats
@@ -59,8 +59,8 @@ class StepPlan:
     """A run of minibatch steps for A models that share their batches.
 
     `order (steps, B)`: sample indices of each minibatch, on the host. `lr, l2 (A,)` on the host. `column (A,)` into the
-    row-weight table, or None where every sample weighs 1. `snapshot_after`: the steps of this run (counted from 0)
-    after whose update a copy of the weights is wanted. `penalize_bias`: whether the last row of W carries the
+    row-weight table, or None if every sample weighs 1. `snapshot_after`: the steps of this run (counted from 0)
+    after whose update the weights are copied. `penalize_bias`: whether the last row of W carries the
     penalty. `beside_evaluation`: other threads are evaluating meanwhile, so that the steps have one thread.
     """
 
