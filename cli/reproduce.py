@@ -28,7 +28,7 @@ def reproduce(
 ) -> None:
     """Reproduce the report: train what is missing, draw its nine figures, and compare every printed number.
 
-    Writes one page that needs no network (index.html) and the same as Markdown (report.md), with the figures beside
+    Writes one page that needs no network (index.html) and the same as Markdown (report.md), with the figures next to
     them. Runs that are there and were made with the same options are not trained again. Prints the page's path.
     """
     from gpureg.report.reproduce import reproduce as reproduce_report

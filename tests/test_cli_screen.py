@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import invoke
 from gpureg_cli.progress import observer
 from gpureg_cli.sparkline import BLOCKS
 from gpureg_cli.states import ModelStates
@@ -220,3 +222,21 @@ def test_without_evaluations_there_is_no_course() -> None:
     result = synthetic_result()
     result.history.val_loss[:] = np.nan
     assert course(replace(result, models=(replace(result.models[0], val_loss=None),)), 80, BLOCKS) == ""
+
+
+def test_names_never_steer_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A colour, a bell, a mark that turns the direction of the text: as escapes, in whatever is said of them."""
+    monkeypatch.chdir(tmp_path)
+    classes = ("\x1b[31mred", r"$\bad$", "ok\u202e")
+    rows = [f"{row % 3 + 0.1 * (row % 7)},{row % 5},{classes[row % 3]}" for row in range(60)]
+    Path("evil.csv").write_text("\n".join(["a\x1b[31m,b\x07,class", *rows]), encoding="utf-8")
+    given = ((), ("--target", "x"), ("--task", "logistic"), ("--classes", "a,b"))
+    said = [invoke("train", "--dataset", "./evil.csv", *more, "--out", f"run{i}") for i, more in enumerate(given)]
+    assert [done.exit_code for done in said] == [0, 2, 2, 2]
+    said.append(invoke("plot", "run0", "--figure", "confusion"))
+    assert said[-1].exit_code == 0, said[-1].stderr
+    for done in said:
+        text = done.stdout + done.stderr
+        assert not [character for character in text if not character.isprintable() and character != "\n"], text
+    assert r"\x1b[31m" in said[1].stderr
+    assert r"\x07" in said[1].stderr

@@ -218,7 +218,7 @@ def test_a_full_batch_fit_has_no_accuracy_along_its_iterations(full_batch):
 @pytest.mark.parametrize(("draw", "name"), [(curves.loss, "val_loss"), (curves.accuracy, "val_accuracy")])
 def test_next_to_minibatches_a_full_batch_fit_is_a_level(history, full_batch, draw, name):
     (axes,) = draw([Curve(history, 0, "sgd"), Curve(full_batch, 1, "lbfgs")]).axes
-    x, y = line(axes, "lbfgs")
+    x, y = line(axes, "lbfgs (its end)")
     end = getattr(full_batch, name)[:, 1]
     np.testing.assert_array_equal(y, [end[np.isfinite(end)][0]] * 2)
     assert list(x) == [0, history.eval_step[-1]]

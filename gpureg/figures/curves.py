@@ -89,7 +89,7 @@ def _finish(figure: Figure, axes: Axes, ylabel: str, ylim: Limits) -> Figure:
     axes.set_xlabel(STEP)
     axes.set_xlim(left=0)
     axes.locator_params(axis="y", nbins=6)
-    axes.set_ylim(*(_settled(axes) if ylim is None else ylim))
+    axes.set_ylim(*(_settled(axes, 1.0 if ACCURACY in ylabel else np.inf) if ylim is None else ylim))
     mark_clipped(axes)
     legend_above(figure, axes)
     return figure
@@ -179,8 +179,12 @@ def _many(figure: Figure, panels: Sequence[Axes], curves: Sequence[Curve], point
             if not len(values):
                 continue
             if not many:
-                axes.plot(steps, values, color=colour(index), linewidth=0.9, label=curve.label)
-                axes.plot(steps[-1:], values[-1:], "o", color=colour(index), markersize=2.5)  # where it stopped
+                level = isinstance(steps, list)
+                dashes = (0, (4, 2)) if level else "-"
+                label = f"{curve.label} (its end)" if level else curve.label
+                axes.plot(steps, values, color=colour(index), linewidth=0.9, linestyle=dashes, label=label)
+                if not level:
+                    axes.plot(steps[-1:], values[-1:], "o", color=colour(index), markersize=2.5)  # where it stopped
             elif scale is not None:
                 axes.plot(steps, values, color=shades.to_rgba(np.array(max(curve.l2, lowest))), linewidth=0.6)
             else:
@@ -189,8 +193,10 @@ def _many(figure: Figure, panels: Sequence[Axes], curves: Sequence[Curve], point
         figure.colorbar(shades, ax=list(panels), label="λ")
 
 
-def _settled(axes: Axes) -> tuple[float, float]:
-    """Limits of what is drawn after the first twentieth of the steps; the start would dwarf the rest."""
+def _settled(axes: Axes, most: float = np.inf) -> tuple[float, float]:
+    """Limits of what is drawn after the first twentieth of the steps, since the start would dwarf the rest; hardly more
+    than `most`.
+    """
     lines = [np.asarray(line.get_xydata(), np.float64) for line in axes.lines]
     bands = [np.asarray(path.vertices, np.float64) for band in axes.collections for path in band.get_paths()]
     start = max((float(xy[:, 0].max()) for xy in lines if xy.size), default=0.0) / 20
@@ -199,7 +205,7 @@ def _settled(axes: Axes) -> tuple[float, float]:
     settled = np.concatenate(values) if values else np.empty(0)
     low, high = (settled.min(), settled.max()) if settled.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.05
-    return float(low - margin), float(high + margin)
+    return float(low - margin), float(min(high + margin, most + margin / 10))
 
 
 def shuffle_accuracy(without: Curve, shuffled: Curve, ylim: Limits = None) -> Figure:
@@ -224,7 +230,7 @@ def shuffle(without: Curve, shuffled: Curve) -> Figure:
         figure, (above, below) = new_figure(2, height=4.2)
         _shuffle_accuracy(above, without, shuffled)
         above.set_ylabel(f"validation {ACCURACY}")
-        above.set_ylim(*_settled(above))
+        above.set_ylim(*_settled(above, 1.0))
         mark_clipped(above)
         _shuffle_loss(below, without, shuffled)
         return _finish(figure, below, f"training {LOSS}", None)

@@ -44,8 +44,8 @@ def image_shape(features: int, known: Sequence[int] | None = None) -> tuple[int,
 def weights(model: LinearModel, rows: Sequence[int], shape: tuple[int, int]) -> Figure:
     """Weights `coef[row] (K, D)` of each model in `rows` as grey images of `shape`, one for each class.
 
-    Grey is 0, white the model's largest |weight|, black its negative, as the scale beside its images says; the bias is
-    not shown. Of more than 100 classes the first 100 are.
+    Grey is 0, white the model's largest |weight|, black its negative, as the scale next to its images says; the bias is
+    not shown. Of more than 100 classes only the first 100 are shown.
     """
     K = min(model.coef.shape[1], MOST_IMAGES)
     titles = [_rather(model)] if model.loss.binary else [str(name) for name in model.classes[:K]]
