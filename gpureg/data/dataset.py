@@ -19,8 +19,8 @@ class Dataset:
     """Training and validation rows of one data set, in host memory. Rows of weight 0 are left out.
 
     Shapes: `X_train (N, F)`, `X_val (M, F)`; `y_train (N,)`, `y_val (M,)` integer indices into `classes`;
-    `sample_weight (N,)` or None. F counts features, without the bias column. Images stay uint8 (one byte a pixel) until
-    the fit converts them.
+    `sample_weight (N,)` and `val_weight (M,)`, or None for 1. F counts features, without the bias column. Images stay
+    uint8 (one byte a pixel) until the fit converts them.
 
     `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
     positive.
@@ -44,6 +44,7 @@ class Dataset:
     source: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    val_weight: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         for part, X, y in (("train", self.X_train, self.y_train), ("val", self.X_val, self.y_val)):
@@ -63,12 +64,15 @@ class Dataset:
                 f"X_train has {self.X_train.shape[1]} features, X_val {self.X_val.shape[1]}; expected the same ones."
             )
         if self.sample_weight is not None:
-            self._leave_out_weightless(np.asarray(self.sample_weight))
+            self._leave_out_weightless("train", "sample_weight", self.sample_weight)
+        if self.val_weight is not None:
+            self._leave_out_weightless("val", "val_weight", self.val_weight)
 
-    def _leave_out_weightless(self, given: npt.NDArray[np.generic]) -> None:
-        weights = check_weights(given, len(self.y_train), "sample_weight")
+    def _leave_out_weightless(self, part: str, named: str, given: npt.NDArray[np.generic]) -> None:
+        X, y = f"X_{part}", f"y_{part}"
+        weights = check_weights(np.asarray(given), len(getattr(self, y)), named)
         kept = Kept.of_weights(weights)
-        for name, values in (("X_train", self.X_train), ("y_train", self.y_train), ("sample_weight", weights)):
+        for name, values in ((X, getattr(self, X)), (y, getattr(self, y)), (named, weights)):
             object.__setattr__(self, name, kept.of(values))
 
     def __repr__(self) -> str:

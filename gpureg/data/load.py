@@ -161,6 +161,7 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         feature_names=raw.feature_names,
         source=raw.source,
         notices=data_notices(raw),
+        val_weight=None if raw.weights is None or raw.X_val is not None else raw.weights[val],
     )
 
 
@@ -210,17 +211,17 @@ def _choose_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | No
     renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
     renumber[present[chosen]] = np.arange(len(chosen))
     X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
-    X_val, y_val, _ = _keep(dataset.X_val, renumber[dataset.y_val])
+    X_val, y_val, kept_val = _keep(dataset.X_val, renumber[dataset.y_val])
     if not len(y_val):
         raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise {named('val_size')}.")
-    weights = dataset.sample_weight if dataset.sample_weight is None or kept is None else dataset.sample_weight[kept]
     return replace(
         dataset,
         X_train=X_train,
         y_train=y_train,
         X_val=X_val,
         y_val=y_val,
-        sample_weight=weights,
+        sample_weight=_of_kept(dataset.sample_weight, kept),
+        val_weight=_of_kept(dataset.val_weight, kept_val),
         classes=tuple(labels[position] for position in chosen),
     )
 
@@ -231,6 +232,12 @@ def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic]
     if kept.all():
         return np.ascontiguousarray(X), y, None
     return X[kept], y[kept], kept
+
+
+def _of_kept(
+    weights: npt.NDArray[np.float64] | None, kept: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64] | None:
+    return weights if weights is None or kept is None else weights[kept]
 
 
 def _check_val_classes(dataset: Dataset, present: Codes) -> None:

@@ -225,5 +225,6 @@ def _needs_less() -> str:
 
 def _remarks(solver: Solver, trained: Trained, data: Dataset, config: FitConfig) -> list[str]:
     """What the solver says of the models, beside the best constant predictor."""
-    share = np.bincount(data.y_train, minlength=len(data.classes)) / len(data.y_train)
+    share = np.bincount(data.y_train, data.sample_weight, len(data.classes))
+    share = share / share.sum()
     return solver.remarks(trained.table, trained.outcome, trained.history, config.loss.constant(share.tolist()))

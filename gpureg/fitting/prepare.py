@@ -41,10 +41,12 @@ def prepare(
         if base is not None:  # behind the folds' columns, for the refit
             weights = np.concatenate([weights, base[:, None]], axis=1)
     design = partial(_design, data.X_train, scaling, config.dtype)
-    train = place(kernels, design, data.y_train, weights, assignments[0] if assignments else None)
+    fold = assignments[0] if assignments else None
+    train = place(kernels, design, data.y_train, weights, fold, data.sample_weight)
     val = None
     if len(data.y_val):
-        val = place(kernels, partial(_design, data.X_val, scaling, config.dtype), data.y_val, None)
+        design = partial(_design, data.X_val, scaling, config.dtype)
+        val = place(kernels, design, data.y_val, None, None, data.val_weight)
     held_out = {
         a * (config.cv or 1) + fold: train.subset(np.flatnonzero(assignment == fold))
         for a, assignment in enumerate(assignments)
@@ -59,15 +61,17 @@ def place(
     y: Ints,
     weights: Floats | None,
     fold: Ints | None = None,
+    sample_weight: Floats | None = None,
 ) -> Rows:
     """Samples on the device, in the order in which these kernels store them.
 
     `design(order)` makes the matrix that the products run over, its rows in that order (None: as they are); class
-    indices `y (N,)`, row weights `(N, F)` or None, and the fold in which a row is held out `fold (N,)` are in the
-    order of the data.
+    indices `y (N,)`, row weights `(N, F)` or None, the fold in which a row is held out `fold (N,)`, and what a row
+    counts in losses and scores `sample_weight (N,)` are in the order of the data.
     """
     order = kernels.storage_order(y, fold)
-    return DenseRows.place(kernels, design(order), _ordered(y, order), _ordered(weights, order), order)
+    y, weights, sample_weight = _ordered(y, order), _ordered(weights, order), _ordered(sample_weight, order)
+    return DenseRows.place(kernels, design(order), y, weights, order, sample_weight)
 
 
 def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float, lr: float) -> Problem:

@@ -93,7 +93,7 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
 def data_sha256(data: Dataset) -> str:
     """SHA-256 of the data set's arrays (types, shapes, values) and classes."""
     digest = hashlib.sha256(repr(data.classes).encode())
-    for array in (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight):
+    for array in (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight):
         if array is None:
             continue
         digest.update(f"{array.dtype.str}{array.shape}".encode())
