@@ -148,6 +148,15 @@ def test_what_is_drawn_by_default(save):
             assert figure_bytes(choice.draw(name, runs), "png")
 
 
+def test_the_images_of_a_run_keep_their_shape(save):
+    run = save("images", synthetic_result())
+    shaped = dataclasses.replace(run, result=run.result | {"image_shape": [2, 8]})
+    assert choice.default_figures([run]) == ["loss", "accuracy"]  # 16 features alone are no reason to draw images
+    assert choice.default_figures([shaped]) == ["loss", "accuracy", "weights"]
+    images_of = [axes.images[0].get_array().shape for axes in choice.draw("weights", [shaped]).axes if axes.images]
+    assert images_of == [(2, 8)] * 3
+
+
 def test_the_unshuffled_run_is_first_whatever_the_order(save):
     shuffled, without = save("a", with_shuffle(True)), save("b", with_shuffle(False))
     assert choice.shuffle_pair([shuffled, without])[0].history is without.history

@@ -216,6 +216,12 @@ def test_norms_of_many_orders_of_magnitude_have_a_logarithmic_axis(result):
     assert path.norm({**result, "models": models}).axes[0].get_yscale() == "log"
 
 
+def test_an_axis_of_accuracies_ends_at_1(result):
+    models = [{**model, "train_accuracy": 1.0, "val_accuracy": 1.0} for model in result["models"]]
+    for drawn in (models, [{**models[0], "val_accuracy": 0.5}, *models[1:]]):
+        assert 1.0 < path.path({**result, "models": drawn}, "accuracy").axes[0].get_ylim()[1] <= 1.01
+
+
 def test_without_validation_rows_the_training_curve_is_drawn(result):
     models = [{**model, "val_loss": None, "val_accuracy": None} for model in result["models"]]
     (axes,) = path.path({**result, "models": models}).axes

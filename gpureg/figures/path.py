@@ -92,6 +92,9 @@ def path(result: Result, measure: str = "loss", ylim: Limits = None, *, select: 
         if select == "1se" and groups and _score(result) == measure:
             _limit(axes, groups, places, lowest=measure == "loss")
         axes.set_ylabel(LOSS if measure == "loss" else ACCURACY)
+        if measure == "accuracy":
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, min(high, 1.0 + 0.01 * (1.0 - low)))
         if ylim is not None:
             axes.set_ylim(*ylim)
         legend_above(figure, axes)
