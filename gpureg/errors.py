@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+IN_PYTHON = {"out": "directory"}  # options whose parameter has another name
 _FLAGS: ContextVar[bool] = ContextVar("options are named as flags", default=False)
 
 
@@ -90,6 +91,7 @@ def named(option: str, value: object = None) -> str:
     Without a value its name alone; a bool's flag has no value of its own.
     """
     if not _FLAGS.get():
+        option = IN_PYTHON.get(option, option)
         return option if value is None else f"{option}={value!r}"
     flag = option.replace("_", "-")
     if isinstance(value, bool):

@@ -163,6 +163,7 @@ def test_a_run_from_python_says_how_its_data_were_loaded(tmp_path) -> None:
 
 
 def test_options_are_named_as_their_caller_names_them() -> None:
+    assert named("out") == "directory"  # as `FitResult.save` calls it
     assert (named("val_size"), named("val_size", 3), named("shuffle", False)) == (
         "val_size",
         "val_size=3",
