@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpureg.config import FitConfig
+from gpureg.config import OWNERS, FitConfig, layered
 from gpureg.errors import UsageError
 
 from .options import Option
 
 NOT_IN_A_FILE = ("config", "resume")
-ALTERNATIVES = (("lambdas", "lambda_grid"), ("lr", "lrs"))  # on the command line, one of a pair replaces the other
+# on the command line, one of a group replaces the others
+ALTERNATIVES = (("lambdas", "lambda_grid", "Cs"), ("lr", "lrs"))
+CLI_OWNERS = {**OWNERS, "lrs": OWNERS["lr"]}
+# what config.toml of a run of schema 1 always holds; the first were written before there was a second solver
+SCHEMA_1 = {"task", "l2", "epochs", "batch_size", "shuffle", "seed", "patience", "keep", "device", "dtype"}
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path in quotes"}
 
 
-def merged(given: dict[str, Any], options: tuple[Option, ...]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Given:
+    """The options of the command line and the file: `values`; `left_out`, a notice of what the file says in vain; and
+    `where` the solver was named, if in the file, for a message.
+    """
+
+    values: dict[str, Any]
+    left_out: str | None = None
+    where: str = ""
+
+
+def merged(given: dict[str, Any], options: tuple[Option, ...]) -> Given:
     """The options given on the command line over those of `--config`. Raises UsageError on what is not an option."""
-    path = given.get("config")
-    if path is None:
-        return given
+    if "config" not in given:
+        return Given(given)
+    where = f"--config {given['config']}"
+    checked = _checked(_read(Path(given["config"])), options, where)
+    for group in ALTERNATIVES:
+        if any(name in given for name in group):
+            checked = {name: value for name, value in checked.items() if name not in group}
+    values, names = layered(checked, given, CLI_OWNERS)
+    notice = None
+    if names:
+        notice = (
+            f"{where}: {', '.join(names)} {'belong' if len(names) > 1 else 'belongs'} to the other solver, and "
+            f"the solver is {values['solver']}: left out."
+        )
+    return Given(values, notice, f" in {where}" if "solver" in checked and "solver" not in given else "")
+
+
+def _checked(values: dict[str, Any], options: tuple[Option, ...], where: str) -> dict[str, Any]:
+    """A file's values as the options of a command."""
     known = {option.name: option for option in options if option.name not in NOT_IN_A_FILE}
     checked = {}
-    for name, value in _as_options(_read(Path(path)), known, str(path)).items():
+    for name, value in _as_options(values, known, where).items():
         option = known.get(name)
         if option is None:
             import difflib  # only for the error: the help stays quick
 
             close = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {close[0]!r}?" if close else "The options are those of --help."
-            raise UsageError(f"--config {path} names {name!r}, which is not an option of this command. {hint}")
-        checked[name] = _typed(option, value, str(path))
-    for pair in ALTERNATIVES:
-        for one, other in (pair, pair[::-1]):
-            if one in given:
-                checked.pop(other, None)
-    return checked | given
+            raise UsageError(f"{where} names {name!r}, which is not an option of this command. {hint}")
+        checked[name] = _typed(option, value, where)
+    return checked
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -53,9 +81,10 @@ def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) ->
     """A file's names as this command's: `l2` and `lr` of a run's config.toml are lists, `--lambdas` and `--lrs` in a
     sweep. What only the other command has is dropped where the file says what is so anyway.
     """
-
     usual = FitConfig().to_dict()
-    result = {}
+    result: dict[str, Any] = {"solver": "sgd"} if set(values) >= SCHEMA_1 else {}
+    if values.get("kernels") == "epoch":  # of runs of schema 1; gone
+        values = values | {"kernels": "auto"}
     for raw, value in values.items():
         name = raw.replace("-", "_")
         if name in ("l2", "lr") and isinstance(value, list):

@@ -6,7 +6,7 @@ import glob
 from dataclasses import replace
 from pathlib import Path
 
-from gpureg.config import REPORT_LAMBDAS, DataConfig, FitConfig, options_of
+from gpureg.config import LBFGS_GRID, REPORT_LAMBDAS, DataConfig, FitConfig, options_of
 
 from .checkpoints import SECONDS
 from .options import Option, of_field, panel
@@ -25,7 +25,7 @@ def _devices(incomplete: str) -> list[str]:
 
 COMPLETE = {"dataset": _datasets, "device": _devices}
 SEVERAL = {"l2": "gpureg sweep-lambda --lambdas", "lr": "gpureg sweep-lambda --lrs"}
-ON_AN_AXIS = tuple(SEVERAL)  # a number in `train`, several in `sweep-lambda`
+ON_AN_AXIS = (*SEVERAL, "Cs")  # a number in `train`, several in `sweep-lambda`
 
 
 def fields_of(title: str, *configs: type) -> tuple[Option, ...]:
@@ -41,8 +41,7 @@ def fields_of(title: str, *configs: type) -> tuple[Option, ...]:
 def _one(name: str) -> Option:
     """A field with an axis of values as a single number."""
     field = options_of(FitConfig)[name]
-    default = None if field.default is None else field.default[0]
-    return replace(of_field(field), type=float, many=False, default=default, several=SEVERAL[name])
+    return replace(of_field(field), type=float, many=False, several=SEVERAL[name])
 
 
 OUTPUT = panel(
@@ -73,10 +72,11 @@ SWEEP = (
             "lambdas",
             str,
             options_of(FitConfig)["l2"].about.help,
-            shown=",".join(f"{value:g}" for value in REPORT_LAMBDAS),
+            shown=f"sgd: {','.join(f'{value:g}' for value in REPORT_LAMBDAS)}; lbfgs: {LBFGS_GRID}",
             metavar="X,X,...",
         ),
         Option("lambda_grid", str, "COUNT λ, evenly spaced in their logarithm, instead.", metavar="LOW:HIGH:COUNT"),
+        Option("Cs", str, "COUNT values of scikit-learn's C = 1 / (2 λ S) instead.", metavar="LOW:HIGH:COUNT"),
     ),
     *fields_of("Choice of λ", FitConfig),
     _one("lr"),

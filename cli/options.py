@@ -81,7 +81,7 @@ def of_field(field: ConfigOption) -> Option:
     return Option(
         field.name,
         str if field.many or about.size else field.type,
-        about.help,
+        f"{about.solver}: {about.help}" if about.solver else about.help,
         # a flag that is off needs no default, and where the help has words for it there is none to show
         None if about.shown or field.many or field.default is False else field.default,
         about.shown,

@@ -85,7 +85,13 @@ def _predicted(run: Run) -> tuple[object, object]:
 
     config = {name: value for name, value in run.config.items() if name in options_of(DataConfig)}
     named = DataConfig.from_dict({"dataset": run.result["dataset"]} | config)
-    data = load(named, task=run.result["task"], seed=run.config.get("seed", run.result["seed"]))
+    seed = run.config.get("seed", run.result["seed"])
+    data = load(named, task=run.result["task"], seed=seed, folds="cv" in run.config)
+    if not len(data.y_val):
+        raise UsageError(
+            f"The figure `confusion` shows validation rows; {run.directory} was trained without any. Choose other "
+            "figures."
+        )
     if tuple(data.classes) != tuple(run.model.classes):
         raise UsageError(
             f"The data set {data.name!r} has the classes {list(data.classes)}; {run.directory} was trained on "

@@ -50,7 +50,9 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
     if chosen is not None:
         by = "held-out" if result.cv is not None else "validation"
         rate = f", lr = {chosen.lr:g}" if len({m.lr for m in result.models}) > 1 and chosen.lr is not None else ""
-        console.print(f"{mark} chosen by {by} loss: λ = {chosen.l2:.6g}{rate}", highlight=False)
+        console.print(f"{mark} chosen by {by} loss: {_strength(result, chosen)}{rate}", highlight=False)
+    elif len(result.models) == 1:
+        console.print(_strength(result, result.models[0]), highlight=False)
     console.print(
         f"{result.seconds:.2f} s on {result.device} in {result.dtype}, "
         f"{result.n_train:,} training and {result.n_val:,} validation rows",
@@ -66,7 +68,9 @@ def course(result: FitResult, width: int, blocks: str) -> str:
     """The course of the chosen (or only) model in a line: of its validation loss, which ends at the table's number, or
     of a full-batch solver's objective. "" if there is nothing to show.
     """
-    index = result.selected if result.selected is not None else 0
+    if result.selected is None and len(result.models) > 1:
+        return ""
+    index = result.selected or 0
     model, history = result.models[index], result.history
     if model.fold is not None:  # interrupted before there was a refit
         return ""
@@ -78,6 +82,12 @@ def course(result: FitResult, width: int, blocks: str) -> str:
         return ""
     curve = sparkline(values, min(WIDEST, max(1, width - 30)), blocks)
     return f"{name} {number(values[0])} {curve} {number(values[-1])}"
+
+
+def _strength(result: FitResult, model: ModelResult) -> str:
+    """λ, and scikit-learn's C."""
+    C = result.C(model.l2)
+    return f"λ = {model.l2:.6g}" + ("" if C is None else f", C = {C:.6g}")
 
 
 def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | None, width: int, mark: str) -> Text:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpureg.config import REPORT_LAMBDAS
 from gpureg.errors import UsageError
 
 from .config_file import ALTERNATIVES, merged
 from .option_table import SWEEP
 from .options import with_options
-from .values import configs, numbers
+from .values import configs, grid, numbers, opening
 
 
 @with_options(*SWEEP)
@@ -24,25 +23,27 @@ def sweep_lambda(given: dict[str, Any]) -> None:
     if "resume" in given:
         resume_training(given)
         return
-    values = merged(given, SWEEP)
-    run_training(*configs(values, **models(values)), values)
+    options = merged(given, SWEEP)
+    data, config, choice = configs(options, models(options.values), sweep=True)
+    run_training(data, config, options.values, opening(choice, options))
 
 
 def models(values: dict[str, Any]) -> dict[str, Any]:
-    """λ and learning rates, taken out of the options. Raises UsageError where both of two alternatives are given."""
-    from gpureg.fitting.grid import lambda_grid
-
-    for one, other in ALTERNATIVES:
-        if one in values and other in values:
-            flags = ["--" + name.replace("_", "-") for name in (one, other)]
-            raise UsageError(f"{flags[0]} and {flags[1]} were both given; give one of them.")
-    chosen: dict[str, Any] = {"l2": REPORT_LAMBDAS}
+    """λ and learning rates as they are given. Raises UsageError if several of a group of alternatives are."""
+    for group in ALTERNATIVES:
+        flags = ["--" + name.replace("_", "-") for name in group if name in values]
+        if len(flags) > 1:
+            raise UsageError(f"{' and '.join(flags)} were both given; give one of them.")
+    chosen: dict[str, Any] = {}
     if "lambdas" in values:
-        chosen["l2"] = numbers("--lambdas", values.pop("lambdas"))
+        chosen["l2"] = numbers("--lambdas", values["lambdas"])
     if "lambda_grid" in values:
-        chosen["l2"] = lambda_grid(values.pop("lambda_grid"))
+        chosen["l2"] = grid("lambda_grid", values["lambda_grid"])
+    if "Cs" in values:  # from the lowest value up, so that λ falls; a run's config.toml holds the values themselves
+        text = values["Cs"]
+        chosen["Cs"] = numbers("--Cs", text) if ":" not in text else grid("Cs", text)[::-1]
     if "lrs" in values:
-        chosen["lr"] = numbers("--lrs", values.pop("lrs"))
+        chosen["lr"] = numbers("--lrs", values["lrs"])
     if "lr" in values:
-        chosen["lr"] = (values.pop("lr"),)
+        chosen["lr"] = (values["lr"],)
     return chosen

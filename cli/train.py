@@ -7,22 +7,21 @@ from typing import Any
 from .config_file import merged
 from .option_table import TRAIN
 from .options import with_options
-from .values import configs
+from .values import configs, opening
 
 
 @with_options(*TRAIN)
 def train(given: dict[str, Any]) -> None:
     """Fit one model.
 
-    The defaults are the report's: softmax regression on 20,000 MNIST images, minibatches of 128, early stopping.
+    The defaults are the report's: softmax regression on 20,000 MNIST images, minibatches of 128, early stopping. Data
+    of your own are fitted to the optimum.
     """
     from .training import resume_training, run_training
 
     if "resume" in given:
         resume_training(given)
         return
-    values = merged(given, TRAIN)
-    models = {"l2": (values.pop("l2"),)} if "l2" in values else {}
-    if "lr" in values:
-        models["lr"] = (values.pop("lr"),)
-    run_training(*configs(values, **models), values)
+    options = merged(given, TRAIN)
+    data, config, choice = configs(options)
+    run_training(data, config, options.values, opening(choice, options))

@@ -6,7 +6,8 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 
 from gpureg.config import DataConfig, FitConfig
+from gpureg.errors import GpuregWarning
 
 from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
 from .interrupts import interruptible
@@ -25,18 +27,35 @@ from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
     from gpureg.data import Dataset
+    from gpureg.events import Event
     from gpureg.fitting.results import FitResult
     from gpureg.fitting.resume import Saved
 
 
-def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> None:
-    """A new run; ends the command with the contract's exit code."""
+def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any], opening: Sequence[str]) -> None:
+    """A new run, which says the `opening` first; ends the command with the contract's exit code."""
     every = checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
     notes = Console(stderr=True, highlight=False)
     show_warnings(notes)
+    first = Opening(opening, notes, quiet=bool(values.get("quiet")))
     with run_folder(data, config, values) as out:
-        result = fit_and_save(data, config, out, notes, every, None, quiet=bool(values.get("quiet")))
-    finish(result, out, values, notes)
+        result = fit_and_save(data, config, out, first, every, None)
+    finish(result, out, values, notes, opening[0])
+
+
+class Opening:
+    """The first lines of the output: the solver and why, and under it warnings. Said once, when the fit is possible."""
+
+    def __init__(self, lines: Sequence[str], notes: Console, *, quiet: bool) -> None:
+        self.lines, self.notes, self.quiet = list(lines), notes, quiet
+
+    def say(self) -> None:
+        """Say them, if that is not done yet."""
+        lines, self.lines = self.lines, []
+        if lines and not self.quiet:
+            self.notes.print(lines[0], markup=False, highlight=False, soft_wrap=True)
+        for line in lines[1:]:
+            warnings.warn(line, GpuregWarning, stacklevel=2)
 
 
 def resume_training(given: dict[str, Any]) -> None:
@@ -47,19 +66,18 @@ def resume_training(given: dict[str, Any]) -> None:
     saved, values = open_interrupted(given)
     config, out = FitConfig.from_dict(saved.meta["config"]), Path(given["resume"])
     data = DataConfig.from_dict(saved.meta["options"])
-    result = fit_and_save(data, config, out, notes, every, saved, quiet=bool(values.get("quiet")))
-    finish(result, out, values, notes)
+    line = f"solver: {config.solver} (as the run began)"
+    result = fit_and_save(data, config, out, Opening([line], notes, quiet=bool(values.get("quiet"))), every, saved)
+    finish(result, out, values, notes, line)
 
 
 def fit_and_save(
     source: DataConfig,
     config: FitConfig,
     out: Path,
-    notes: Console,
+    first: Opening,
     every: float,
     saved: Saved | None,
-    *,
-    quiet: bool,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
     from gpureg.data import CATALOG
@@ -68,16 +86,20 @@ def fit_and_save(
     data = load(source, config)
     options = source.absolute(CATALOG).to_dict()
     members = config.seeds * (config.cv or 1)
-    total = len(config.l2) * len(config.rates) * members
-    shown = observer(notes, total, members=members, quiet=quiet)
+    shown = observer(first.notes, config.n_models, members=members, quiet=first.quiet)
+
+    def see(event: Event) -> None:
+        first.say()
+        shown.see(event)
+
     with shown, interruptible(shown.say) as interrupt:
-        hooks = Hooks(shown.see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
+        hooks = Hooks(see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
         result = run_fit(data, config, hooks, saved=saved)
         result.save(out, force=True)
     return result
 
 
-def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console) -> None:
+def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console, opening: str) -> None:
     """Show the result; raises the command's exit code where that is not 0."""
     from gpureg.fitting.results import to_json_dict
 
@@ -89,6 +111,8 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console)
             ascii_only = not shows_unicode(sys.stdout.encoding)
             json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
             sys.stdout.write("\n")
+        elif values.get("quiet"):
+            Console(highlight=False).print(opening, markup=False, soft_wrap=True)
         show(notes if as_json else Console(highlight=False), result, out)
     code = exit_code(result)
     if code == 130:
@@ -129,7 +153,7 @@ def load(source: DataConfig, config: FitConfig) -> Dataset:
     """The data set that the options name."""
     from gpureg.data import load
 
-    return load(source, task=config.task, seed=config.seed)
+    return load(source, task=config.task, seed=config.seed, folds=config.cv is not None)
 
 
 def dataset_path(dataset: str) -> Path | None:

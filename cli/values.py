@@ -4,22 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from gpureg.config import DataConfig, FitConfig, options_of, parted
+from gpureg.config import (
+    LBFGS_GRID,
+    REPORT_LAMBDAS,
+    DataConfig,
+    FitConfig,
+    SolverChoice,
+    decide_solver,
+    options_of,
+    parted,
+)
 from gpureg.errors import UsageError
+
+from .config_file import CLI_OWNERS, Given
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def configs(values: Mapping[str, Any], **models: Any) -> tuple[DataConfig, FitConfig]:
-    """The options that shape the data and the fit, with `models` (λ, learning rates) for theirs. Raises UsageError."""
+def configs(
+    given: Given, models: Mapping[str, Any] = MappingProxyType({}), *, sweep: bool = False
+) -> tuple[DataConfig, FitConfig, SolverChoice]:
+    """The options that shape the data and the fit, with `models` (λ, learning rates) for theirs, and the solver.
+
+    Raises UsageError.
+    """
+    from gpureg.data.catalog import CATALOG
+
     known = {**options_of(DataConfig), **options_of(FitConfig)}
-    chosen = {name: value for name, value in values.items() if name in known} | models
+    chosen = {name: value for name, value in given.values.items() if name in known}
+    chosen |= models
     for name, value in chosen.items():
         if known[name].about.size and isinstance(value, str):
             chosen[name] = parse_bytes(value)
-    return parted(chosen)
+    named_set = chosen.get("dataset", DataConfig.dataset) in CATALOG
+    choice = decide_solver(given.values, CLI_OWNERS, named_set, where=given.where)
+    if sweep and not {"l2", "Cs"} & set(chosen):
+        chosen["l2"] = REPORT_LAMBDAS if choice.solver == "sgd" else grid("lambda_grid", LBFGS_GRID)
+    return *parted(chosen | {"solver": choice.solver}), choice
+
+
+def opening(choice: SolverChoice, given: Given) -> list[str]:
+    """What a run says first: the solver and why, then what it does not heed."""
+    line = f"solver: {choice.solver} ({choice.reason})"
+    return [line] if given.left_out is None else [line, given.left_out]
+
+
+def grid(option: str, text: str) -> tuple[float, ...]:
+    """`LOW:HIGH:COUNT`, from HIGH down. Raises UsageError."""
+    from gpureg.fitting.grid import log_grid
+
+    return log_grid(text, option)
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

@@ -22,12 +22,22 @@ Array = Any  # an array of whatever namespace the backend holds: NumPy, CuPy, Py
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 HostArrays = dict[str, npt.NDArray[np.generic]]  # named arrays of NumPy's, as files hold them
-StopReason = Literal["patience", "max_epochs", "converged", "diverged", "interrupted"]
+StopReason = Literal[
+    "patience",
+    "max_epochs",
+    "converged",
+    "max_iter",
+    "precision",  # the float type can't do better
+    "cv_steps",  # a refit without a validation set: the median number of steps of its λ's fold models
+    "refit_steps",  # a refit on training and validation rows
+    "diverged",
+    "interrupted",
+]
 
 
 @dataclass(frozen=True)
 class ModelTable:
-    """What distinguishes the L models of a batch; every field has the shape `(L,)`.
+    """What distinguishes the L models of a batch; every field has the shape `(L,)`. `lr` is 0 if a solver has none.
 
     `column` is the column of the row-weight table `(N, F)` that a model is trained with (a fold's mask, or 0 for all
     rows), `stream` the shuffle whose minibatches it sees. `fold` and `seed` are -1 where a model belongs to none.

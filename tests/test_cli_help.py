@@ -63,8 +63,10 @@ def test_choices_and_defaults_are_in_the_help(monkeypatch: pytest.MonkeyPatch) -
         "LOW:HIGH:COUNT",
     ):
         assert words in page
+    words = " ".join(page.replace("│", " ").split())
+    assert "sgd: 2,0.2,0.02,0.002; lbfgs: 1e-6:10:32" in words
+    assert "sgd: Samples of a minibatch." in words
     assert "[default: 128]" in page
-    assert "(2,0.2,0.02,0.002)" in page
     assert "over all training rows, also with --cv" in " ".join(
         page.replace("│", " ").split()
     )  # what scaling sees is said

@@ -13,18 +13,11 @@ import numpy as np
 import pytest
 from commands import SCRIPT, environment, invoke, left_in, script, strict_json, write_flowers, write_npz
 from gpureg_cli import progress
+from json_result import HEAD, MODEL
 
 import gpureg
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7])(?:;[0-9;]*)?m")
-HEAD = {
-    "schema", "task", "dataset", "device", "device_requested", "backend", "dtype", "seed", "n_train", "n_val",
-    "n_features", "classes", "seconds", "run_dir", "models", "selected",
-}  # fmt: skip
-MODEL = {
-    "l2", "steps", "stopped_epoch", "stop_reason", "train_loss", "val_loss", "train_accuracy", "val_accuracy",
-    "weight_norm_sq",
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +31,9 @@ def test_train_prints_one_json_object_and_nothing_else(here: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = strict_json(done.stdout)
     assert done.stdout.count("\n") == 1
-    assert set(result) >= HEAD
-    assert set(result["models"][0]) >= MODEL
-    assert (result["schema"], result["task"], result["dataset"], result["run_dir"]) == (1, "softmax", "digits", "run")
+    assert set(result) == HEAD
+    assert set(result["models"][0]) == MODEL
+    assert (result["schema"], result["task"], result["dataset"], result["run_dir"]) == (2, "softmax", "digits", "run")
     assert result["models"][0]["val_accuracy"] > 0.9
     assert result == strict_json((here / "run" / "result.json").read_text())
     assert "run directory: run" in done.stderr
@@ -84,7 +77,7 @@ def test_the_default_run_directory_is_named_after_task_data_and_time(here: Path)
 def test_plain_lines_without_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
     done = invoke("sweep-lambda", "--dataset", "digits", "--epochs", 3)
-    lines = [line for line in done.stderr.splitlines() if "epoch" in line]
+    lines = [line for line in done.stderr.splitlines() if "epoch " in line]
     assert len(lines) == 3
     assert re.search(
         r"4 models  epoch 3/3  best λ = 0\.002: train loss \d\.\d+  val loss .* 4 running, 0 stopped", lines[2]
@@ -204,7 +197,7 @@ def test_output_in_ascii_spells_out_what_it_lacks(here: Path) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
     train = f"train --dataset {write_npz(here / 'data.npz')} --epochs 2 --batch-size 32 --quiet"
-    for command, first in (("data list", "NAME"), (train, "\n"), (f"{train} --json 2>/dev/null", "{")):
+    for command, first in (("data list", "NAME"), (train, "s"), (f"{train} --json 2>/dev/null", "{")):
         line = f"set -o pipefail; {SCRIPT} {command} | head -c 1 && echo fine"
         done = subprocess.run(["bash", "-c", line], cwd=here, env=environment(), capture_output=True, text=True)
         assert done.stderr == ""

@@ -31,7 +31,7 @@ def test_options_replace_what_a_config_says() -> None:
     [
         ({"epoch": 3}, r"fit was given 'epoch', which is not an option; did you mean epochs\?"),
         ({"penalise_bias": True}, r"'penalise_bias', .* did you mean penalize_bias\?"),
-        ({"x": 3}, r"'x', which is not an option; expected one of batch_size, .*tol"),
+        ({"x": 3}, r"'x', which is not an option; expected one of Cs, batch_size, .*tol"),
         ({"epochs": "many"}, "epochs is 'many'; expected a whole number of at least 1"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_tolerance_that_can_not_be_met_ends_soon(dtype: str, l2: float) -> Non
     made = config(problem, kernels, tol=1e-300, max_iter=10_000)
     solver = Lbfgs(made, resolution=0.0, hessians=WAYS["whitened"])
     outcome = Stages(kernels, solver, Hooks()).train(problem, np.arange(1)).outcome
-    assert outcome.reasons == ("max_epochs",)
+    assert outcome.reasons == ("precision",)
     assert outcome.steps[0] < 200
     np.testing.assert_allclose(
         probabilities(data.X_train, outcome.weights[0]),

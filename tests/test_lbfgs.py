@@ -194,7 +194,7 @@ def test_an_interruption_keeps_what_there_is(solve: Any) -> None:
 def test_a_limit_is_a_limit_and_is_told(solve: Any) -> None:
     data = blobs(n=200, features=6)
     outcome, _ = solve(*place(data.X_train, data.y_train, [1e-5]), max_iter=2)
-    assert outcome.reasons == ("max_epochs",)
+    assert outcome.reasons == ("max_iter",)
     assert outcome.steps.tolist() == [2]
     assert "tolerance" in outcome.warnings[0]
     assert "max_iter" in outcome.warnings[0]

@@ -73,7 +73,8 @@ def test_cross_validation_selects_what_scikit_learn_does(name: str) -> None:
 
 def test_certificates_are_in_the_result(tmp_path: Path) -> None:
     data = whole("iris")
-    result = gpureg.fit(data, l2=[0.1, 1e-3], solver="lbfgs", penalize_bias=False, device="cpu", dtype="float64")
+    with pytest.warns(gpureg.GpuregWarning, match="No λ was chosen"):
+        result = gpureg.fit(data, l2=[0.1, 1e-3], solver="lbfgs", penalize_bias=False, device="cpu", dtype="float64")
     result.save(tmp_path / "run")
     stored = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
     for model in stored["models"]:
@@ -110,7 +111,7 @@ def test_a_fit_that_stops_short_warns() -> None:
     data = whole("iris")
     with pytest.warns(gpureg.GpuregWarning, match="tolerance"):
         result = gpureg.fit(data, l2=1e-5, solver="lbfgs", max_iter=1, device="cpu")
-    assert result.models[0].stop_reason == "max_epochs"
+    assert result.models[0].stop_reason == "max_iter"
     assert result.models[0].certificate is not None
     assert result.models[0].certificate["converged"] is False
 

@@ -1,7 +1,6 @@
 """A run directory: what is saved comes back, nothing is overwritten, and damage is one clear error."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -40,39 +39,6 @@ def test_what_is_saved_comes_back(result, tmp_path):
     assert os.listdir(tmp_path / "a") == ["run"]  # no temporary folder is left
 
 
-def test_the_json_result_is_the_contracts(result):
-    value = to_json_dict(result, "runs/x")
-    assert list(value) == [
-        "schema", "task", "dataset", "device", "device_requested", "backend", "dtype", "seed", "n_train", "n_val",
-        "n_features", "classes", "seconds", "run_dir", "models", "selected",
-    ]  # fmt: skip
-    assert value["schema"] == 1
-    assert value["run_dir"] == "runs/x"
-    assert list(value["models"][1]) == [
-        "l2", "steps", "stopped_epoch", "stop_reason", "train_loss", "val_loss", "train_accuracy", "val_accuracy",
-        "weight_norm_sq", "lr",
-    ]  # fmt: skip
-    assert (value["models"][0]["stopped_epoch"], value["models"][1]["stopped_epoch"]) == (None, 3)
-
-
-def test_json_holds_null_and_never_nan(result):
-    diverged = dataclasses.replace(result.models[0], train_loss=float("nan"), val_loss=float("inf"))
-    odd = dataclasses.replace(result, models=(diverged,), classes=(np.int64(3), np.str_("b")), seconds=np.float32(0.5))
-    value = json.loads(json.dumps(to_json_dict(odd), allow_nan=False))
-    assert value["models"][0]["train_loss"] is None
-    assert value["models"][0]["val_loss"] is None
-    assert value["classes"] == [3, "b"]
-    assert value["seconds"] == 0.5
-
-
-def test_cross_validation_brings_folds_seeds_and_its_rows(result):
-    folds = (dataclasses.replace(result.models[0], fold=0, seed=0, train_accuracy=None), result.models[1])
-    value = to_json_dict(dataclasses.replace(synthetic_result(l2=(0.0, 0.5), cv=True), models=folds))
-    assert [(m["fold"], m["seed"]) for m in value["models"]] == [(0, 0), (None, None)]
-    assert value["models"][0]["train_accuracy"] is None
-    assert [set(row) for row in value["cv"]] == [{"l2", "mean", "se", "folds", "lr"}] * 2
-
-
 def test_the_same_result_gives_the_same_bytes(result, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -98,7 +64,7 @@ def test_a_run_is_not_overwritten_without_force(result, tmp_path):
 
 def test_what_a_kill_left_behind_is_in_nobodys_way(result, tmp_path):
     (tmp_path / ".history.npz.0123456789ab.tmp").write_bytes(b"PK")
-    assert load_run(save_run(result, prepare_run_directory(tmp_path))).result["schema"] == 1
+    assert load_run(save_run(result, prepare_run_directory(tmp_path))).result["schema"] == 2
 
 
 def test_other_peoples_files_are_safe(result, tmp_path):

@@ -81,9 +81,9 @@ def test_flipped_bits_of_an_array_are_noticed(tmp_path):
 
 def test_another_schema(path):
     value = json.loads((path / "result.json").read_text())
-    for schema in (2, None, "1"):
+    for schema in (3, None, "1"):
         (path / "result.json").write_text(json.dumps(value | {"schema": schema}))
-        with pytest.raises(RunError, match="this gpureg reads schema 1"):
+        with pytest.raises(RunError, match="this gpureg reads schema 1 and 2"):
             load_run(path)
 
 

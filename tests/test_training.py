@@ -252,7 +252,7 @@ def test_free_bias_does_not_shrink() -> None:
         ({"select": "1se"}, "cv"),
         ({"cv": 1}, "at least 2"),
         ({"cv": 500}, "at least 500 training rows"),
-        ({"l2": 200.0}, "stable only below 1"),
+        ({"l2": 200.0, "solver": "sgd"}, "stable only below 1"),
         ({"memory": 10}, "does not hold"),
         ({"seed": 2**32}, "from 0 to 4294967295"),
         ({"scale": "pixels"}, "pixels"),

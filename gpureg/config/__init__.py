@@ -6,16 +6,20 @@ keys of config.toml and the loading of data are made from the fields. Nothing he
 """
 
 from gpureg.config.data import DataConfig, DataOptions
-from gpureg.config.fit import REPORT_LAMBDAS, FitConfig, FitOptions
-from gpureg.config.names import CLASS_WEIGHTS, DTYPES, FIGURE_FORMATS, FIGURES, SOLVERS, TASKS
+from gpureg.config.fit import LBFGS_GRID, OWNERS, REPORT_LAMBDAS, FitConfig, FitOptions
+from gpureg.config.names import AUTO, CLASS_WEIGHTS, DTYPES, FIGURE_FORMATS, FIGURES, SOLVERS, TASKS
 from gpureg.config.options import About, ConfigOption, check_options, options_of, refuse_unknown
 from gpureg.config.run import joined, parted
+from gpureg.config.solver import SolverChoice, decide_solver, layered
 
 __all__ = [
+    "AUTO",
     "CLASS_WEIGHTS",
     "DTYPES",
     "FIGURES",
     "FIGURE_FORMATS",
+    "LBFGS_GRID",
+    "OWNERS",
     "REPORT_LAMBDAS",
     "SOLVERS",
     "TASKS",
@@ -25,8 +29,11 @@ __all__ = [
     "DataOptions",
     "FitConfig",
     "FitOptions",
+    "SolverChoice",
     "check_options",
+    "decide_solver",
     "joined",
+    "layered",
     "options_of",
     "parted",
     "refuse_unknown",

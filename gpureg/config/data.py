@@ -51,7 +51,7 @@ class DataConfig:
         About(
             "Use only the first N validation rows; if the data have none, the size of a stratified split.",
             "Data",
-            least=1,
+            least=0,
             shown="all, or a 20% split; mnist: 10000",
         ),
     ] = None

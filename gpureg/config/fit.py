@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
 
-from gpureg.config.names import CLASS_WEIGHTS, DTYPES, KEEPS, KERNELS, SCALES, SELECTS, SOLVERS, TASKS
-from gpureg.config.options import About, check_options, refuse_unknown, to_plain
+from gpureg.config.names import AUTO, CLASS_WEIGHTS, DTYPES, KEEPS, KERNELS, SCALES, SELECTS, SOLVERS, TASKS
+from gpureg.config.options import About, check_options, options_of, refuse_unknown, to_plain
+from gpureg.config.solver import decide_solver, layered, owner_of
 from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
 
 REPORT_LAMBDAS = (2.0, 0.2, 0.02, 0.002)
+LBFGS_GRID = "1e-6:10:32"  # of a sweep to the optimum
 
 
 @dataclass(frozen=True)
 class FitConfig:
     """The configuration of a fit. Units: λ multiplies Σ w² and is per sample (the cost is a mean); losses in nats.
 
-    `lr` None stands for the task's default (0.01 softmax, 0.05 logistic); `scale` None for `pixels` where the data are
-    images, else `standard`; `threads` None for the BLAS's own choice. `memory` is a budget in bytes: a fixed number, so
-    that what happens to be free never reshapes a run. Raises UsageError.
+    `solver` is decided by `gpureg.config.solver.decide_solver`, where a field that differs from its default counts as
+    given; it stays `auto` until the data are known if no field decides. A solver's own fields keep their defaults with
+    the other one. `l2` None stands for 0 with `sgd`, for C = 1 with `lbfgs`; `penalize_bias` None for on with `sgd`,
+    off with `lbfgs`; `lr` None for the task's default (0.01 softmax, 0.05 logistic); `scale` None for `pixels` where
+    the data are images, else `standard`; `threads` None for the BLAS's own choice. `memory` is a budget in bytes: a
+    fixed number, so that what happens to be free never reshapes a run. Raises UsageError.
     """
 
     scale: Annotated[
@@ -38,7 +44,14 @@ class FitConfig:
     task: Annotated[str | Loss, About("Softmax over all classes, or logistic for two.", "Model", choices=TASKS)] = (
         "softmax"
     )
-    l2: Annotated[tuple[float, ...], About("λ of the penalty λ Σ w².", "Model", least=0)] = (0.0,)
+    l2: Annotated[
+        tuple[float, ...] | None,
+        About("λ of the penalty λ Σ w².", "Model", least=0, shown="sgd: 0; lbfgs: 1 / (2 S), that is C = 1"),
+    ] = None
+    Cs: Annotated[
+        tuple[float, ...] | None,
+        About("C = 1 / (2 λ S) instead of λ, S the sum of the training rows' weights.", "Model", above=0),
+    ] = None
     cv: Annotated[
         int | None,
         About(
@@ -65,31 +78,48 @@ class FitConfig:
     ] = 1
     lr: Annotated[
         tuple[float, ...] | None,
-        About("Learning rate.", "Training", above=0, shown="0.01 for softmax, 0.05 for logistic"),
+        About("Learning rate.", "Training", above=0, shown="0.01 for softmax, 0.05 for logistic", solver="sgd"),
     ] = None
     solver: Annotated[
-        str, About("sgd: minibatches with early stopping. lbfgs: to the optimum.", "Training", choices=SOLVERS)
-    ] = "sgd"
-    epochs: Annotated[int, About("Maximum number of epochs.", "Training", least=1)] = 50
-    batch_size: Annotated[int, About("Samples of a minibatch.", "Training", least=1)] = 128
-    shuffle: Annotated[bool, About("A new order of the samples in every epoch.", "Training")] = True
+        str,
+        About(
+            "sgd: minibatches with early stopping. lbfgs: to the optimum. auto: by the options and the data.",
+            "Training",
+            choices=(AUTO, *SOLVERS),
+            metavar="NAME",
+        ),
+    ] = AUTO
+    epochs: Annotated[int, About("Maximum number of epochs.", "Training", least=1, solver="sgd")] = 50
+    batch_size: Annotated[int, About("Samples of a minibatch.", "Training", least=1, solver="sgd")] = 128
+    shuffle: Annotated[bool, About("A new order of the samples in every epoch.", "Training", solver="sgd")] = True
     seed: Annotated[
         int, About("Seed for the shuffle, the split and the folds.", "Training", least=0, most=2**32 - 1)
     ] = 0
-    evals_per_epoch: Annotated[int, About("Evaluations in an epoch.", "Training", least=1)] = 5
+    evals_per_epoch: Annotated[int, About("Evaluations in an epoch.", "Training", least=1, solver="sgd")] = 5
     patience: Annotated[
         int,
-        About("Stop after this many evaluations without a new lowest validation loss; 0: never.", "Training", least=0),
+        About(
+            "Stop after this many evaluations without a new lowest validation loss; 0: never.",
+            "Training",
+            least=0,
+            solver="sgd",
+        ),
     ] = 10
     min_delta: Annotated[
-        float, About("How much lower a loss must be to count as a new lowest, in nats.", "Training", least=0)
+        float,
+        About("How much lower a loss must be to count as a new lowest, in nats.", "Training", least=0, solver="sgd"),
     ] = 0.0
     keep: Annotated[
-        str, About("The weights of the last step, or of the best evaluation.", "Training", choices=KEEPS)
+        str, About("The weights of the last step, or of the best evaluation.", "Training", choices=KEEPS, solver="sgd")
     ] = "last"
-    penalize_bias: Annotated[bool, About("Whether the bias carries the penalty too.", "Training")] = True
-    tol: Annotated[float, About("lbfgs: when a model counts as converged.", "Training", above=0)] = 1e-8
-    max_iter: Annotated[int, About("lbfgs: maximum number of iterations.", "Training", least=1)] = 1000
+    penalize_bias: Annotated[
+        bool | None,
+        About("Whether the bias carries the penalty too.", "Training", shown="sgd: on; lbfgs: off"),
+    ] = None
+    tol: Annotated[float, About("Bound on the gap to the optimum, in nats.", "Training", above=0, solver="lbfgs")] = (
+        1e-8
+    )
+    max_iter: Annotated[int, About("Maximum number of iterations.", "Training", least=1, solver="lbfgs")] = 1000
     device: Annotated[str, About("auto, cpu, cuda or cuda:N.", "Device", metavar="NAME")] = "auto"
     strict_device: Annotated[bool, About("Fail with exit code 3 rather than fall back to the CPU.", "Device")] = False
     dtype: Annotated[str, About("The float type of the arithmetic.", "Device", choices=DTYPES)] = "float32"
@@ -122,6 +152,7 @@ class FitConfig:
         check_options(self)
         if self.class_weight == "none":
             object.__setattr__(self, "class_weight", None)
+        self._settle(decide_solver(self.given(), OWNERS, None).solver)
         if self.seed + self.seeds > 2**32:
             raise UsageError(
                 f"{named('seed', self.seed)} with {named('seeds', self.seeds)}: expected seeds below 2**32, which is "
@@ -132,6 +163,40 @@ class FitConfig:
                 f"{named('select', '1se')} needs the standard errors of a cross-validation; add {named('cv', 5)}."
             )
 
+    def _settle(self, solver: str) -> None:
+        """Set the solver, and with it the defaults that depend on it."""
+        object.__setattr__(self, "solver", solver)
+        if self.l2 is not None and self.Cs is not None:
+            raise UsageError(f"{named('l2')} and {named('Cs')} were both given; expected one of them.")
+        if solver == AUTO:
+            return
+        if self.penalize_bias is None:
+            object.__setattr__(self, "penalize_bias", solver == "sgd")
+        if solver == "sgd" and self.l2 is None and self.Cs is None:
+            object.__setattr__(self, "l2", (0.0,))
+
+    def given(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, which are the solver's for some."""
+        settled = {"penalize_bias": self.solver == "sgd", "l2": (0.0,) if self.solver == "sgd" else None}
+        values = ((name, getattr(self, name), option.default) for name, option in options_of(FitConfig).items())
+        return {name: value for name, value, default in values if value not in (default, settled.get(name, default))}
+
+    @property
+    def lambdas(self) -> tuple[float, ...]:
+        """The λ of a configuration that is settled (`fitting.defaults`)."""
+        assert self.l2 is not None, "λ is not settled yet"
+        return self.l2
+
+    @property
+    def penalizes_bias(self) -> bool:
+        """Whether the bias carries the penalty: `penalize_bias`, or the solver's default."""
+        return self.solver != "lbfgs" if self.penalize_bias is None else self.penalize_bias
+
+    @property
+    def n_models(self) -> int:
+        """The number of models before a refit."""
+        return len(self.l2 or self.Cs or (1.0,)) * len(self.rates) * self.seeds * (self.cv or 1)
+
     @property
     def loss(self) -> Loss:
         """The loss that `task` names, or is."""
@@ -139,23 +204,38 @@ class FitConfig:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates, the task's default where none was named."""
+        """The learning rates, the task's default if none was named; 0 for a solver that has none."""
+        if self.solver == "lbfgs":
+            return (0.0,)
         return (self.loss.rate,) if self.lr is None else self.lr
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `config.toml` holds them."""
-        return to_plain(self) | {"task": self.loss.name}
+        """Plain values, as `config.toml` holds them: without the options of the other solver."""
+        mine = {name for name in options_of(FitConfig) if self._has(name)}
+        plain = to_plain(self) | {"task": self.loss.name}
+        return {name: value for name, value in plain.items() if name in mine}
+
+    def _has(self, name: str) -> bool:
+        if self.solver == AUTO:
+            return True
+        return owner_of(name, {"cv": self.cv}, OWNERS) in (None, self.solver)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FitConfig:
         """The inverse of `to_dict`. Raises UsageError on a name that is not an option.
 
-        The whole-epoch kernels of earlier runs, `kernels = "epoch"`, are gone: `auto` takes their place.
+        Runs of schema 1 hold the options of both solvers: those of the other one are left out. Their whole-epoch
+        kernels, `kernels = "epoch"`, are gone: `auto` takes their place.
         """
         if values.get("kernels") == "epoch":
             values = values | {"kernels": "auto"}
         refuse_unknown(values, [field.name for field in fields(cls)], "The configuration names")
-        return cls(**values)
+        return cls(**layered(values, {}, OWNERS)[0])
+
+
+OWNERS: Mapping[str, str] = MappingProxyType(
+    {name: option.about.solver for name, option in options_of(FitConfig).items() if option.about.solver}
+)
 
 
 class FitOptions(TypedDict, total=False):
@@ -164,7 +244,8 @@ class FitOptions(TypedDict, total=False):
     scale: str | None
     class_weight: str | None
     task: str | Loss
-    l2: float | Sequence[float]
+    l2: float | Sequence[float] | None
+    Cs: float | Sequence[float] | None
     cv: int | None
     select: str
     seeds: int
@@ -178,7 +259,7 @@ class FitOptions(TypedDict, total=False):
     patience: int
     min_delta: float
     keep: str
-    penalize_bias: bool
+    penalize_bias: bool | None
     tol: float
     max_iter: int
     device: str

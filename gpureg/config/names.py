@@ -3,6 +3,7 @@
 from gpureg.losses import LOSSES
 
 TASKS = tuple(LOSSES)
+AUTO = "auto"
 SOLVERS = ("sgd", "lbfgs")
 DTYPES = ("float32", "float64")
 KEEPS = ("last", "best")

@@ -22,7 +22,7 @@ class About:
 
     `choices`: the words that it may be. `least`, `above`, `most`: bounds of numbers. `shown`: the default in words,
     where the value does not say it. `size`: a number of bytes, written as 2GiB. `path`: the name of a file, unless it
-    is that of something else.
+    is that of something else. `solver`: the only one that has the option.
     """
 
     help: str
@@ -35,6 +35,7 @@ class About:
     metavar: str | None = None
     size: bool = False
     path: bool = False
+    solver: str | None = None
 
 
 @dataclass(frozen=True)

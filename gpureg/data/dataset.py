@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,8 @@ class Dataset:
     positive.
     `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None if the data are not
     images; `image_shape` is (height, width) or None. `options`: what `load` was given, with its task and seed, as
-    config.toml holds it; empty for arrays in memory. `notices`: what a fit will warn of, one line each.
+    config.toml holds it; empty for arrays in memory, and for rows that were changed since. `notices`: what a fit will
+    warn of, one line each.
 
     Raises UsageError for arrays that do not fit one another.
     """
@@ -42,9 +44,11 @@ class Dataset:
     pixel_max: float | None = None
     feature_names: tuple[str, ...] | None = None
     source: dict[str, str] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     val_weight: npt.NDArray[np.float64] | None = None
+    # a copy with other rows (`dataclasses.replace`) has neither of the two
+    options: dict[str, Any] = field(init=False, default_factory=dict)
+    whole: Callable[[], Dataset] | None = field(init=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
         for part, X, y in (("train", self.X_train, self.y_train), ("val", self.X_val, self.y_val)):
@@ -74,6 +78,19 @@ class Dataset:
         kept = Kept.of_weights(weights)
         for name, values in ((X, getattr(self, X)), (y, getattr(self, y)), (named, weights)):
             object.__setattr__(self, name, kept.of(values))
+
+    def loaded(self, options: dict[str, Any], whole: Callable[[], Dataset] | None) -> Dataset:
+        """This data set, which `options` load; `whole` loads it without the validation rows that were split off."""
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "whole", whole)
+        return self
+
+    def for_folds(self) -> Dataset:
+        """The data for a cross-validation: all rows train if validation rows were split off only for want of others.
+
+        Raises DataError if the file has changed since it was loaded.
+        """
+        return self if self.whole is None else self.whole()
 
     def __repr__(self) -> str:
         """A table of a few lines: rows of each class, features, weights."""

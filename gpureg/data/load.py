@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -25,7 +27,9 @@ from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss, loss_of
 
 
-def load(config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = FitConfig.seed) -> Dataset:
+def load(
+    config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = FitConfig.seed, folds: bool = False
+) -> Dataset:
     """Load the data that `config` describes, split and with classes chosen.
 
     Files: npz (`X`, `y`; optionally `X_val`, `y_val`), npy (a column of it is the label), CSV with a header, parquet,
@@ -34,7 +38,8 @@ def load(config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = F
 
     The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
     20,000 and 10,000, else all). Data without a validation part are split, stratified, by `seed`: `val_size` rows or
-    20% go to validation, and training takes the first of the rest.
+    20% go to validation, and training takes the first of the rest. With `val_size` 0, and by default of a file whose
+    rows are to be held out in `folds`, all rows train.
 
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
     3). For softmax the classes are sorted.
@@ -43,7 +48,7 @@ def load(config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = F
     or used.
     """
     loss, seed = _of_the_fit(task, seed)
-    spec = CATALOG.get(config.dataset)
+    spec, stamp = CATALOG.get(config.dataset), _stamp(config.dataset)
     if spec is not None:
         _refuse_columns(spec, config.target, config.weights)
         chosen = _of_the_catalog(config, spec, loss)
@@ -51,8 +56,12 @@ def load(config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = F
     else:
         chosen = config
         raw = read_path(config.dataset, target=config.target, weights=config.weights)
+    by_default = spec is None and raw.X_val is None and config.val_size is None
+    if by_default and folds:
+        chosen = replace(chosen, val_size=0)
     dataset = _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
-    return replace(dataset, options=config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed})
+    whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
+    return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
 
 
 def load_dataset(
@@ -76,6 +85,22 @@ def load_dataset(
     """
     refuse_unknown(options, DataOptions.__optional_keys__, "load_dataset was given")
     return load(DataConfig(os.fspath(name_or_path), **options), task=task, seed=seed)  # type: ignore[arg-type]
+
+
+def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | None) -> Dataset:
+    """The data with all rows for training. Raises DataError if the file is not the one that was read before."""
+    if _stamp(config.dataset) != stamp:
+        raise DataError(f"{config.dataset} has changed since it was loaded. Load it again.")
+    return load(config, task=loss, seed=seed, folds=True)
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """A file's time and size, None if there are none."""
+    try:
+        found = Path(path).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _of_the_fit(task: str | Loss, seed: int) -> tuple[Loss, int]:
@@ -111,8 +136,8 @@ def make_dataset(
     """A `Dataset` of arrays in memory: `X (N, F)`, images `(N, H, W)` or a data frame, whose column names are kept;
     labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out.
 
-    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off, as `load_dataset` does it; the other
-    parameters are that function's. Raises UsageError and DataError as it does.
+    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off for a fit without folds, as `load_dataset`
+    does it; the other parameters are that function's. Raises UsageError and DataError as it does.
 
     >>> import gpureg
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
@@ -125,7 +150,11 @@ def make_dataset(
     chosen = DataConfig(name, classes=classes, val_size=val_size)  # type: ignore[arg-type]  # any sequence becomes a tuple
     loss, seed = _of_the_fit(task, seed)
     raw = in_memory(X, y, X_val, y_val, sample_weight, name)
-    return _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
+    dataset = _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
+    if raw.X_val is not None or val_size is not None:
+        return dataset
+    arrays = partial(make_dataset, X, y, sample_weight=sample_weight, name=name)
+    return dataset.loaded({}, partial(arrays, task=loss, classes=classes, seed=seed, val_size=0))
 
 
 def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
@@ -143,7 +172,10 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
     val: slice | Codes
     if raw.X_val is None or raw.codes_val is None:
         X_val, codes_val = raw.X, raw.codes
-        train, val = _split_rows(raw, train_size, val_size, seed)
+        if val_size == 0:
+            train, val = slice(_first("train_size", train_size, len(raw.X), "training", raw.name)), slice(0)
+        else:
+            train, val = _split_rows(raw, train_size, val_size, seed)
     else:
         X_val, codes_val = raw.X_val, raw.codes_val
         train = slice(_first("train_size", train_size, len(raw.X), "training", raw.name))
@@ -212,7 +244,7 @@ def _choose_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | No
     renumber[present[chosen]] = np.arange(len(chosen))
     X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
     X_val, y_val, kept_val = _keep(dataset.X_val, renumber[dataset.y_val])
-    if not len(y_val):
+    if len(dataset.y_val) and not len(y_val):
         raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise {named('val_size')}.")
     return replace(
         dataset,

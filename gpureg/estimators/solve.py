@@ -75,7 +75,7 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     backend = _backend(estimator.device, samples, len(batch.C))
     found = _fitted(estimator, samples, batch, centre, backend, start)
     reasons = np.array(found.reasons)
-    short = np.flatnonzero((reasons == "max_epochs") & (found.steps < estimator.max_iter))
+    short = np.flatnonzero((reasons == "precision") & (found.steps < estimator.max_iter))
     if len(short) and backend.dtype == "float32" and 8 * samples.X.size <= MOST_DOUBLE_BYTES:
         some = replace(batch, C=batch.C[short], column=batch.column[short])
         at_last = Start(found.weights[short], found.steps[short])

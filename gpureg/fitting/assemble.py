@@ -92,7 +92,7 @@ def model_results(outcome: Outcome, table: ModelTable) -> tuple[ModelResult, ...
             train_accuracy=number(m.train_accuracy[i]),
             val_accuracy=number(m.val_accuracy[i]),
             weight_norm_sq=number(norms[i]),
-            lr=float(table.lr[i]),
+            lr=float(table.lr[i]) or None,
             fold=None if table.fold[i] < 0 else int(table.fold[i]),
             seed=None if table.seed[i] < 0 else int(table.seed[i]),
             certificate=None if outcome.certificates is None else outcome.certificates[i],
@@ -113,7 +113,7 @@ def linear_model(
     classes: tuple[int | float | str, ...],
     scaling: Scaling,
     dtype: str,
-    selected: int,
+    selected: int | None,
 ) -> LinearModel:
     """Weights `(L, D, K)` with the bias row last as a `LinearModel` in the dtype they were trained in."""
     stacked = np.swapaxes(weights, 1, 2)

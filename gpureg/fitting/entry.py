@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Unpack
@@ -18,6 +18,7 @@ from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, UsageError, named
 from gpureg.events import Event
 from gpureg.fitting.assemble import Trained, join, linear_model, model_results
+from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import cv_rows, model_table, select_row
 from gpureg.fitting.memory import cut, on_device
 from gpureg.fitting.prepare import prepare, refit_problem, sizes_of
@@ -26,6 +27,7 @@ from gpureg.fitting.resume import Saved, check_resumable, fingerprint
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.solvers.choice import choose_solver
+from gpureg.solvers.problem import Limit
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Floats, Ints
 
@@ -47,9 +49,10 @@ def fit(
     `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
 
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
-    ...; with a `config` they replace what it says. `folds (N,)` or `(seeds, N)` gives the fold in which each training
-    row is held out; without it `cv` draws stratified ones. `observe(event)` sees the events of `gpureg.events`;
-    `should_stop()` is asked at every epoch boundary.
+    ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
+    else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
+    fold in which each training row is held out; without it `cv` draws stratified ones. `observe(event)` sees the events
+    of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass over the data.
 
     Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
     is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
@@ -65,9 +68,11 @@ def fit(
     True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
-    config = replace(config or FitConfig(), **options)  # type: ignore[arg-type]  # it turns numbers and sequences into tuples
+    chosen, notices = configured(data, config, options, folds)
+    for notice in notices:
+        warnings.warn(notice, GpuregWarning, stacklevel=2)
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return run_fit(data, config, hooks, folds=folds)
+    return run_fit(data, chosen, hooks, folds=folds)
 
 
 def run_fit(
@@ -77,6 +82,10 @@ def run_fit(
 
     Raises RunError if that is of other data.
     """
+    if config.cv is not None or folds is not None:
+        data = data.for_folds()
+    notices = of_two_classes(config, data)
+    config = settled(config, data, folds)
     with ExitStack() as stack:
         if config.threads is not None:
             stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
@@ -84,7 +93,7 @@ def run_fit(
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)
 
         def work(backend: Backend) -> FitResult:
-            return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved)
+            return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved, notices=notices)
 
         return on_device(backend, work, _needs_less(), strict=config.strict_device)
 
@@ -98,8 +107,13 @@ def fit_on(
     solver: Solver | None = None,
     folds: Ints | None = None,
     saved: Saved | None = None,
+    notices: Sequence[str] = (),
 ) -> FitResult:
-    """`run_fit` on a backend (any array-API namespace), and by a solver, of the caller's choice."""
+    """`run_fit` on a backend (any array-API namespace), and by a solver, of the caller's choice.
+
+    `notices` are the user's to read, with the others.
+    """
+    config = settled(config, data, folds)
     solver = solver or choose_solver(config)
     _check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
@@ -107,7 +121,7 @@ def fit_on(
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
     sizes = sizes_of(data, config, len(table))
-    notices = [*([backend.notice] if backend.notice else []), *data.notices]
+    notices = [*([backend.notice] if backend.notice else []), *data.notices, *notices]
     notices += solver.notices(kernels, sizes.rows, sizes.features)
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
@@ -115,10 +129,13 @@ def fit_on(
     scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
     problem = prepare(data, config, kernels, table, scaling, folds)
     trained = stages.train_all(problem, blocks)
-    cv, chosen = _choose(trained, config)
+    validated = problem.val is not None
+    cv, chosen = _choose(trained, config, validated)
+    notices += _unchosen(trained, config, validated)
     if cv is not None and chosen is not None:
-        row = cv[chosen]
-        refit = refit_problem(problem, data, config, row.l2, row.lr or config.rates[0])
+        refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
+        if solver.wants_validation and refit.val is None:
+            refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
         trained = join([trained, stages.train(refit, np.array([-1]))])
         chosen = len(trained.table) - 1
     elif config.cv is not None:
@@ -128,19 +145,41 @@ def fit_on(
     return _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
 
 
-def _choose(trained: Trained, config: FitConfig) -> tuple[tuple[CvRow, ...] | None, int | None]:
-    """The cross-validation's rows and the chosen one; without folds (None, the index of the chosen model)."""
-    table, val_loss = trained.table, trained.outcome.measured.val_loss
-    if "interrupted" in trained.outcome.reasons and config.cv is not None:
+def _median_steps(trained: Trained, row: CvRow) -> Limit:
+    """The number of steps of a refit that has no validation set to stop by."""
+    mine = (trained.table.l2 == row.l2) & (trained.table.lr == (row.lr or 0.0))
+    return Limit(max(1, round(float(np.median(trained.outcome.steps[mine])))), "cv_steps")
+
+
+def _choose(trained: Trained, config: FitConfig, validated: bool) -> tuple[tuple[CvRow, ...] | None, int | None]:
+    """The cross-validation's rows and the chosen one; without folds (None, the index of the chosen model).
+
+    Without folds and validation rows a single candidate is chosen, and of several none.
+    """
+    table, outcome = trained.table, trained.outcome
+    if "interrupted" in outcome.reasons and config.cv is not None:
         return None, None
-    rows = cv_rows(table, val_loss)
-    chosen = select_row(rows, config.select)
+    rows = cv_rows(table, outcome.measured.val_loss)
     if config.cv is not None:
-        return rows, chosen
+        return rows, select_row(rows, config.select)
+    if not validated:
+        return None, 0 if len(rows) == 1 and outcome.reasons[0] != "diverged" else None
+    chosen = select_row(rows, config.select)
     if chosen is None:
         return None, None
-    same = np.flatnonzero((table.l2 == rows[chosen].l2) & (table.lr == rows[chosen].lr))
+    same = np.flatnonzero((table.l2 == rows[chosen].l2) & (table.lr == (rows[chosen].lr or 0.0)))
     return None, int(same[0])
+
+
+def _unchosen(trained: Trained, config: FitConfig, validated: bool) -> list[str]:
+    """A notice if nothing says which of several candidates is the best."""
+    several = len(set(zip(trained.table.l2.tolist(), trained.table.lr.tolist(), strict=True))) > 1
+    if not several or validated or config.cv is not None:
+        return []
+    return [
+        f"No λ was chosen: there are neither validation rows nor folds. Give {named('cv', 5)} or a larger "
+        f"{named('val_size')}; to use a model of this run, name its λ ({named('l2')})."
+    ]
 
 
 def _check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
@@ -154,10 +193,19 @@ def _check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
         raise UsageError(f"{data.name} has {K} class; expected at least two.")
     if len(data.y_train) == 0:
         raise UsageError(f"{data.name} has no training rows; expected at least one.")
-    if solver.wants_validation and config.cv is None and len(data.y_val) == 0:
+    if len(data.y_val) or not solver.wants_validation:
+        return
+    best = f"{named('keep', 'best')} takes the weights of the lowest validation loss"
+    if config.cv is None:
+        why = best if config.keep == "best" else f"early stopping ({named('patience', config.patience)}) goes by it"
         raise UsageError(
-            f"{data.name} has no validation rows, and early stopping or the best weights go by the loss on them. Give "
-            f"some ({named('val_size')}), or train without: {named('patience', 0)} and {named('keep', 'last')}."
+            f"{data.name} has no validation rows, and {why}. Give {named('patience', 0)} and {named('keep', 'last')}, "
+            f"validation rows ({named('val_size')}), or {named('solver', 'lbfgs')}."
+        )
+    if config.keep == "best":
+        raise UsageError(
+            f"{best}, and the refit on {data.name} has no validation rows. Give {named('keep', 'last')}, or validation "
+            f"rows ({named('val_size')})."
         )
 
 
@@ -174,7 +222,7 @@ def _result(
     (rows, chosen), (seconds, notices) = selection, course
     models = model_results(outcome, table)
     kept: Floats = outcome.weights
-    l2, selected = table.l2, chosen or 0
+    l2, selected = table.l2, 0 if len(table) == 1 else chosen
     if config.cv is not None and chosen is not None:  # after a cross-validation the model is the refit
         kept, l2, selected = outcome.weights[chosen:], table.l2[chosen:], 0
     model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)
@@ -194,13 +242,17 @@ def _result(
         classes=data.classes,
         seconds=seconds,
         models=models,
-        history=trained.history,
+        history=replace(trained.history, lr=np.where(table.lr > 0, table.lr, np.nan)),
         model=model,
         selected=chosen,
         cv=rows,
         config=_run_config(data, config),
         environment=describe_environment() | _where(backend),
         warnings=notices,
+        solver=config.solver,
+        feature_names=data.feature_names,
+        image_shape=data.image_shape,
+        total_weight=total_weight(data, config),
     )
 
 

@@ -12,23 +12,30 @@ from gpureg.errors import UsageError, named
 from gpureg.fitting.results import CvRow
 from gpureg.types import Floats, ModelTable
 
+MOST = 1_000_000  # values of a grid
+
 
 def lambda_grid(text: str) -> tuple[float, ...]:
-    """`LOW:HIGH:COUNT` as COUNT numbers from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError.
+    """`LOW:HIGH:COUNT` as COUNT λ from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError.
 
     >>> import gpureg
     >>> [round(l2, 6) for l2 in gpureg.lambda_grid("1e-3:10:5")]
     [10.0, 1.0, 0.1, 0.01, 0.001]
     """
-    match = re.fullmatch(r"\s*([^:]+):([^:]+):(\d+)\s*", text)
+    return log_grid(text, "lambda_grid")
+
+
+def log_grid(text: str, option: str) -> tuple[float, ...]:
+    """`LOW:HIGH:COUNT` as COUNT numbers from HIGH down to LOW, evenly spaced in their logarithm. Raises UsageError."""
+    match = re.fullmatch(r"\s*([^:]+):([^:]+):\s*0*(\d{1,7})\s*", text)
     try:
         low, high, count = (float(match[1]), float(match[2]), int(match[3])) if match else (0.0, 0.0, 0)
     except ValueError:
         low, high, count = 0.0, 0.0, 0
-    if not (0 < low < math.inf and 0 < high < math.inf and count >= 1 and (count == 1 or low != high)):
+    if not (0 < low < math.inf and 0 < high < math.inf and 1 <= count <= MOST and (count == 1 or low != high)):
         raise UsageError(
-            f"{named('lambda_grid')} is {text!r}; expected LOW:HIGH:COUNT with two different finite numbers above 0 "
-            "and a count, for example 1e-6:10:96."
+            f"{named(option)} is {text!r}; expected LOW:HIGH:COUNT with two different finite numbers above 0 and a "
+            f"count of at most {MOST:,}, for example 1e-6:10:96."
         )
     low, high = min(low, high), max(low, high)
     if count == 1:
@@ -44,7 +51,7 @@ def model_table(config: FitConfig) -> ModelTable:
     With `cv`, seeds are N fold assignments under one shuffle; without, N shuffles (streams).
     """
     seeds, folds = config.seeds, config.cv or 1
-    lr, l2, seed, fold = np.meshgrid(config.rates, config.l2, np.arange(seeds), np.arange(folds), indexing="ij")
+    lr, l2, seed, fold = np.meshgrid(config.rates, config.lambdas, np.arange(seeds), np.arange(folds), indexing="ij")
     flat_seed, flat_fold = seed.reshape(-1), fold.reshape(-1)
     zero = np.zeros(flat_seed.size, np.int64)
     cv = config.cv is not None
@@ -70,7 +77,7 @@ def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
         finite = bool(np.isfinite(scores).all())
         mean = float(scores.mean()) if finite else None
         se = float(scores.std(ddof=1) / math.sqrt(len(scores))) if finite and len(scores) > 1 else None
-        rows.append(CvRow(l2, mean, se, len(scores), lr))
+        rows.append(CvRow(l2, mean, se, len(scores), lr or None))
     return tuple(rows)
 
 

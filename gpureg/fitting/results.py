@@ -8,12 +8,31 @@ from typing import Any
 
 from gpureg.history import History
 from gpureg.model.linear import LinearModel
-from gpureg.storage.directory import SCHEMA, Run, write_run
+from gpureg.storage.directory import Run, write_run
 from gpureg.storage.files import plain
+from gpureg.storage.versions import SCHEMA
 from gpureg.types import StopReason
 
+HEAD = (
+    "task",
+    "dataset",
+    "device",
+    "device_requested",
+    "backend",
+    "dtype",
+    "solver",
+    "seed",
+    "n_train",
+    "n_val",
+    "n_features",
+    "feature_names",
+    "image_shape",
+    "classes",
+    "seconds",
+)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class ModelResult:
     """One model of the batch at its final weights.
 
@@ -23,6 +42,9 @@ class ModelResult:
     """
 
     l2: float
+    lr: float | None = None
+    fold: int | None = None
+    seed: int | None = None
     steps: int
     stopped_epoch: int | None
     stop_reason: StopReason
@@ -31,27 +53,29 @@ class ModelResult:
     train_accuracy: float | None
     val_accuracy: float | None
     weight_norm_sq: float | None
-    lr: float | None = None
-    fold: int | None = None
-    seed: int | None = None
     certificate: dict[str, float | bool | None] | None = None
 
 
 @dataclass(frozen=True)
 class CvRow:
-    """The cross-validation of one λ (and learning rate): mean and standard error of the held-out loss over the
-    folds."""
+    """The cross-validation of one λ (and learning rate): mean and standard error of the held-out `score` over the
+    folds that count."""
 
     l2: float
     mean: float | None
     se: float | None
     folds: int
     lr: float | None = None
+    score: str = "loss"
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The batch: `models` (L), their `history`, the trained `model`, and what it was trained on and with."""
+    """The batch: `models` (L), their `history`, the trained `model`, and what it was trained on and with.
+
+    `selected` is the chosen one's index in `models`, None if nothing chose. `total_weight` is S, the sum of the
+    training rows' weights: C = 1 / (2 λ S). `left_out`: λ of the grid that were not trained. `test`: metrics.
+    """
 
     task: str
     dataset: str
@@ -73,6 +97,16 @@ class FitResult:
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    solver: str = "sgd"
+    feature_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, int] | None = None
+    left_out: tuple[float, ...] = ()
+    test: dict[str, Any] | None = None
+    total_weight: float | None = None
+
+    def C(self, l2: float) -> float | None:  # noqa: N802
+        """scikit-learn's C of a λ: `1 / (2 λ S)`; None without a penalty."""
+        return None if not l2 or self.total_weight is None else 1.0 / (2.0 * l2 * self.total_weight)
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the run directory and return its path. Raises RunError if it holds a run and `force` is false.
@@ -89,42 +123,19 @@ class FitResult:
 
 
 def to_json_dict(result: FitResult, run_dir: str | Path | None = None) -> dict[str, Any]:
-    """The JSON result, schema 1: what `--json` prints and result.json holds. What does not exist is None, never NaN."""
-    with_folds = result.cv is not None or any(m.fold is not None or m.seed is not None for m in result.models)
-    head = (
-        "task",
-        "dataset",
-        "device",
-        "device_requested",
-        "backend",
-        "dtype",
-        "seed",
-        "n_train",
-        "n_val",
-        "n_features",
-    )
-    value: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(result, name) for name in head}
+    """The JSON result, schema 2: what `--json` prints and result.json holds.
+
+    All keys are always there; what does not exist is None or [], never NaN.
+    """
+    value: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(result, name) for name in HEAD}
     value |= {
-        "classes": result.classes,
-        "seconds": result.seconds,
         "run_dir": None if run_dir is None else str(run_dir),
-        "models": [_model_dict(model, with_folds) for model in result.models],
+        "warnings": result.warnings,
+        "models": [asdict(model) for model in result.models],
         "selected": result.selected,
+        "cv": [asdict(row) for row in result.cv or ()],
+        "left_out": result.left_out,
+        "test": result.test,
     }
-    if result.cv is not None:
-        value["cv"] = [asdict(row) for row in result.cv]
-    if result.warnings:
-        value["warnings"] = result.warnings
     found: dict[str, Any] = plain(value)
     return found
-
-
-def _model_dict(model: ModelResult, with_folds: bool) -> dict[str, Any]:
-    value = asdict(model)
-    optional = {
-        "lr": model.lr is not None,
-        "fold": with_folds,
-        "seed": with_folds,
-        "certificate": bool(model.certificate),
-    }
-    return {name: item for name, item in value.items() if optional.get(name, True)}

@@ -23,7 +23,7 @@ class LinearModel:
     bias; K is the number of classes, 1 for the logistic task. Logits are `((x - offset) / scale) @ coef[l].T +
     intercept[l]`.
     `classes` is `(positive, negative)` for the logistic task. `selected` is the index of the chosen model, which the
-    methods use where no other is named.
+    methods use if no other is named; None if none was chosen.
     """
 
     task: str | Loss
@@ -33,7 +33,7 @@ class LinearModel:
     offset: Floats
     scale: Floats
     l2: Floats
-    selected: int = 0
+    selected: int | None = 0
 
     @property
     def loss(self) -> Loss:
@@ -51,7 +51,7 @@ class LinearModel:
                 f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model "
                 "was trained on."
             )
-        coef, intercept = self._finite(self.selected if model is None else model)
+        coef, intercept = self._weights(model)
         logits = np.empty((len(rows), len(coef)), coef.dtype)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             # as in training: scaled in float64, which features far from 0 need, and rounded once
@@ -96,11 +96,21 @@ class LinearModel:
         """
         from gpureg.model.to_sklearn import to_sklearn
 
-        coef, intercept = self._finite(self.selected if model is None else model)
+        coef, intercept = self._weights(model)
         return to_sklearn(self.classes, coef, intercept, offset=self.offset, scale=self.scale)
 
-    def _finite(self, index: int) -> tuple[Floats, Floats]:
-        """Weights `(K, D)` and intercepts `(K,)` of a model. Raises UsageError where it diverged."""
+    def _weights(self, model: int | None) -> tuple[Floats, Floats]:
+        """Weights `(K, D)` and intercepts `(K,)` of a model, None for the chosen one.
+
+        Raises UsageError if none was chosen, or it diverged.
+        """
+        index = self.selected if model is None else model
+        if index is None:
+            raise UsageError(
+                f"None of the {len(self.l2)} models was chosen: there were no validation rows and no folds, or all "
+                f"diverged. Name one, model=0 to model={len(self.l2) - 1} (λ = "
+                f"{', '.join(f'{l2:g}' for l2 in self.l2[:8])}{', ...' if len(self.l2) > 8 else ''})."
+            )
         coef, intercept = self.coef[index], self.intercept[index]
         if not np.isfinite(coef).all():
             raise UsageError(

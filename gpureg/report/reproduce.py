@@ -89,7 +89,7 @@ def reproduce(
     for name, config in configs.items():
         earlier = finished(folder / "runs" / name, config)
         if earlier is None:
-            hear(f"{name}: training {len(config.l2)} model{'s' if len(config.l2) > 1 else ''} in {dtype} ...")
+            hear(f"{name}: training {len(config.lambdas)} model{'s' if len(config.lambdas) > 1 else ''} in {dtype} ...")
             runs[name] = train_run(folder / "runs" / name, config)
             hear(f"{name}: done in {runs[name].result['seconds']:.1f} s")
         else:

@@ -29,12 +29,21 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Every model makes this number of `steps`, neither more nor fewer, and stops for this `reason`."""
+
+    steps: int
+    reason: StopReason
+
+
+@dataclass(frozen=True)
 class Problem:
     """L models and their samples on the device.
 
     `train` and `val` are placed by the same kernels, `val` is None if there is no validation set; `held_out` has the
     rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
-    whether `train` has a row-weight table. Models begin at `start`, None for weights of 0.
+    whether `train` has a row-weight table. Models begin at `start`, None for weights of 0, and end at `limit`, None for
+    where the solver ends.
     """
 
     train: Rows
@@ -45,6 +54,7 @@ class Problem:
     D: int
     weighted: bool = False
     start: Start | None = None
+    limit: Limit | None = None
 
     def take(self, models: Ints) -> Problem:
         """That of `models (A,)` alone, on the same samples."""

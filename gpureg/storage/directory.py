@@ -23,6 +23,7 @@ from gpureg.history import History
 from gpureg.model.linear import LinearModel
 from gpureg.storage import files as run_files
 from gpureg.storage.checkpoint import CHECKPOINT, cannot_write, read_checkpoint, remove_checkpoint, write_checkpoint
+from gpureg.storage.versions import READ, completed
 
 __all__ = [
     "Run",
@@ -34,7 +35,6 @@ __all__ = [
     "write_run",
 ]
 
-SCHEMA = 1
 RESULT, CONFIG, ENVIRONMENT = "result.json", "config.toml", "environment.json"
 HISTORY, MODEL = "history.npz", "model.safetensors"
 COURSE = ("objective", "gap_bound")  # of the history, since a full-batch solver has a course; empty with minibatches
@@ -125,7 +125,7 @@ def _run_files(run: Run) -> dict[str, bytes]:
         "task": model.loss.name,
         "classes": json.dumps(run_files.plain(model.classes)),
         "l2": json.dumps(run_files.plain(model.l2)),
-        "selected": str(model.selected),
+        "selected": json.dumps(model.selected),
     }
     tensors = {name: np.asarray(getattr(model, name)) for name in ("coef", "intercept", "offset", "scale")}
     history = {field.name: np.asarray(getattr(run.history, field.name)) for field in fields(History)}
@@ -174,15 +174,15 @@ def load_run(directory: str | Path) -> Run:
         raise run_files.damaged(path / HISTORY, mismatch, AGAIN)
     model = _read_model(path / MODEL)
     config = run_files.read_toml(path / CONFIG, AGAIN)
-    return Run(path, result, history, model, config, run_files.read_json(path / ENVIRONMENT, AGAIN))
+    return Run(path, completed(result, config), history, model, config, run_files.read_json(path / ENVIRONMENT, AGAIN))
 
 
 def _read_result(path: Path) -> dict[str, Any]:
     result = run_files.read_json(path, AGAIN)
-    if result.get("schema") != SCHEMA:
+    if result.get("schema") not in READ:
         raise RunError(
-            f"{path} has the schema {result.get('schema')!r}; this gpureg reads schema {SCHEMA}. Read it with "
-            "the gpureg that wrote it, or run the training again."
+            f"{path} has the schema {result.get('schema')!r}; this gpureg reads schema {' and '.join(map(str, READ))}. "
+            "Read it with the gpureg that wrote it, or run the training again."
         )
     missing = sorted({"task", "dataset", "classes", "n_features", "models", "dtype"} - set(result))
     models = result.get("models")
@@ -244,13 +244,13 @@ def _read_model(path: Path) -> LinearModel:
     try:
         coef, intercept, offset, scale = (_floats(tensors[name]) for name in ("coef", "intercept", "offset", "scale"))
         l2 = np.asarray(json.loads(metadata["l2"]), np.float64)
-        classes, selected = tuple(json.loads(metadata["classes"])), int(metadata["selected"])
+        classes, selected = tuple(json.loads(metadata["classes"])), json.loads(metadata["selected"])
         L, _, D = coef.shape
         if (intercept.shape, offset.shape, scale.shape, l2.shape) != (coef.shape[:2], (D,), (D,), (L,)):
             raise ValueError(
                 f"shapes {coef.shape}, {intercept.shape}, {offset.shape}, {scale.shape}, {l2.shape} do not fit"
             )
-        if not 0 <= selected < L:
+        if not (selected is None or (type(selected) is int and 0 <= selected < L)):
             raise ValueError(f"selected {selected} of {L} models")
         return LinearModel(metadata["task"], classes, coef, intercept, offset, scale, l2, selected)
     except (KeyError, ValueError, TypeError) as error:

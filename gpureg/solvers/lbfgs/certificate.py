@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.config import FitConfig
+from gpureg.errors import named
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
@@ -42,7 +43,7 @@ def certify(
     numbers = np.full((3, len(weights)), np.nan)
     at_once = max(1, COLUMNS_AT_ONCE // kernels.n_columns)
     finite = np.flatnonzero(np.isfinite(weights).all(axis=(1, 2)))
-    centre = np.zeros(problem.D) if config.penalize_bias else problem.train.mean()
+    centre = np.zeros(problem.D) if config.penalizes_bias else problem.train.mean()
     centre[-1] = 0.0
     with kernels.steady():
         for start in range(0, len(finite), at_once):
@@ -70,10 +71,12 @@ def certify(
 
 
 def _reason(reason: StopReason, met: bool) -> StopReason:
-    """`converged` is what the certificate says it is."""
-    if reason in ("converged", "max_epochs"):
-        return "converged" if met else "max_epochs"
-    return reason
+    """`converged` is what the certificate says it is; if only the solver said so, its float type could not tell."""
+    if reason in ("diverged", "interrupted"):
+        return reason
+    if met:
+        return "converged"
+    return "precision" if reason == "converged" else reason
 
 
 def _measured(
@@ -84,11 +87,11 @@ def _measured(
     xp = backend.xp
     table = problem.table.take(models)
     whole = Objective(
-        kernels, problem.train, table, problem.D, weighted=problem.weighted, penalize_bias=config.penalize_bias
+        kernels, problem.train, table, problem.D, weighted=problem.weighted, penalize_bias=config.penalizes_bias
     )
     W = backend.from_host(weights)
     value = whole.value(W)
-    if config.penalize_bias:
+    if config.penalizes_bias:
         host = kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(value.gradient**2, axis=(1, 2))], axis=0))
         return weights, np.concatenate([host, np.zeros((1, len(models)))])
     column = table.column if problem.weighted else None
@@ -116,16 +119,17 @@ def _warnings(
     problem: Problem, config: FitConfig, certificates: list[Certificate], reasons: list[StopReason]
 ) -> tuple[str, ...]:
     """One warning for all models that stopped short."""
-    short = [model for model, reason in enumerate(reasons) if reason == "max_epochs"]
+    short = [model for model, reason in enumerate(reasons) if reason in ("max_iter", "precision")]
     if not short:
         return ()
     bounds = [float(b) for b in (certificates[model]["gap_bound"] for model in short) if b is not None]
     worst = f"; the gap to the optimum is at most {max(bounds):.2g} nats" if bounds else ""
     least = min(float(problem.table.l2[model]) for model in short)
-    remedy = "more iterations (max_iter)"
-    if config.dtype == "float32":
-        remedy += ", float64 (float32 can go no further than a gradient of about 1e-6)"
+    why = {reasons[model] for model in short}
+    remedies = [f"more iterations ({named('max_iter')})"] if "max_iter" in why else []
+    if config.dtype == "float32" and "precision" in why:
+        remedies.append(f"{named('dtype', 'float64')} (float32 can go no further than a gradient of about 1e-6)")
     return (
         f"{len(short)} of {len(reasons)} model(s), λ from {least:g}, stopped before the tolerance {config.tol:g} was "
-        f"met{worst}. Give {remedy}, a larger tolerance, or a larger λ.",
+        f"met{worst}. Give {', '.join([*remedies, 'a larger tolerance'])}, or a larger λ.",
     )

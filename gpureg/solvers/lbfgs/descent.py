@@ -121,7 +121,7 @@ class LbfgsDescent:
     @np.errstate(all="ignore")
     def finish(self, state: LbfgsState, *, interrupted: bool = False) -> tuple[Outcome, History]:
         """See the protocol; makes the certificates."""
-        reason: StopReason = "interrupted" if interrupted else "max_epochs"
+        reason: StopReason = "interrupted" if interrupted else "max_iter"
         if state.batch is not None:
             running = state.batch.active
             state.waiting |= dict(zip(running.tolist(), state.batch.weights(np.arange(len(running))), strict=True))
@@ -156,7 +156,7 @@ class LbfgsDescent:
             self.problem.table.take(models),
             self.problem.D,
             weighted=self.problem.weighted,
-            penalize_bias=self.config.penalize_bias,
+            penalize_bias=self.config.penalizes_bias,
         )
 
     @np.errstate(all="ignore")  # numbers that overflow end as diverged
@@ -237,7 +237,9 @@ class LbfgsDescent:
             if handed[place]:
                 state.waiting[model] = weights
                 continue
-            reason: StopReason = "diverged" if broken[place] else "converged" if near[place] else "max_epochs"
+            reason: StopReason = "diverged" if broken[place] else "converged" if near[place] else "precision"
+            if spent[place] and reason == "precision":
+                reason = "max_iter"
             state.reasons[model] = reason
             state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)

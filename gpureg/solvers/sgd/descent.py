@@ -53,6 +53,7 @@ class SgdDescent:
         ]
         self.steps_per_epoch = self.shufflers[0].batches
         self.interval = max(1, self.steps_per_epoch // config.evals_per_epoch)
+        self.last = config.epochs * self.steps_per_epoch if problem.limit is None else problem.limit.steps
         # the evaluations of a state's `in_flight` while they go on: not part of the state, since they can be asked
         # for again
         self._measurement: Measurement | None = None
@@ -61,7 +62,7 @@ class SgdDescent:
     @property
     def limit(self) -> int:
         """See the protocol: epochs."""
-        return self.config.epochs
+        return -(-self.last // self.steps_per_epoch)
 
     def start(self) -> SgdState:
         """See the protocol: nothing seen; weights 0 or the problem's."""
@@ -90,7 +91,7 @@ class SgdDescent:
 
     def done(self, state: SgdState) -> bool:
         """See the protocol: the last epoch is over or every model has stopped."""
-        return state.epoch >= self.config.epochs or not state.streams
+        return state.epoch >= self.limit or not state.streams
 
     def pack(self, state: SgdState) -> tuple[HostArrays, dict[str, Any]]:
         """See the protocol."""
@@ -103,9 +104,9 @@ class SgdDescent:
 
     def advance(self, state: SgdState) -> Iterator[Event]:
         """See the protocol: one epoch."""
-        b = self.steps_per_epoch
+        b = min(self.steps_per_epoch, self.last - state.epoch * self.steps_per_epoch)
         drawn = {number: self.shufflers[number].epoch() for number in map(self._number, state.streams)}
-        first = state.epoch * b
+        first = state.epoch * self.steps_per_epoch
         due = [i for i in range(b) if (first + i) % self.interval == 0]
         start, read = 0, len(state.losses)
         while start < b and state.streams:
@@ -118,7 +119,7 @@ class SgdDescent:
                 yield from self._settle(state)
             start = stop
         state.epoch += 1
-        if state.epoch >= self.config.epochs:
+        if state.epoch >= self.limit:
             yield from self._settle(state, last=True)
         state.read_losses(self.kernels)
         yield EpochEnded(state.epoch - 1, state.active, state.mean_losses(read, len(self.table)))
@@ -127,7 +128,8 @@ class SgdDescent:
         """See the protocol."""
         for _ in self._settle(state, last=True):  # interrupted: what is due is evaluated all the same
             pass
-        self._stop_running(state, "interrupted" if interrupted else "max_epochs")
+        full: StopReason = "max_epochs" if self.problem.limit is None else self.problem.limit.reason
+        self._stop_running(state, "interrupted" if interrupted else full)
         L, D, K = len(self.table), self.problem.D, self.kernels.n_columns
         weights = np.empty((L, D, K))
         for model in range(L):
@@ -162,7 +164,7 @@ class SgdDescent:
                 table.l2,
                 table.column if self.problem.weighted else None,
                 tuple(i - start for i in taken),
-                self.config.penalize_bias,
+                self.config.penalizes_bias,
                 beside_evaluation=self._overlaps(state),
             )
             stream.W, losses, snapshots = self.problem.train.steps(stream.W, plan)
@@ -273,7 +275,8 @@ class SgdDescent:
                 if bad != NEVER:
                     self._stop(state, model, bad, "diverged", None)
                 else:
-                    self._stop(state, model, state.epoch * self.steps_per_epoch, reason, host[:, place])
+                    steps = min(state.epoch * self.steps_per_epoch, self.last)
+                    self._stop(state, model, steps, reason, host[:, place])
         state.streams = []
 
     def _last_divergences(self, state: SgdState, train_loss: Floats, weights: Floats) -> tuple[StopReason, ...]:

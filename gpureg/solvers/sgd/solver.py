@@ -53,7 +53,7 @@ class Sgd:
         Raises UsageError for unstable ones: gradient steps on λ Σ w² alone shrink w by `1 - 2 lr λ`, which is stable
         while lr λ < 1; from 0.5 on w changes sign with every step.
         """
-        found = _stability(max(self.config.rates), max(self.config.l2))
+        found = _stability(max(self.config.rates), max(self.config.lambdas))
         if self.config.batch_size > n:
             found.append(f"The batch size {self.config.batch_size} was cut to the {n} training rows there are.")
         return found + fallback_notices(kernels, self.config.kernels, D, min(self.config.batch_size, n))

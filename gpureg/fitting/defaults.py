@@ -1,0 +1,75 @@
+"""What a configuration leaves to the data: the solver, λ, and the number of the folds that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpureg.config import AUTO, OWNERS, FitConfig, decide_solver, layered
+from gpureg.data import CATALOG, Dataset, class_weights
+from gpureg.errors import named
+from gpureg.types import Ints
+
+
+def configured(
+    data: Dataset, config: FitConfig | None, options: Mapping[str, Any], folds: Ints | None
+) -> tuple[FitConfig, list[str]]:
+    """The options of a call over those of a configuration, with the solver that they choose; and what was left out.
+
+    Raises UsageError.
+    """
+    given, left_out = layered({} if config is None else config.given(), options, OWNERS)
+    if folds is not None and given.get("cv") is None:
+        given["cv"] = int(np.max(folds)) + 1
+    checked = FitConfig(**given)
+    choice = decide_solver(given, OWNERS, is_named(data))
+    notices = []
+    if left_out:
+        notices.append(
+            f"config: {', '.join(left_out)} {'belong' if len(left_out) > 1 else 'belongs'} to the other solver, and "
+            f"the solver is {choice.solver}: left out."
+        )
+    return replace(checked, solver=choice.solver), notices
+
+
+def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitConfig:
+    """The configuration with everything named: a settled one is itself.
+
+    `solver` is `sgd` for a named data set and `lbfgs` for a file or arrays, unless the options decide. λ is 1 / (2 C S)
+    for each C, S the sum of the training rows' weights; without any, C = 1. `cv` is the number of `folds`.
+    """
+    if folds is not None and config.cv is None:
+        config = replace(config, cv=int(np.max(folds)) + 1)
+    if config.solver == AUTO:
+        config = replace(config, solver=decide_solver(config.given(), OWNERS, is_named(data)).solver)
+    if config.l2 is None:
+        S = total_weight(data, config)
+        config = replace(config, l2=tuple(1.0 / (2.0 * C * S) for C in config.Cs or (1.0,)), Cs=None)
+    return config
+
+
+def of_two_classes(config: FitConfig, data: Dataset) -> list[str]:
+    """A notice if C is given for a softmax of two classes, whose two columns share what one has elsewhere."""
+    if config.Cs is None or config.loss.binary or len(data.classes) != 2:
+        return []
+    return [
+        f"On two classes a softmax at C is scikit-learn's binary model at 2 C; {named('task', 'logistic')} fits that "
+        "model at C."
+    ]
+
+
+def is_named(data: Dataset) -> bool:
+    """Whether the data are one of the named sets, and not a file or arrays."""
+    return data.options.get("dataset") in CATALOG
+
+
+def total_weight(data: Dataset, config: FitConfig) -> float:
+    """S, the sum of sample x class weights of the training rows; n without weights."""
+    if data.sample_weight is None and config.class_weight is None:
+        return float(len(data.y_train))
+    weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
+    of_class = class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)
+    return float((weights * of_class[data.y_train]).sum())
