@@ -4,18 +4,24 @@ sweep then chooses by."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import invoke, write_flowers, write_npz
+from resuming import Memory, assert_same
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import gpureg
+from gpureg.config import FitConfig
 from gpureg.errors import DataError, GpuregWarning, UsageError
+from gpureg.events import EpochEnded, Event
 from gpureg.fitting.defaults import settled, total_weight
+from gpureg.fitting.entry import Hooks, run_fit
 from gpureg.fitting.folds import stratified_folds
 
 EXACT: dict[str, Any] = {"dtype": "float64", "tol": 1e-13, "device": "cpu"}
@@ -92,7 +98,7 @@ def test_the_bias_is_free_to_the_optimum_and_penalised_by_sgd() -> None:
 def test_settling_is_done_once() -> None:
     X, y = problem()
     data = gpureg.make_dataset(X, y)
-    config = settled(gpureg.fitting.entry.FitConfig(), data)
+    config = settled(FitConfig(), data)
     assert settled(config, data) is config
     assert (config.solver, config.lambdas) == ("lbfgs", (1 / (2 * total_weight(data, config)),))
 
@@ -136,8 +142,6 @@ def test_the_first_rows_with_folds_are_the_first_of_the_file(tmp_path: Path) -> 
 
 
 def test_rows_that_were_changed_are_not_read_again(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     X, y = problem(150)
     data = gpureg.make_dataset(X, y)
     changed = replace(data, X_train=data.X_train + 1)
@@ -221,6 +225,28 @@ def test_a_refit_without_validation_rows_makes_the_median_number_of_steps() -> N
     )
     assert np.isnan(result.history.step_loss[refit.steps :, column]).all()
     assert (result.config["keep"], result.model.coef.shape[0]) == ("last", 1)
+
+
+def reached(seen: list[Event], boundary: int) -> bool:
+    """Whether as many epochs are over."""
+    return sum(isinstance(event, EpochEnded) for event in seen) >= boundary
+
+
+@pytest.mark.filterwarnings("ignore::gpureg.GpuregWarning")
+def test_an_interrupted_refit_without_validation_rows_goes_on_to_the_same_bits() -> None:
+    """At every boundary, in the folds and in the refit."""
+    X, y = problem(160, classes=3)
+    data = gpureg.make_dataset(X, y, val_size=0)
+    config = FitConfig(**(SGD | {"epochs": 12, "patience": 2, "lr": (0.5,)}), l2=(0.05, 0.001), cv=5)
+    seen: list[Event] = []
+    whole = run_fit(data, config, Hooks(seen.append))
+    assert whole.models[-1].stop_reason == "cv_steps"
+    boundaries = sum(isinstance(event, EpochEnded) for event in seen)
+    for boundary in range(1, boundaries):
+        keeper, begun = Memory(), []
+        hooks = Hooks(begun.append, partial(reached, begun, boundary), keeper)
+        run_fit(data, config, hooks)
+        assert_same(run_fit(data, config, Hooks(), saved=keeper.saved), whole)
 
 
 def test_a_refit_with_validation_rows_stops_by_them() -> None:

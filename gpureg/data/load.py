@@ -193,7 +193,7 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         feature_names=raw.feature_names,
         source=raw.source,
         notices=data_notices(raw),
-        val_weight=None if raw.weights is None or raw.X_val is not None else raw.weights[val],
+        val_weight=None if raw.weights is None or raw.X_val is not None or val_size == 0 else raw.weights[val],
     )
 
 

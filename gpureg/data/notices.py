@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from gpureg.data.labels import listed
 from gpureg.data.raw import RawData
+from gpureg.data.spelling import EXACT
 from gpureg.errors import named
 
 FEW_ROWS = 20  # in so few, measurements too are often all different
@@ -44,7 +45,7 @@ def _all_different(raw: RawData) -> list[str]:
     first = np.sort(X[:_FIRST], axis=0)
     maybe = (first[1:] != first[:-1]).all(axis=0)
     if X.dtype.kind == "f":
-        maybe &= (first == np.floor(first)).all(axis=0)
+        maybe &= ((first == np.floor(first)) & (np.abs(first) < EXACT)).all(axis=0)  # beyond it all are whole
     names = raw.feature_names or tuple(f"feature {index}" for index in range(X.shape[1]))
     return [names[column] for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
 
