@@ -1,6 +1,6 @@
 """To the optimum: a whole path of C in one batch against scikit-learn's loop, in one run.
 
-    python bench/optimum.py [--quick] [--part mnist|gap|embeddings|fashion|cost|wide] [--rounds 3] [--float64] [--write]
+    python bench/optimum.py [--quick] [--part PART] [--rounds 3] [--float64] [--write]
 
 mnist       16 C from 1e-6 to 1e2 on MNIST (20,000), to scikit-learn's own objectives plus 1e-6: against its loop,
             cold and warm-started, raw and centred
@@ -11,6 +11,15 @@ gap         three λ to a gap of 1e-6: the batch, three fits of gpureg's own, sc
 cost        seconds a model against the number of models, on MNIST and on embeddings: where batching stops paying. Every
             model has C = 1 and goes to the objective that scikit-learn reaches in 60 iterations
 fashion     Fashion-MNIST (10,000): certificates at a tolerance of 1e-8, and objectives against scikit-learn's lbfgs
+
+path-16     50,000 x 768, 100 classes, centred, 16 C (and path-48, path-96): through `gpureg.fit`, with its own stop, at
+            the loosest tolerance at which every objective is at most the warm loop's plus 1e-6; beside it the same to
+            within 1e-6 of the optimum
+path-1000   20,000 x 512, 1,000 classes, 16 C, the same
+path-mnist  MNIST 20,000, centred, 96 C, the same
+cv-mnist    LogisticRegressionCV against scikit-learn's, 5,000 images, centred, 10 C from 1e-5 to 10, 5 folds
+cv-vectors  the same on 20,000 x 512, 100 classes, 16 C
+probes      torchgeo-bench's way: PyTorch's L-BFGS from zero for each of 41 C, 8,000 x 384, 30 classes
 
 C and λ: `λ = 1 / (2 C n)` for the mean loss plus λ Σ w²; the intercept is not penalised. Both sides get the same
 array, in float32 (--float64: in float64). Medians of the rounds, in turn. Not to be run at real-time priority
@@ -27,6 +36,7 @@ from typing import Any
 
 import numpy as np
 from optimum_jobs import Data, batch, centre, embeddings, mnist, singles, sklearn_loop
+from optimum_path import PATH_PARTS, path_parts
 from timing import busy, say, write
 
 EXCESS = 1e-6
@@ -76,10 +86,10 @@ def path_part(data: Data, count: int, rounds: int) -> dict[str, Any]:
         jobs = {
             "scikit-learn, cold": lambda once=once: once(False),
             "scikit-learn, warm start": lambda once=once: once(True),
-            "gpureg batch, to the cold loop's objectives": lambda kind=kind, to=to: batch(kind, Cs, to["cold"]),
-            "gpureg batch, to the warm loop's objectives": lambda kind=kind, to=to: batch(kind, Cs, to["warm"]),
+            "gpureg path, to the cold loop's objectives": lambda kind=kind, to=to: batch(kind, Cs, to["cold"]),
+            "gpureg path, to the warm loop's objectives": lambda kind=kind, to=to: batch(kind, Cs, to["warm"]),
         }
-        found[kind.name] = rounds_of(jobs, rounds, "gpureg batch, to the cold loop's objectives")  # type: ignore[arg-type]
+        found[kind.name] = rounds_of(jobs, rounds, "gpureg path, to the cold loop's objectives")  # type: ignore[arg-type]
     return found
 
 
@@ -99,11 +109,11 @@ def gap_part(data: Data, rounds: int) -> dict[str, Any]:
             break
     print(f"three λ to a gap of 1e-6, {data.name}, {n:,} samples, {data.X.dtype}; scikit-learn at tol = {tol:g}")
     jobs = {
-        "gpureg, one batch": lambda: batch(data, Cs, targets),
+        "gpureg, one path": lambda: batch(data, Cs, targets),
         "gpureg, three fits": lambda: singles(data, Cs, targets),
         f"scikit-learn, tol = {tol:g}": lambda: sklearn_loop(data, Cs, warm=False, tol=tol, max_iter=5000),
     }
-    return {"tol": tol, "rows": rounds_of(jobs, rounds, "gpureg, one batch")}
+    return {"tol": tol, "rows": rounds_of(jobs, rounds, "gpureg, one path")}
 
 
 def cost_part(data: Data, counts: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
@@ -165,7 +175,7 @@ def fashion_part(n: int) -> dict[str, Any]:
 def main() -> None:
     """The parts, in order."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("mnist", "gap", "embeddings", "fashion", "cost", "wide")
+    parts = ("mnist", "gap", "embeddings", "fashion", "cost", "wide", *PATH_PARTS)
     parser.add_argument("--part", choices=parts, action="append")
     parser.add_argument("--quick", action="store_true", help="small data, few C, one round: a few minutes in all")
     parser.add_argument("--rounds", type=int, default=3)
@@ -195,6 +205,8 @@ def run_part(part: str, quick: bool, dtype: str, rounds: int) -> dict[str, Any]:
         return path_part(embeddings(vectors, dtype), count, 1)
     if part == "wide":
         return path_part(mnist(images, dtype), most, 1) | path_part(embeddings(vectors, dtype), most, 1)
+    if part in PATH_PARTS:
+        return path_parts(part, quick, dtype, rounds, rounds_of)
     if part == "gap":
         return gap_part(mnist(images, dtype), rounds)
     if part == "cost":

@@ -58,4 +58,13 @@ class Iterated:
     objective: Floats
 
 
-Event = Started | Evaluated | ModelStopped | EpochEnded | Iterated
+@dataclass(frozen=True)
+class PathPoint:
+    """Every model is at its optimum for one more λ of a path: the `done` first of `points` in falling order, `done`
+    counted from 1."""
+
+    done: int
+    points: int
+
+
+Event = Started | Evaluated | ModelStopped | EpochEnded | Iterated | PathPoint

@@ -8,9 +8,9 @@ from full_batch import config, place, probabilities, solve
 from small_problems import blobs
 
 from gpureg.backend import numpy_backend
-from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.single import SingleDescent
 from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.path.descent import PathDescent
 from gpureg.types import Floats
 
 
@@ -75,4 +75,4 @@ def test_a_batch_and_a_large_model_are_not_borrowed() -> None:
     two, _ = place(data.X_train, data.y_train, [0.1, 0.2])
     solver = Lbfgs(config(problem, kernels))
     assert type(solver.on(problem, kernels)) is SingleDescent
-    assert type(solver.on(two, kernels)) is LbfgsDescent
+    assert type(solver.on(two, kernels)) is PathDescent

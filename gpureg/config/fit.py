@@ -119,6 +119,16 @@ class FitConfig:
     tol: Annotated[float, About("Bound on the gap to the optimum, in nats.", "Training", above=0, solver="lbfgs")] = (
         1e-8
     )
+    path_patience: Annotated[
+        int,
+        About(
+            "Leave out the λ below the point where the held-out loss has become worse this many times in a row, in "
+            "falling order of λ; 0: none.",
+            "Choice of λ",
+            least=0,
+            solver="lbfgs",
+        ),
+    ] = 0
     max_iter: Annotated[int, About("Maximum number of iterations.", "Training", least=1, solver="lbfgs")] = 1000
     device: Annotated[str, About("auto, cpu, cuda or cuda:N.", "Device", metavar="NAME")] = "auto"
     strict_device: Annotated[bool, About("Fail with exit code 3 rather than fall back to the CPU.", "Device")] = False
@@ -261,6 +271,7 @@ class FitOptions(TypedDict, total=False):
     keep: str
     penalize_bias: bool | None
     tol: float
+    path_patience: int
     max_iter: int
     device: str
     strict_device: bool

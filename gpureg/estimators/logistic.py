@@ -88,8 +88,9 @@ class LogisticRegression(FittedClassifier):
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         weights = samples.weights(self.class_weight)
         table = None if weights is None else weights[:, None]
+        zero = np.zeros(1, np.int64)
         start = self._start(samples) if self.warm_start and hasattr(self, "coef_") else None
-        found = solve(self, samples, Batch(np.array([C]), table, np.zeros(1, np.int64), start))
+        found = solve(self, samples, Batch(np.array([C]), table, zero, zero - 1, start))
         self._set_weights(found.coef[0], found.intercept[0], samples.home, samples.X.dtype)
         self.classes_ = samples.label_home.bring(samples.classes)
         self.n_iter_ = samples.home.bring(found.n_iter.astype(np.int32))

@@ -13,7 +13,7 @@ from gpureg.estimators.arrays import to_host
 from gpureg.estimators.inputs import Samples, check_parameters, read_samples, strength
 from gpureg.estimators.linear import FittedClassifier
 from gpureg.estimators.scoring import fold_scores, scorer_of
-from gpureg.estimators.solve import Batch, solve
+from gpureg.estimators.solve import Batch, Solution, solve
 from gpureg.types import Floats, Ints
 
 Folds = list[tuple[Ints, Ints]]
@@ -31,8 +31,8 @@ class LogisticRegressionCV(FittedClassifier):
     Cs : how many values, evenly spaced in their logarithm from 1e-4 to 1e4, or the values.
     cv : None (5 folds), a number of stratified folds, a splitter, or an iterable of (train, test) indices.
     scoring : a scorer's name or a callable `scorer(estimator, X, y)`; None: accuracy.
-    refit : True: fit the best C (highest mean score; of equal ones the first) to all rows, starting at the mean of its
-        folds' weights. False: mean weights over the folds, each at its own best C.
+    refit : True: the model of the best C (highest mean score; of equal ones the first) on all rows, which are fitted
+        alongside the folds. False: mean weights over the folds, each at its own best C.
     fit_intercept, tol, max_iter, class_weight, random_state, device, dtype : as in `LogisticRegression`; "balanced" is
         taken over all rows, as in scikit-learn.
 
@@ -91,12 +91,13 @@ class LogisticRegressionCV(FittedClassifier):
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         folds: Folds = list(check_cv(self.cv, samples.y, classifier=True).split(samples.X, samples.y))
         weights = samples.weights(self.class_weight)
-        paths = solve(self, samples, _batch(Cs, folds, weights, len(samples.X)))
+        found = solve(self, samples, _batch(Cs, folds, weights, len(samples.X), refit=bool(self.refit)))
+        paths, refits = found.parted(len(folds) * len(Cs))
         self.classes_ = samples.classes  # while scoring: on the host
         scores = fold_scores(self, samples, folds, paths)
         W = np.concatenate([paths.coef, paths.intercept[:, :, None]], axis=2).reshape(len(folds), len(Cs), -1)
         shape = (len(folds), len(Cs), *paths.coef.shape[1:-1], paths.coef.shape[2] + 1)
-        self._choose(samples, weights, Cs, scores, W.reshape(shape))
+        self._choose(samples, Cs, scores, W.reshape(shape), refits)
         home, kept = samples.home, None if self.fit_intercept else -1
         self.classes_ = samples.label_home.bring(samples.classes)
         self.Cs_ = home.bring(Cs)
@@ -131,8 +132,10 @@ class LogisticRegressionCV(FittedClassifier):
             raise UsageError("Cs is empty; wanted at least one value.")
         return np.asarray(Cs)
 
-    def _choose(self, samples: Samples, weights: Floats | None, Cs: Floats, scores: Floats, W: Floats) -> None:
-        """Set `C_` and the weights from the scores `(folds, C)` and the folds' weights `(folds, C, K, F + 1)`."""
+    def _choose(self, samples: Samples, Cs: Floats, scores: Floats, W: Floats, refits: Solution) -> None:
+        """Set `C_` and the weights from the scores `(folds, C)`, the folds' weights `(folds, C, K, F + 1)`, and the
+        refits of every C.
+        """
         ranked = np.where(np.isnan(scores), -np.inf, scores)
         if not self.refit:
             best = ranked.argmax(axis=1)
@@ -142,15 +145,17 @@ class LogisticRegressionCV(FittedClassifier):
             return
         index = int(ranked.sum(axis=0).argmax())
         self.C_ = float(Cs[index])
-        table = None if weights is None else weights[:, None]
-        start = W[:, index].mean(axis=0)[None]
-        found = solve(self, samples, Batch(Cs[index : index + 1], table, np.zeros(1, np.int64), start))
-        self._set_weights(found.coef[0], found.intercept[0], samples.home, samples.X.dtype)
+        self._set_weights(refits.coef[index], refits.intercept[index], samples.home, samples.X.dtype)
 
 
-def _batch(Cs: Floats, folds: Folds, weights: Floats | None, n: int) -> Batch:
-    """Folds outermost, then C. A row's weight in a fold counts how often the fold's training rows name it."""
-    counts = np.stack([np.bincount(train, minlength=n).astype(np.float64) for train, _ in folds], axis=1)
+def _batch(Cs: Floats, folds: Folds, weights: Floats | None, n: int, *, refit: bool) -> Batch:
+    """Folds outermost, then C, and all rows behind them for the refits. A row's weight in a fold counts how often the
+    fold's training rows name it.
+    """
+    parts = [np.bincount(train, minlength=n).astype(np.float64) for train, _ in folds]
+    parts += [np.ones(n)] if refit else []
+    counts = np.stack(parts, axis=1)
     if weights is not None:
         counts = counts * weights[:, None]
-    return Batch(np.tile(Cs, len(folds)), counts, np.repeat(np.arange(len(folds)), len(Cs)))
+    column = np.repeat(np.arange(len(parts)), len(Cs))
+    return Batch(np.tile(Cs, len(parts)), counts, column, np.where(column < len(folds), column, -1))

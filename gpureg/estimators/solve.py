@@ -36,11 +36,13 @@ ROWS_AT_ONCE = 4096  # that are copied
 @dataclass(frozen=True)
 class Batch:
     """L models on the samples: `C (L,)`, `column (L,)` into `weights (N, F)`, the row weights as scikit-learn sums
-    them (None: all 1). `start (L, K, F + 1)`: weights to begin at, or None."""
+    them (None: all 1); `fold (L,)` a model's fold, -1 for none. `start (L, K, F + 1)`: weights to begin at, or
+    None."""
 
     C: Floats
     weights: Floats | None
     column: Ints
+    fold: Ints
     start: Floats | None = None
 
 
@@ -51,6 +53,14 @@ class Solution:
     coef: Floats
     intercept: Floats
     n_iter: Ints
+
+    def parted(self, count: int) -> tuple[Solution, Solution]:
+        """The first models, so many, and the others."""
+        first, rest = slice(count), slice(count, None)
+        return (
+            Solution(self.coef[first], self.intercept[first], self.n_iter[first]),
+            Solution(self.coef[rest], self.intercept[rest], self.n_iter[rest]),
+        )
 
 
 def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
@@ -77,7 +87,7 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
     reasons = np.array(found.reasons)
     short = np.flatnonzero((reasons == "precision") & (found.steps < estimator.max_iter))
     if len(short) and backend.dtype == "float32" and 8 * samples.X.size <= MOST_DOUBLE_BYTES:
-        some = replace(batch, C=batch.C[short], column=batch.column[short])
+        some = replace(batch, C=batch.C[short], column=batch.column[short], fold=batch.fold[short])
         at_last = Start(found.weights[short], found.steps[short])
         backend = _backend(estimator.device, samples, len(short), "float64")
         later = _fitted(estimator, samples, some, centre, backend, at_last, resolution=float(np.finfo(np.float32).eps))
@@ -146,7 +156,7 @@ def _fitted(
         total = batch.weights.sum(axis=0)[batch.column]
         table = np.stack([normalised(column, "a model") for column in batch.weights.T], axis=1)
     plain = ModelTable.plain(l2_of(batch.C, total), np.ones(len(total)))
-    models = replace(plain, column=batch.column)
+    models = replace(plain, column=batch.column, fold=batch.fold)
     loss: Loss = Logistic() if samples.binary else Softmax()
     label = 1 - samples.label if samples.binary else samples.label  # a logistic model's class 0 is positive
     D = samples.X.shape[1] + (centre is not None)
@@ -159,13 +169,13 @@ def _fitted(
         tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
         max_iter=int(estimator.max_iter),
     )
-    solver = Lbfgs(config, resolution=resolution)
+    solver = Lbfgs(config, resolution=resolution, measures=False)
 
     def work(backend: Backend) -> Outcome:
         kernels = choose_kernels(backend, loss, len(samples.classes))
-        sizes = Sizes(len(models), n, 0, D, 0 if table is None else table.shape[1])
+        sizes = Sizes(len(np.unique(solver.members(models))), n, 0, D, 0 if table is None else table.shape[1])
         least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
-        blocks = cut(solver, kernels, sizes, max(config.memory, least))
+        blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
         design = partial(_columns, samples.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, label, table)
         problem = Problem(rows, None, {}, models, n, D, table is not None, start)

@@ -19,8 +19,9 @@ from gpureg.errors import GpuregWarning, UsageError, named
 from gpureg.events import Event
 from gpureg.fitting.assemble import Trained, join, linear_model, model_results
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
-from gpureg.fitting.grid import cv_rows, model_table, select_row
+from gpureg.fitting.grid import cv_rows, model_table, select_row, with_refits
 from gpureg.fitting.memory import cut, on_device
+from gpureg.fitting.patience import check_held_out, left_out_notices, without_the_rest
 from gpureg.fitting.prepare import prepare, refit_problem, sizes_of
 from gpureg.fitting.results import CvRow, FitResult
 from gpureg.fitting.resume import Saved, check_resumable, fingerprint
@@ -118,21 +119,30 @@ def fit_on(
     _check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
     table = model_table(config)
+    if config.cv is not None and solver.refits_along:
+        table = with_refits(table, config.seeds * config.cv)
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
-    sizes = sizes_of(data, config, len(table))
+    sizes = sizes_of(data, config, len(np.unique(solver.members(table))), int(table.column.max()) + 1)
     notices = [*([backend.notice] if backend.notice else []), *data.notices, *notices]
     notices += solver.notices(kernels, sizes.rows, sizes.features)
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
-    blocks = cut(solver, kernels, sizes, config.memory)
+    blocks = cut(solver, kernels, table, sizes, config.memory)
     scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
     problem = prepare(data, config, kernels, table, scaling, folds)
     trained = stages.train_all(problem, blocks)
     validated = problem.val is not None
+    left_out: tuple[float, ...] = ()
+    if config.path_patience and not stages.interrupted:
+        trained, left_out = without_the_rest(trained, config.path_patience)
+        notices += left_out_notices(left_out, config.path_patience)
     cv, chosen = _choose(trained, config, validated)
     notices += _unchosen(trained, config, validated)
-    if cv is not None and chosen is not None:
+    refits = np.flatnonzero(trained.table.fold < 0)
+    if cv is not None and chosen is not None and len(refits):
+        chosen = int(refits[chosen])
+    elif cv is not None and chosen is not None:
         refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
         if solver.wants_validation and refit.val is None:
             refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
@@ -142,7 +152,8 @@ def fit_on(
         chosen = None
     backend.synchronize()
     notices += [*trained.outcome.warnings, *_remarks(solver, trained, data, config)]
-    return _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
+    result = _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
+    return replace(result, left_out=left_out)
 
 
 def _median_steps(trained: Trained, row: CvRow) -> Limit:
@@ -159,7 +170,8 @@ def _choose(trained: Trained, config: FitConfig, validated: bool) -> tuple[tuple
     table, outcome = trained.table, trained.outcome
     if "interrupted" in outcome.reasons and config.cv is not None:
         return None, None
-    rows = cv_rows(table, outcome.measured.val_loss)
+    folded = np.flatnonzero(table.fold >= 0) if config.cv is not None else np.arange(len(table))
+    rows = cv_rows(table.take(folded), outcome.measured.val_loss[folded])
     if config.cv is not None:
         return rows, select_row(rows, config.select)
     if not validated:
@@ -184,6 +196,7 @@ def _unchosen(trained: Trained, config: FitConfig, validated: bool) -> list[str]
 
 def _check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
     K = len(data.classes)
+    check_held_out(config.path_patience, config.cv is not None or len(data.y_val) > 0)
     if config.loss.binary and K != 2:
         raise UsageError(
             f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two, the positive one first, "
@@ -223,8 +236,10 @@ def _result(
     models = model_results(outcome, table)
     kept: Floats = outcome.weights
     l2, selected = table.l2, 0 if len(table) == 1 else chosen
-    if config.cv is not None and chosen is not None:  # after a cross-validation the model is the refit
-        kept, l2, selected = outcome.weights[chosen:], table.l2[chosen:], 0
+    refits = np.flatnonzero(table.fold < 0)
+    if config.cv is not None and len(refits):  # after a cross-validation the models that are kept are the refits
+        kept, l2 = outcome.weights[refits], table.l2[refits]
+        selected = None if chosen is None else chosen - int(refits[0])
     model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,6 +65,19 @@ def model_table(config: FitConfig) -> ModelTable:
         seed=named,
         column=flat_seed * folds + flat_fold if cv else zero,
         stream=zero if cv else flat_seed,
+    )
+
+
+def with_refits(table: ModelTable, column: int) -> ModelTable:
+    """The table of a cross-validation, and behind it the refit of every learning rate and λ, on the rows that weigh as
+    `column` of the row-weight table says; a refit has no fold and no seed.
+    """
+    found = dict.fromkeys(zip(table.lr.tolist(), table.l2.tolist(), strict=True))
+    lr, l2 = np.array(list(found)).T
+    refits = ModelTable.plain(l2, lr)
+    refits = replace(refits, column=refits.column + column)
+    return ModelTable(
+        *(np.concatenate([getattr(one, name) for one in (table, refits)]) for name in ModelTable.__dataclass_fields__)
     )
 
 

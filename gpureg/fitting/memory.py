@@ -18,7 +18,7 @@ from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named, si
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.protocol import Solver
-from gpureg.types import Ints, RunShape
+from gpureg.types import Ints, ModelTable, RunShape
 
 T = TypeVar("T")
 
@@ -27,8 +27,9 @@ T = TypeVar("T")
 class Sizes:
     """What the memory of a batch depends on.
 
-    L `models`; `rows` training samples with D `features`, `evaluated` validation samples; `weights` columns of the
-    row-weight table; `copies` of the training samples, each to be evaluated fold by fold.
+    `models` that have work arrays at the same time; `rows` training samples with D `features`, `evaluated` validation
+    samples; `weights` columns of the row-weight table; `copies` of the training samples, each to be evaluated fold by
+    fold.
     """
 
     models: int
@@ -39,15 +40,17 @@ class Sizes:
     copies: int = 0
 
 
-def cut(solver: Solver, kernels: Kernels, sizes: Sizes, memory: int) -> list[Ints]:
-    """The models in blocks whose work arrays fit `memory` bytes, if what is free holds the largest of them.
+def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memory: int) -> list[Ints]:
+    """The models of a table in blocks whose work arrays fit `memory` bytes, if what is free holds the largest of them.
+    Members (`Solver.members`) stay whole; `sizes.models` is their number.
 
     Raises UsageError if not even one model fits the budget, OutOfMemoryError with what is needed and what is free.
     """
     per_model = solver.bytes_per_model(sizes.rows, sizes.features, kernels.n_columns)
+    members = solver.members(table)
     blocks = chunks(sizes.models, per_model, memory, batches=solver.minibatches)
     check_memory(solver, kernels, sizes, max(map(len, blocks)), memory)
-    return blocks
+    return [np.flatnonzero(np.isin(members, block)) for block in blocks]
 
 
 def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = True) -> list[Ints]:

@@ -38,7 +38,8 @@ def prepare(
     weights = None if base is None else base[:, None]
     if assignments:
         weights = row_weight_table(base, assignments, config.cv or 1)
-        if base is not None:  # behind the folds' columns, for the refit
+        if base is not None or table.column.max() == weights.shape[1]:  # behind the folds' columns, for refits
+            base = np.ones(len(weights)) if base is None else base
             weights = np.concatenate([weights, base[:, None]], axis=1)
     design = partial(_design, data.X_train, scaling, config.dtype)
     fold = assignments[0] if assignments else None
@@ -82,15 +83,17 @@ def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float,
     return replace(problem, held_out={}, table=replace(alone, column=alone.column + column), weighted=weighted)
 
 
-def sizes_of(data: Dataset, config: FitConfig, models: int) -> Sizes:
-    """What the memory of the fit of so many models depends on."""
+def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Sizes:
+    """What the memory of a fit depends on, that has work arrays for so many models, and so many columns of row weights
+    (0: what folds and weights take).
+    """
     folds = config.seeds * config.cv if config.cv is not None else 0
     return Sizes(
         models,
         len(data.y_train),
         len(data.y_val),
         data.X_train.shape[1] + 1,
-        folds + is_weighted(data, config),
+        max(folds + is_weighted(data, config), columns),
         config.seeds if folds else 0,
     )
 

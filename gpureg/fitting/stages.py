@@ -20,6 +20,7 @@ from gpureg.fitting.resume import Keeper, Saved, not_of_this_fit, pack, restore,
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.protocol import Descent, Solver
+from gpureg.solvers.results import rearranged
 from gpureg.types import HostArrays, Ints
 
 
@@ -61,9 +62,18 @@ class Stages:
         """Wall time so far, with that before an interruption."""
         return time.perf_counter() - self.begun
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a stage was stopped before its end."""
+        return self._interrupted
+
     def train_all(self, problem: Problem, blocks: list[Ints]) -> Trained:
         """All models of the problem, a stage for each of the disjoint `blocks`, joined."""
-        return join([self.train(problem.take(block), block) for block in blocks])
+        trained = join([self.train(problem.take(block), block) for block in blocks])
+        place = np.argsort(np.concatenate(blocks))
+        if np.array_equal(place, np.arange(len(place))):
+            return trained
+        return Trained(problem.table, *rearranged(trained.outcome, trained.history, problem.table, place))
 
     def train(self, problem: Problem, ids: Ints) -> Trained:
         """The next stage: the models of `problem`, `ids` their place in the whole batch (-1 for the refit)."""

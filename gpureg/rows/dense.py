@@ -91,4 +91,11 @@ class DenseRows:
 
     def bias_curvature(self, W: Array, column: Ints | None) -> Array:
         """See the protocol."""
-        return moments.bias_curvature(self.kernels, self.block, W, column)
+        found = self.kernels.logit_curvature(W, self.block, column)
+        return moments.bias_curvature(self.kernels, self.block, W, column) if found is None else found
+
+    def kronecker(
+        self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False
+    ) -> moments.KroneckerSums | None:
+        """See the protocol."""
+        return moments.kronecker(self.kernels, self.block, W, column, free=free, diagonal=diagonal)

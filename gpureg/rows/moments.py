@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -124,6 +125,64 @@ def bias_curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None)
         return own - xp.matmul(_rows_last(xp, f, weight), xp.matrix_transpose(_rows_last(xp, f, None)))
 
     return _summed(kernels, rows, part, per_row=2 * models * K, table=True, as_stored=True)
+
+
+@dataclass(frozen=True)
+class KroneckerSums:
+    """What describes the Hessian at a model's weights as A ⊗ S; see `kronecker`. `classes A (K, K)` and `centre (D,)`
+    on the host, `moments` S `(D, D)` or its diagonal `(D,)` on the device.
+    """
+
+    classes: Floats
+    centre: Floats
+    moments: Array
+
+
+def kronecker(
+    kernels: Kernels, rows: Block, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False
+) -> KroneckerSums | None:
+    """`A = Σ s_i (diag(d_i) - f_i f_i') / Σ s_i` and `S = Σ s_i u_i (x_i - c)(x_i - c)' / Σ s_i u_i` at the weights `W
+    (D, K)` of one model, d and f from the loss (`Loss.second`), u the trace of a sample's own `diag(d) - f f'`.
+
+    `column (1,)`: the model's row weights s, None for 1. `free`: c is the mean under s u, the exact Schur complement of
+    a free bias; else 0. None where Σ s u is below n eps: probabilities are 0 and 1, and there is nothing to describe.
+    """
+    backend, K = kernels.backend, kernels.n_columns
+    xp = backend.xp
+    picked = None if column is None or rows.weights is None else backend.from_host(np.asarray(column, np.int64))
+    eye, weights = backend.from_host(np.eye(K)), []
+    sums: list[Array] = [0.0, 0.0, 0.0]
+    for X, y, table in _blocks(kernels, rows, per_row=4 * K, table=True):
+        d, f = kernels.loss.second(xp, xp.reshape(xp.matmul(X, xp.astype(W, xp.float64)), (X.shape[0], 1, K)), y)
+        s = xp.ones_like(d[:, 0, 0]) if picked is None or table is None else xp.take(table, picked, axis=1)[:, 0]
+        d, f = d[:, 0, :], None if f is None else f[:, 0, :]
+        own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * eye, xp.sum(d, axis=1)
+        if f is not None:
+            own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
+        weights.append(s * xp.where(trace > 0.0, trace, xp.zeros_like(trace)))
+        parts = (own, xp.sum(s), xp.sum(weights[-1][:, None] * X, axis=0))
+        sums = [total + part for total, part in zip(sums, parts, strict=True)]
+    u = xp.concat(weights, axis=0)
+    mass = float(kernels.to_host(xp.sum(u)))  # sync
+    if not mass > rows.n * float(np.finfo(backend.dtype).eps):
+        return None
+    centre = np.array(kernels.to_host(sums[2])) / mass if free else np.zeros(W.shape[0])
+    moments = _summed_under(kernels, rows, u, backend.from_host(centre), diagonal) / mass
+    return KroneckerSums(kernels.to_host(sums[0] / sums[1]), centre, moments)
+
+
+def _summed_under(kernels: Kernels, rows: Block, u: Array, centre: Array, diagonal: bool) -> Array:
+    """`Σ u_i (x_i - c)(x_i - c)'`, or its diagonal, for `u (N,)` on the device."""
+    xp = kernels.backend.xp
+    root = xp.sqrt(u)
+    total: Array = 0.0
+    start = 0
+    for X, y, _ in _blocks(kernels, rows):
+        stop = start + y.shape[0]
+        X = (X - centre) * root[start:stop][:, None]
+        total = total + (xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X))
+        start = stop
+    return total
 
 
 def _mass(kernels: Kernels, rows: Block) -> Array | float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gpureg.kernels.protocol import Evaluation
+from gpureg.rows.moments import KroneckerSums
 from gpureg.rows.span import Basis
 from gpureg.types import Array, Floats, Ints, StepPlan
 
@@ -73,4 +74,8 @@ class Rows(Protocol):
 
     def bias_curvature(self, W: Array, column: Ints | None) -> Array:
         """The part of `curvature` that belongs to the biases, `(L, K, K)`; see `moments.bias_curvature`."""
+        ...
+
+    def kronecker(self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False) -> KroneckerSums | None:
+        """The Hessian at the weights `W (D, K)` of a model as a Kronecker product; see `moments.kronecker`."""
         ...

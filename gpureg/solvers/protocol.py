@@ -22,7 +22,7 @@ from gpureg.events import Event
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
-from gpureg.types import HostArrays, ModelTable
+from gpureg.types import HostArrays, Ints, ModelTable
 
 S = TypeVar("S")
 
@@ -112,8 +112,20 @@ class Solver(Protocol):
         """The maximum number of evaluations that are made in one product."""
         ...
 
+    @property
+    def refits_along(self) -> bool:
+        """Whether a cross-validation trains the refit of every λ alongside its folds; else that of the chosen one,
+        later."""
+        ...
+
+    def members(self, table: ModelTable) -> Ints:
+        """The member `(L,)`, from 0 on, that each model belongs to: models of a member are trained one after the other,
+        and never apart. Work arrays are those of one model a member.
+        """
+        ...
+
     def bytes_per_model(self, n: int, D: int, K: int) -> int:
-        """Bytes of work arrays that one model adds."""
+        """Bytes of work arrays that one member adds."""
         ...
 
     def shared_bytes(self, n: int, D: int) -> int:

@@ -11,8 +11,8 @@ middling ones that take long are conditioned anew by their own Hessian (`directi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,28 +20,36 @@ from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.certificate import attainable, certify
-from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.certificate import Accuracy
+from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
+from gpureg.solvers.lbfgs.directions import Hessians, QuasiNewton, inner_products, symmetric
+from gpureg.solvers.lbfgs.finish import finished
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
-from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way, build_history
+from gpureg.solvers.lbfgs.point import Known
+from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way
 from gpureg.solvers.lbfgs.wide import in_span
-from gpureg.solvers.problem import Outcome, Problem, measure_final
+from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
+FOLD_TOLERANCE = 100.0  # times the tolerance: what a fold's model is for is its score
 SLACK = 0.25  # of the tolerance: the certificate is made anew at the end, by a pass with other rounding errors
+LATE = 40  # passes after which a large model's variables may be made anew, once, where it is then
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
 
 
 class LbfgsDescent:
     """Batched L-BFGS on a problem; see `gpureg.solvers.protocol.Descent`.
 
-    `config.tol` is a bound on the gap to the optimum, in nats of the mean objective. A model has converged when
+    `config.tol` is a bound on the gap to the optimum, in nats of the mean objective; for a model of a fold, which is to
+    be scored and not to be kept, 100 times that. A model has converged when
     `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights with the bias
     at its optimum. Without a penalty there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which
     estimates twice the gap. `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at
     an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives that differ by less
     than this, relatively, are as good as equal; default the float type's. `hessians`: when one is worth its cost.
+    `measures`: whether the outcome has losses and accuracies. `bequeaths`: others go on from these models, and their
+    pairs are kept.
     """
 
     steps_per_epoch = 0
@@ -55,17 +63,23 @@ class LbfgsDescent:
         target: Floats | None = None,
         resolution: float | None = None,
         hessians: Hessians | None = None,
+        measures: bool = True,
+        bequeaths: bool = False,
     ) -> None:
         self.whole = problem  # as it was given: there the certificates are made and the models measured
-        self.problem, self.basis = in_span(problem, free=not config.penalize_bias)
+        self.problem, self.basis = in_span(problem, free=not config.penalizes_bias)
         self.kernels, self.config, self.target = kernels, config, target
-        self.resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
+        resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
+        folds = problem.table.fold >= 0
+        self.accuracy = Accuracy(config.tol * np.where(folds, FOLD_TOLERANCE, 1.0), resolution, measures)
         self.K = kernels.n_columns
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
-        self.bias_curvature = kernels.loss.curvature(self.K)
+        self.bequeaths = bequeaths
         hessians = hessians or Hessians()
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
         self.handover = hessians.handover(problem.n, problem.D * self.K)
+        self.build = build_passes(self.problem.n, self.problem.D, self.K)
+        self.anew = None if bequeaths or self.handover else max(LATE, int(self.build / max(1, len(problem.table))))
 
     @property
     def limit(self) -> int:
@@ -74,10 +88,18 @@ class LbfgsDescent:
 
     def start(self) -> LbfgsState:
         """See the protocol; no pass is made yet."""
-        L, D, start = len(self.problem.table), self.problem.D, self.problem.start
-        W = np.zeros((L, self.K, D)) if start is None else np.swapaxes(start.weights, 1, 2)
+        start = self.problem.start
+        W = np.zeros((len(self.problem.table), self.K, self.problem.D))
+        W = W if start is None else np.swapaxes(start.weights, 1, 2)
+        state = self.blank()
+        state.waiting = dict(enumerate(W))
+        return state
+
+    def blank(self) -> LbfgsState:
+        """A state in which no model waits."""
+        L, start = len(self.problem.table), self.problem.start
         taken = np.zeros(L, np.int64) if start is None else start.steps.copy()
-        return LbfgsState(dict(enumerate(W)), self.first, taken, [None] * L)
+        return LbfgsState({}, self.first, taken, np.zeros(L, np.int64), np.full(L, np.nan), [None] * L)
 
     def reached(self, state: LbfgsState) -> int:
         """See the protocol: passes."""
@@ -98,25 +120,47 @@ class LbfgsDescent:
         if state.batch is None:
             models = np.array(sorted(state.waiting))
             W = np.stack([state.waiting[model] for model in models.tolist()])
-            batch, state.waiting = self._batch(models, W, state.way), {}
-            A = len(models)
-            yield from self._settle(state, batch, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
+            state.waiting = {}
+            if state.way == "whitened" and self.anew is not None:
+                state.anew, state.way = True, "quasi"
+                self.recondition(state, models, W)
+            yield from self.begin(state, models, W)
         else:
             batch = state.batch
             yield from self._settle(state, batch, *self._pass(state, batch))
+            state.batch = batch if len(batch.active) else None
+
+    def begin(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None = None) -> Iterator[Event]:
+        """A batch of `models (A,)` at weights `W (A, K, D)`, or None for what is `known` of them; see `Batch.begin`."""
+        A, objective = len(models), self.objective(models)
+        if state.way == "quasi" and state.spectrum is None:
+            state.spectrum = spectrum(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
+        with np.errstate(all="ignore"):  # numbers that overflow end as diverged
+            batch = Batch.begin(
+                objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known
+            )
+        if W is not None:
+            state.evaluated[models] += 1
+        yield from self._settle(state, batch, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
         state.batch, state.way = (batch if len(batch.active) else None), "whitened"
+
+    def recondition(self, state: LbfgsState, models: Ints, W: Floats) -> bool:
+        """Make the variables anew where `models (A,)` are, `W (A, K, D)`; False if that has nothing to tell."""
+        found = at_an_optimum(self.objective(models), W)
+        state.spectrum = state.spectrum if found is None else found
+        return found is not None
 
     def pack(self, state: LbfgsState) -> tuple[HostArrays, dict[str, Any]]:
         """See the protocol."""
         arrays, meta = pack(self.kernels, state)
         return arrays | ({} if self.basis is None else {"pivots": self.basis.pivots}), meta
 
-    def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
-        """See the protocol."""
+    def unpack(self, arrays: HostArrays, meta: dict[str, Any], later: Sequence[int] = ()) -> LbfgsState:
+        """See the protocol; `later`: the models that have not begun."""
         if self.basis is not None and not np.array_equal(arrays["pivots"], self.basis.pivots):
             raise ValueError("another basis of the rows' span")
         whole = self.objective(np.arange(len(self.problem.table)))
-        return unpack(whole, self.noise, self.config.max_iter, arrays, meta)
+        return unpack(whole, self.noise, self.config.max_iter, arrays, meta, later)
 
     @np.errstate(all="ignore")
     def finish(self, state: LbfgsState, *, interrupted: bool = False) -> tuple[Outcome, History]:
@@ -127,26 +171,11 @@ class LbfgsDescent:
             state.waiting |= dict(zip(running.tolist(), state.batch.weights(np.arange(len(running))), strict=True))
         for model, W in state.waiting.items():
             state.finals[model], state.reasons[model] = W, reason
-        L = len(self.problem.table)
-        weights = np.stack([state.finals[model] for model in range(L)])
-        if self.basis is not None:
-            weights = np.swapaxes(self.basis.outside(np.swapaxes(weights, 1, 2)), 1, 2)
-        done = tuple(found if found is not None else reason for found in state.reasons)
-        weights, certificates, reasons, warnings = certify(
-            self.whole, self.kernels, self.config, weights, done, self.resolution
-        )
-        final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
-        measured = measure_final(self.kernels, self.whole, final)
-        history = build_history(state, self.problem.table, measured, certificates)
-        warnings += _separable(self.problem, measured.train_accuracy, measured.train_loss)
-        none: tuple[int | None, ...] = (None,) * L
-        outcome = Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings)
-        return outcome, history
-
-    @np.errstate(all="ignore")
-    def _batch(self, models: Ints, W: Floats, way: Way) -> Batch:
-        """A batch of some models at `W (A, K, D)`."""
-        return Batch.begin(self.objective(models), models, W, way=way, noise=self.noise)
+        if self.basis is not None:  # what is known is known of the span
+            inside = np.stack([W.T for W in state.finals.values()])
+            state.finals = dict(zip(state.finals, np.swapaxes(self.basis.outside(inside), 1, 2), strict=True))
+            state.losses[:] = np.nan
+        return finished(state, self.whole, self.kernels, self.config, self.accuracy)
 
     def objective(self, models: Ints) -> Objective:
         """That of `models (A,)`."""
@@ -175,12 +204,13 @@ class LbfgsDescent:
         y = g - batch.g
         host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias], s, y, g)
         state.passes += 1
+        state.evaluated[batch.active] += 1
         there = host[:, 0] + host[:, 1]
         slope_start = (own[:, 0, 2] - own[:, 0, 1]) / search.alpha
         taken, lost = search.judge(batch.objective, slope_start, there, own[:, 0, 2] / search.alpha)
         if taken.any():
             state.iterations[batch.active[taken]] += 1
-            self._accept(batch, taken, v, g, there, host)
+            batch.accept(taken, v, g, xp.reshape(value.gradient, g.shape), host)
             d = batch.directions.direction(taken, (s, y), batch.g, W, products, own)
             batch.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, batch.d)
             search.restart(taken)
@@ -191,30 +221,12 @@ class LbfgsDescent:
         own.
         """
         xp = self.kernels.backend.xp
-        own = xp.stack([xp.sum(a * b, axis=1) for a, b in ((s, s), (s, y), (s, g), (y, y), (y, g), (g, g))], axis=1)
+        own = inner_products(xp, s, y, g)
         asked = batch.directions.products(s, y, g)
         parts = [xp.stack(sums, axis=1), own] + ([] if asked is None else [asked])
         host = self.kernels.to_host(xp.concat(parts, axis=1))  # sync
         count = len(sums)
-        triangle = host[:, count : count + 6][:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
-        return host[:, :count], triangle, host[:, count + 6 :]
-
-    def _accept(self, batch: Batch, taken: np.ndarray, v: Array, g: Array, there: Floats, host: Floats) -> None:
-        """Move the models `taken (A,)` to their trial points."""
-        xp = self.kernels.backend.xp
-        if taken.all():
-            batch.v, batch.g = v, g
-        else:
-            mask = self.kernels.backend.from_host(taken[:, None])
-            batch.v, batch.g = xp.where(mask, v, batch.v), xp.where(mask, g, batch.g)
-        norm = host[:, 2] + host[:, 3]
-        better = (norm < 0.99 * batch.least) | (batch.objective - there > self.noise * np.abs(there))
-        batch.age = batch.age + taken
-        batch.idle = np.where(taken, np.where(better, 0, batch.idle + 1), batch.idle)
-        batch.least = np.where(taken, np.minimum(batch.least, norm), batch.least)
-        batch.objective = np.where(taken, there, batch.objective)
-        batch.slope = np.where(taken, host[:, 2], batch.slope)
-        batch.bias = np.where(taken, host[:, 3], batch.bias)
+        return host[:, :count], symmetric(host[:, count : count + 6]), host[:, count + 6 :]
 
     def _settle(
         self, state: LbfgsState, batch: Batch, fresh: np.ndarray, lost: np.ndarray, decrement: Floats
@@ -226,27 +238,42 @@ class LbfgsDescent:
         broken = ~np.isfinite(batch.objective + batch.slope + batch.bias)
         near = fresh & self._near(batch, bound, decrement)
         spent = fresh & (state.iterations[batch.active] >= self.config.max_iter)
-        stuck = self._retry(batch, lost) | (batch.idle >= MOST_IDLE)
-        handed = self._handed(batch, stuck) & ~(broken | near | spent)
+        stuck = batch.retry(lost) | (batch.idle >= MOST_IDLE)
+        handed = self._handed(state, batch, stuck) & ~(broken | near | spent)
         over = broken | near | spent | stuck | handed
         if not over.any():
             return
-        places = np.flatnonzero(over)
-        for place, weights in zip(places, batch.weights(places), strict=True):
-            model = int(batch.active[place])
-            if handed[place]:
-                state.waiting[model] = weights
-                continue
-            reason: StopReason = "diverged" if broken[place] else "converged" if near[place] else "precision"
-            if spent[place] and reason == "precision":
-                reason = "max_iter"
-            state.reasons[model] = reason
-            state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
-            yield ModelStopped(model, int(state.iterations[model]), 0, reason)
+        why = np.select([handed, broken, near, spent], ["", "diverged", "converged", "max_iter"], "precision")
+        yield from self._leave(state, batch, np.flatnonzero(over), why.tolist())
         batch.take(np.flatnonzero(~over))
 
-    def _handed(self, batch: Batch, stuck: np.ndarray) -> np.ndarray:
-        """Mask `(A,)` of the models that go on in the variables that whiten their Hessian where they are now."""
+    def _leave(
+        self, state: LbfgsState, batch: Batch, places: Ints, why: Sequence[StopReason | Literal[""]]
+    ) -> Iterator[Event]:
+        """Keep what is known of the models at `places`, and tell of those that stop; `why (A,)`, "" for one that goes
+        on in other variables.
+        """
+        points = zip(places.tolist(), batch.weights(places), batch.gradients(places), strict=True)
+        for place, weights, gradient in points:
+            model = int(batch.active[place])
+            reason = why[place]
+            if reason == "":
+                state.waiting[model] = weights
+                continue
+            state.reasons[model] = reason
+            state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
+            state.gradients[model], state.losses[model] = gradient, batch.loss[place]
+            yield ModelStopped(model, int(state.iterations[model]), 0, reason)
+        if self.bequeaths and batch.way == "quasi" and isinstance(batch.directions, QuasiNewton):
+            left = batch.directions.bequeathed(places, batch.conditioning)
+            state.pairs |= dict(zip(batch.active[places].tolist(), left, strict=True))
+
+    def _handed(self, state: LbfgsState, batch: Batch, stuck: np.ndarray) -> np.ndarray:
+        """Mask `(A,)` of the models that go on in variables that are made of the curvature where they are now: those
+        that whiten a middling model's Hessian, or those of a Kronecker product.
+        """
+        if batch.way == "quasi" and self.anew is not None and not state.anew:
+            return stuck | (batch.age >= self.anew)
         if batch.way == "newton" or self.handover is None:
             return np.zeros(len(stuck), bool)
         late: np.ndarray = stuck | (batch.age >= self.handover)
@@ -256,39 +283,13 @@ class LbfgsDescent:
 
     def _bound(self, batch: Batch) -> Floats:
         """The bound on each model's gap to its optimum, `(A,)`; NaN without a penalty."""
-        total = batch.slope + batch.bias
-        return gap_bound(total, batch.objective_of.table.l2) + batch.bias / self.bias_curvature
+        return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + batch.bias)
 
     def _near(self, batch: Batch, bound: Floats, decrement: Floats) -> np.ndarray:
         """Mask `(A,)` of the models that are as near the optimum as was asked for."""
         l2, total = batch.objective_of.table.l2, batch.slope + batch.bias
-        tolerance = attainable(self.config.tol, self.resolution, batch.objective)
+        tolerance = self.accuracy.attainable(batch.active, batch.objective)
         near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
         if self.target is not None:
             near |= batch.objective <= self.target[batch.active]
         return near
-
-    def _retry(self, batch: Batch, lost: np.ndarray) -> np.ndarray:
-        """Send models whose line search found no step down the gradient once; the mask of those still stuck."""
-        stuck = np.zeros(len(lost), bool)
-        for place in np.flatnonzero(lost):
-            stuck[place] = not batch.directions.forget(np.array([place]))
-        retried = lost & ~stuck
-        if retried.any():
-            mask = self.kernels.backend.from_host(retried[:, None])
-            batch.d = self.kernels.backend.xp.where(mask, -batch.g, batch.d)
-            batch.search.restart(retried)
-        return stuck
-
-
-def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, ...]:
-    """A warning where an unpenalised model fits its training data without an error: then its weights have no bound."""
-    folds = problem.table.fold >= 0
-    perfect = (problem.table.l2 == 0) & np.where(folds, loss < 1e-3, accuracy == 1.0)
-    if not perfect.any():
-        return ()
-    return (
-        f"{int(perfect.sum())} model(s) without a penalty (λ = 0) separate the training data: the loss falls towards 0 "
-        "for ever as the weights grow, and there is no optimum. The weights are those of the last iteration; a small λ "
-        "gives a definite answer.",
-    )

@@ -15,14 +15,15 @@ Measured (digits, 10 values of C from 1e-4 to 1e4, tolerance 1e-10 nats): L-BFGS
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from gpureg.solvers.lbfgs.hessian import RIDGES, scaled_hessian
 from gpureg.solvers.lbfgs.objective import Objective
-from gpureg.solvers.lbfgs.pairs import PairHistory
+from gpureg.solvers.lbfgs.pairs import Heritage, PairHistory
 from gpureg.types import Array, Floats, Ints
 
 MEMORY = 10  # pairs; more gained no passes that their products did not cost again
@@ -59,6 +60,14 @@ class Hessians:
 class Directions(Protocol):
     """A source of descent directions for A models; vectors are `(A, P)`, P = K D."""
 
+    def first(
+        self, W: Array, g: Array, pair: tuple[Array, Array] | None, pairs: Sequence[Heritage | None], conditioning: Any
+    ) -> Array:
+        """The directions `(A, K, D)` where a batch begins, at weights `W (A, K, D)` with gradients `g (A, K, D)`; given
+        the pair `(A, P)` between two points that are known, and those that others left.
+        """
+        ...
+
     def products(self, s: Array, y: Array, g: Array) -> Array | None:
         """What the next `direction` wants of the last trial on the host, `(A, q)`, or None."""
         ...
@@ -82,12 +91,51 @@ class Directions(Protocol):
         ...
 
 
+def inner_products(xp: Any, s: Array, y: Array, g: Array) -> Array:
+    """`s's, s'y, s'g, y'y, y'g, g'g`, `(A, 6)` on the device, of vectors `(A, P)`."""
+    return xp.stack([xp.sum(a * b, axis=1) for a, b in ((s, s), (s, y), (s, g), (y, y), (y, g), (g, g))], axis=1)
+
+
+def symmetric(products: Floats) -> Floats:
+    """Those products `(A, 6)` as matrices `(A, 3, 3)`."""
+    return products[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+
+
 class QuasiNewton:
     """L-BFGS: see `PairHistory`."""
 
     def __init__(self, objective: Objective, models: int, size: int, memory: int = MEMORY) -> None:
-        self.kernels = objective.kernels
+        self.kernels, self.objective = objective.kernels, objective
         self.pairs = PairHistory(objective.kernels, models, memory, size)
+
+    def first(
+        self, W: Array, g: Array, pair: tuple[Array, Array] | None, pairs: Sequence[Heritage | None], conditioning: Any
+    ) -> Array:
+        """See the protocol."""
+        if pair is None and not any(pairs):
+            return -g
+        xp, A = self.kernels.backend.xp, g.shape[0]
+        if any(pairs):
+            self.pairs.inherit(pairs, *self._diagonals(conditioning, np.arange(A)))
+        flat = xp.reshape(g, (A, -1))
+        s, y = (xp.zeros_like(flat), xp.zeros_like(flat)) if pair is None else pair
+        stored = self.products(s, y, flat)
+        own = inner_products(xp, s, y, flat)
+        host = self.kernels.to_host(xp.concat([own, stored], axis=1))  # sync
+        accepted = np.full(A, pair is not None)
+        d = self.direction(accepted, (s, y), flat, W, host[:, 6:], symmetric(host[:, :6]))
+        return xp.reshape(d, g.shape)
+
+    def bequeathed(self, places: Ints, conditioning: Any) -> list[Heritage]:
+        """The pairs of the models at `places (B,)`."""
+        return self.pairs.bequeathed(places, *self._diagonals(conditioning.take(places), places))
+
+    def _diagonals(self, conditioning: Any, places: Ints) -> tuple[Array, Array]:
+        """The variables' scale and the penalty's part of the diagonal, `(B, 1, P)`, of the models at `places (B,)`."""
+        xp, (K, D) = self.kernels.backend.xp, (self.kernels.n_columns, self.objective.D)
+        scale = conditioning.scale + self.kernels.backend.from_host(np.zeros((1, K, D)))  # of every class its own
+        decay = self.objective.take(places).decay(K * D)
+        return xp.reshape(scale, (len(places), 1, K * D)), xp.reshape(decay, (len(places), 1, K * D))
 
     def products(self, s: Array, y: Array, g: Array) -> Array | None:
         """See the protocol."""
@@ -117,6 +165,7 @@ class QuasiNewton:
 
     def take(self, keep: Ints, places: Array, objective: Objective) -> None:
         """See the protocol."""
+        self.objective = objective
         self.pairs.take(keep, places)
 
 
@@ -125,6 +174,14 @@ class Newton:
 
     def __init__(self, objective: Objective, centre: Floats | None) -> None:
         self.objective, self.centre = objective, centre
+
+    def first(
+        self, W: Array, g: Array, pair: tuple[Array, Array] | None, pairs: Sequence[Heritage | None], conditioning: Any
+    ) -> Array:
+        """See the protocol."""
+        flat = self.objective.kernels.backend.xp.reshape(g, (g.shape[0], -1))
+        nothing = np.zeros((g.shape[0], 0))
+        return self.direction(np.ones(g.shape[0], bool), (flat, flat), flat, W, nothing, nothing)
 
     def products(self, s: Array, y: Array, g: Array) -> Array | None:
         """See the protocol."""

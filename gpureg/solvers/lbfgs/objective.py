@@ -83,8 +83,20 @@ class Objective:
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
         if self.kernels.loss.shift_invariant:
             slope = slope - xp.mean(slope, axis=1, keepdims=True)  # it is 0; what is not is rounding
+        return self._with_penalty(W, loss, slope / self.rows.n)
+
+    def known(self, W: Array, loss: Floats, gradient: Floats) -> Value:
+        """Cost and gradient at `W (L, K, D)`, where the loss `(L,)` and its gradient `(L, K, D)` are known."""
+        from_host = self.kernels.backend.from_host
+        return self._with_penalty(W, from_host(loss), from_host(gradient))
+
+    def without_penalty(self, W: Floats, gradient: Floats) -> Floats:
+        """The gradient of the loss alone, given that of the objective `(L, K, D)` at `W (L, K, D)`, on the host."""
+        return gradient - 2.0 * self.kernels.to_host(self._factor) * W  # sync
+
+    def _with_penalty(self, W: Array, loss: Array, slope: Array) -> Value:
         decay = self._factor * W
-        return Value(loss, xp.sum(decay * W, axis=(1, 2)), slope / self.rows.n + 2.0 * decay)
+        return Value(loss, self.kernels.backend.xp.sum(decay * W, axis=(1, 2)), slope + 2.0 * decay)
 
 
 def gap_bound(slope_sq: Floats, l2: Floats) -> Floats:

@@ -7,55 +7,66 @@ mean of the samples, and the variables that a Hessian has whitened, from their o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.conditioning import Conditioning, centred
-from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton
+from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
+from gpureg.solvers.lbfgs.directions import MEMORY, Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs.objective import Objective
+from gpureg.solvers.lbfgs.pairs import Heritage
 from gpureg.solvers.lbfgs.search import BRACKET, LineSearch
 from gpureg.solvers.lbfgs.state import NUMBERS, VECTORS, WAYS, Batch, LbfgsState, Way
 from gpureg.solvers.packing import Host, Unpacker, by_model, check_running, count_of, ragged, stop_reasons
 from gpureg.types import Array, Floats, HostArrays, Ints
 
-KEPT = ("waiting", "finals")  # of the state: one model's weights each
+KEPT = ("waiting", "finals", "gradients")  # of the state: one model's numbers each
 NOTED = {"models": "int64", "iterations": "int64", "numbers": "float64"}  # of each entry of the state's course
-TRANSFORM = ("basis", "shift", "scale")  # of a conditioning
+ON_HOST, ON_DEVICE = ("spread", "centre", "classes"), ("basis", "turn")  # of a spectrum
 
 
 def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any]]:
     """A boundary's state."""
-    arrays: HostArrays = {"iterations": state.iterations.copy()}
+    arrays: HostArrays = {name: getattr(state, name).copy() for name in ("iterations", "evaluated", "losses")}
     for name in KEPT:
         arrays |= by_model(name, getattr(state, name))
     for place, (name, dtype) in enumerate(NOTED.items()):
         arrays |= ragged(f"course.{name}", [entry[place] for entry in state.course], dtype)
     meta: dict[str, Any] = {"way": state.way, "reasons": list(state.reasons), "passes": state.passes, "batch": None}
+    meta["anew"] = state.anew
+    spectrum, meta["spectrum"] = _pack_spectrum(kernels, state.spectrum)
+    arrays |= _pack_pairs(kernels, state.pairs) | spectrum
     if state.batch is not None:
         packed, meta["batch"] = _pack_batch(kernels, state.batch)
         arrays |= {f"batch.{name}": array for name, array in packed.items()}
     return arrays, meta
 
 
-def unpack(objective: Objective, noise: float, most: int, arrays: HostArrays, meta: dict[str, Any]) -> LbfgsState:
+def unpack(
+    objective: Objective, noise: float, most: int, arrays: HostArrays, meta: dict[str, Any], later: Sequence[int] = ()
+) -> LbfgsState:
     """The state on the device; `objective` is that of all L models, `noise` the line search's, `most` the maximum
-    number of iterations.
+    number of iterations; `later`: the models that have not begun.
 
     Raises ValueError or KeyError for what no state of them is.
     """
     read, L, shape = Unpacker(arrays), len(objective.table), (objective.kernels.n_columns, objective.D)
-    waiting, finals = (read.by_model(name, L, *shape) for name in KEPT)
-    state = LbfgsState(waiting, _way(meta["way"]), read.ints("iterations", L, below=most + 1), stop_reasons(meta, L))
-    state.passes, state.finals = count_of(meta, "passes"), finals
+    waiting, finals, gradients = (read.by_model(name, L, *shape) for name in KEPT)
+    counts = (read.ints("iterations", L, below=most + 1), read.ints("evaluated", L), read.floats("losses", L))
+    state = LbfgsState(waiting, _way(meta["way"]), *counts, stop_reasons(meta, L))
+    state.passes, state.finals, state.gradients = count_of(meta, "passes"), finals, gradients
+    state.anew = bool(meta["anew"])
     state.course = list(_course(read, state.iterations))
+    state.spectrum, state.pairs = _spectrum(objective, read, meta["spectrum"]), _pairs_left(objective, read)
     if meta["batch"] is not None:
         own = {name.removeprefix("batch."): array for name, array in arrays.items() if name.startswith("batch.")}
         with objective.kernels.steady():
-            state.batch = _unpack_batch(objective, noise, Unpacker(own), meta["batch"])
+            state.batch = _unpack_batch(objective, noise, state.spectrum, Unpacker(own), meta["batch"])
     active = [] if state.batch is None else state.batch.active.tolist()
-    check_running(state.reasons, [*waiting, *active], finals)
+    check_running(state.reasons, [*waiting, *active, *later], finals)
     return state
 
 
@@ -79,21 +90,69 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
     arrays |= {name: host(getattr(batch, name)) for name in VECTORS}
     arrays |= {name: getattr(batch, name).copy() for name in NUMBERS}
     arrays |= {f"search.{name}": getattr(batch.search, name).copy() for name in BRACKET}
-    meta: dict[str, Any] = {"way": batch.way, "pairs": None, "transform": []}
+    meta: dict[str, Any] = {"way": batch.way, "pairs": None}
     if isinstance(batch.directions, QuasiNewton):
         pairs = batch.directions.pairs
         meta["pairs"] = pairs.count
         arrays |= {"vectors": host(pairs.filled()), "ss_yy": pairs.ss_yy.copy(), "pair_age": pairs.age.copy()}
     if isinstance(batch.conditioning, Whitened):
         arrays["whitened_at"] = host(batch.conditioning.origin)
-    else:
-        transform = {name: getattr(batch.conditioning, name) for name in TRANSFORM}
-        meta["transform"] = [name for name, array in transform.items() if array is not None]
-        arrays |= {name: host(transform[name]) for name in meta["transform"]}
     return arrays, meta
 
 
-def _unpack_batch(whole: Objective, noise: float, read: Unpacker, meta: dict[str, Any]) -> Batch:
+def _pack_pairs(kernels: Kernels, pairs: Mapping[int, Heritage]) -> HostArrays:
+    left = list(pairs.values())
+    arrays: HostArrays = {
+        "left.models": np.array(list(pairs), np.int64),
+        "left.count": np.array([p.count for p in left], np.int64),
+    }
+    arrays |= ragged("left.vectors", [kernels.to_host(one.vectors) for one in left])  # sync
+    return arrays | ragged("left.age", [one.age for one in left], "int64")
+
+
+def _pairs_left(objective: Objective, read: Unpacker) -> dict[int, Heritage]:
+    models, from_host = read.ints("left.models", None, below=len(objective.table)), objective.kernels.backend.from_host
+    counts, shape = read.ints("left.count", len(models)), (2 * MEMORY, objective.kernels.n_columns * objective.D)
+    found = {}
+    parts = zip(
+        models.tolist(), read.ragged("left.vectors"), read.ragged("left.age", "int64"), counts.tolist(), strict=True
+    )
+    for model, vectors, age, count in parts:
+        if vectors.shape != shape or age.shape != (MEMORY,):
+            raise ValueError(f"pairs {vectors.shape} of ages {age.shape}, expected {shape} and {(MEMORY,)}")
+        found[model] = Heritage(from_host(vectors), age, count)
+    return found
+
+
+def _pack_spectrum(kernels: Kernels, spectrum: Spectrum | None) -> tuple[HostArrays, list[str] | None]:
+    """The spectrum, and the names of what it has; None where there is none."""
+    if spectrum is None:
+        return {}, None
+    found = {name: getattr(spectrum, name) for name in (*ON_HOST, *ON_DEVICE)}
+    names = [name for name, array in found.items() if array is not None]
+    return {
+        f"spectrum.{name}": kernels.to_host(found[name]) if name in ON_DEVICE else found[name]  # sync
+        for name in names
+    }, names
+
+
+def _spectrum(objective: Objective, read: Unpacker, names: Sequence[str] | None) -> Spectrum | None:
+    if names is None:
+        return None
+    D, K, kernels = objective.D, objective.kernels.n_columns, objective.kernels
+    shapes: dict[str, tuple[int | None, ...]] = {"centre": (D,), "basis": (D, D), "turn": (K, K)}
+    centre, basis, turn = (
+        read.floats(f"spectrum.{name}", *shape) if name in names else None for name, shape in shapes.items()
+    )
+    on_device = (None if array is None else kernels.backend.from_host(array) for array in (basis, turn))
+    basis, turn = on_device
+    spread, classes = read.floats("spectrum.spread", D), read.floats("spectrum.classes", None)
+    return Spectrum(kernels, spread, basis, centre, classes, turn)
+
+
+def _unpack_batch(
+    whole: Objective, noise: float, spectrum: Spectrum | None, read: Unpacker, meta: dict[str, Any]
+) -> Batch:
     kernels, D, K = whole.kernels, whole.D, whole.kernels.n_columns
     active = read.ints("active", None, below=len(whole.table))
     A, P, objective, way = len(active), K * D, whole.take(active), _way(meta["way"])
@@ -108,20 +167,21 @@ def _unpack_batch(whole: Objective, noise: float, read: Unpacker, meta: dict[str
         setattr(search, name, read.ints(f"search.{name}", A) if name == "tries" else read.floats(f"search.{name}", A))
     vectors = (from_host(read.floats(name, A, P)) for name in VECTORS)
     numbers = (read.ints(name, A) if name in ("idle", "age") else read.floats(name, A) for name in NUMBERS)
-    conditioning = _variables(objective, read, A, meta)
+    conditioning = _variables(objective, spectrum, read, way, A)
     return Batch(active, objective, conditioning, directions, way, search, *vectors, *numbers)
 
 
-def _variables(objective: Objective, read: Unpacker, A: int, meta: dict[str, Any]) -> Conditioning | Whitened:
+def _variables(
+    objective: Objective, spectrum: Spectrum | None, read: Unpacker, way: Way, A: int
+) -> Conditioning | Whitened:
     kernels, D, K = objective.kernels, objective.D, objective.kernels.n_columns
-    if meta["way"] == "whitened":
+    if way == "whitened":
         return whitened(objective, kernels.backend.from_host(read.floats("whitened_at", A, K, D)))
-    shapes = {"basis": (D, D), "shift": (D,), "scale": (A, 1, D)}
-    basis, shift, scale = (
-        kernels.backend.from_host(read.floats(name, *shapes[name])) if name in meta["transform"] else None
-        for name in TRANSFORM
-    )
-    return Conditioning(kernels, basis, shift, scale, not objective.penalize_bias)
+    if way == "newton":
+        return centred(kernels, objective.rows, free=not objective.penalize_bias)[0]
+    if spectrum is None:
+        raise ValueError("no spectrum, which the variables of a batch are made of")
+    return spectrum.at(objective.table.l2)
 
 
 def _pairs(objective: Objective, read: Unpacker, A: int, count: int) -> QuasiNewton:

@@ -10,12 +10,27 @@ Source: Byrd, Nocedal and Schnabel, Representations of quasi-Newton matrices, 19
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from gpureg.kernels.protocol import Kernels
 from gpureg.types import Array, Floats, Ints
 
 CURVATURE = 1e-10  # s'y below this times |s||y| is noise, not curvature: the pair is not kept
+
+
+@dataclass(frozen=True)
+class Heritage:
+    """A model's pairs, for a model that goes on from its optimum at another λ: `vectors (2M, P)` on the device, s and
+    then y without the penalty's part, in variables that no diagonal scales; `age (M,)`, and `count` as in
+    `PairHistory`.
+    """
+
+    vectors: Array
+    age: Ints
+    count: int
 
 
 class PairHistory:
@@ -49,6 +64,33 @@ class PairHistory:
         host = np.zeros((vectors.shape[0], 2 * M, vectors.shape[2]))
         host[:, :m], host[:, M : M + m] = vectors[:, :m], vectors[:, m:]
         self.vectors, self.count = self.kernels.backend.from_host(host), count
+
+    def bequeathed(self, places: Ints, scale: Array, decay: Array) -> list[Heritage]:
+        """What the models at `places (B,)` leave, of the variables' `scale (B, 1, P)` and the penalty's part of the
+        Hessian's diagonal, `decay (B, 1, P)`.
+        """
+        xp, M = self.kernels.backend.xp, self.memory
+        mine = xp.take(self.vectors, self.kernels.backend.from_host(np.asarray(places, np.int64)), axis=0)
+        s = mine[:, :M, :] * scale
+        mine = xp.concat([s, mine[:, M:, :] / scale - decay * s], axis=1)
+        return [Heritage(mine[i, :, :], self.age[place].copy(), self.count) for i, place in enumerate(places.tolist())]
+
+    def inherit(self, pairs: Sequence[Heritage | None], scale: Array, decay: Array) -> None:
+        """Take in what others left, one for each model or None; the inverse of `bequeathed` at other variables."""
+        found = [one for one in pairs if one is not None]
+        if not found:
+            return
+        xp, M = self.kernels.backend.xp, self.memory
+        none = xp.zeros_like(found[0].vectors)
+        old = xp.stack([none if one is None else one.vectors for one in pairs], axis=0)
+        s = old[:, :M, :] / scale
+        self.vectors = xp.concat([s, old[:, M:, :] * scale + decay * scale * old[:, :M, :]], axis=1)
+        self.count = max(one.count for one in found)
+        products = self.kernels.to_host(xp.matmul(self.vectors, xp.matrix_transpose(self.vectors)))  # sync
+        self.ss_yy = np.stack([products[:, :M, M:], products[:, M:, M:]])
+        own = [np.diagonal(block, axis1=1, axis2=2) for block in (products[:, :M, :M], *self.ss_yy)]
+        curved = own[1] > CURVATURE * np.sqrt(own[0] * own[2])
+        self.age = np.where(curved, np.stack([np.zeros(M, np.int64) if h is None else h.age for h in pairs]), 0)
 
     def forget(self, models: Ints) -> None:
         """Start those models' histories anew."""

@@ -18,7 +18,6 @@ import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.certificate import attainable
 from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
@@ -72,7 +71,7 @@ class SingleDescent(LbfgsDescent):
         state.iterations = state.iterations + len(search.course)
         state.waiting, state.way = {0: best.W}, self.first if self.handover is None else "whitened"
         if best.met or spent:
-            reason: StopReason = "converged" if best.met else "max_epochs"
+            reason: StopReason = "converged" if best.met else "max_iter"
             final = self._polished(search) if best.met and self.first == "newton" else best.W
             state.reasons[0], state.finals[0], state.waiting = reason, final, {}
             yield Iterated(state.passes, model, np.array([best.objective]))
@@ -82,7 +81,7 @@ class SingleDescent(LbfgsDescent):
         """The best point after one more step, by Newton's method: where a Hessian costs next to nothing, a gap of the
         tolerance becomes one of rounding, so that the answer depends on no detail of the way there.
         """
-        plain, centre = centred(self.kernels, self.problem.train, free=not self.config.penalize_bias)
+        plain, centre = centred(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
         W = self.kernels.backend.from_host(search.best.W[None])
         g, _, _ = plain.slope(search.objective.value(W).gradient)
         d = Newton(search.objective, centre).solve(search.objective, W, self.kernels.backend.xp.reshape(g, (1, -1)))
@@ -108,7 +107,7 @@ class SingleDescent(LbfgsDescent):
 
     def _variables(self, l2: float) -> _Variables | None:
         """The conditioned variables; None if the second moments and the penalty have no Cholesky factor."""
-        free, rows = not self.config.penalize_bias, self.problem.train
+        free, rows = not self.config.penalizes_bias, self.problem.train
         centre = np.zeros(self.problem.D)
         if free:
             centre = rows.mean()
@@ -116,11 +115,11 @@ class SingleDescent(LbfgsDescent):
         S = self.kernels.to_host(rows.scatter(centre))  # sync
         S = S[:-1, :-1] if free else S
         try:
-            factor = np.linalg.cholesky(self.bias_curvature * S + 2.0 * l2 * np.eye(len(S)))
+            factor = np.linalg.cholesky(self.kernels.loss.curvature(self.K) * S + 2.0 * l2 * np.eye(len(S)))
             inverse = self.kernels.to_host(triangular_inverse(self.kernels, self.kernels.backend.from_host(factor)))
         except np.linalg.LinAlgError:
             return None
-        return _Variables(inverse, centre[:-1] if free else None, 1.0 / np.sqrt(self.bias_curvature))
+        return _Variables(inverse, centre[:-1] if free else None, 1.0 / np.sqrt(self.kernels.loss.curvature(self.K)))
 
 
 @dataclass(frozen=True)
@@ -188,6 +187,7 @@ class _Search:
         self.descent, self.variables = descent, variables
         self.objective = descent.objective(np.zeros(1, np.int64))
         self.l2 = float(descent.problem.table.l2[0])
+        self.curvature = descent.kernels.loss.curvature(descent.K)
         self.evaluations = 0
         self.course: list[tuple[float, float]] = []
         self.best = self.last = _Point(W)
@@ -200,8 +200,8 @@ class _Search:
         self.evaluations += 1
         g, slope, bias = self.variables.slope(kernels.to_host(value.gradient)[0])  # sync
         there = float(value.loss[0]) + float(value.penalty[0])
-        bound = (slope + bias) / (4.0 * self.l2) + bias / descent.bias_curvature if self.l2 > 0 else np.nan
-        tolerance = attainable(descent.config.tol, descent.resolution, np.asarray(there))
+        bound = (slope + bias) / (4.0 * self.l2) + bias / self.curvature if self.l2 > 0 else np.nan
+        tolerance = descent.accuracy.attainable(np.zeros(1, np.int64), np.array([there]))[0]
         near = (bound if self.l2 > 0 else float(np.vdot(g, g))) <= SLACK * tolerance
         target = descent.target is not None and there <= descent.target[0]
         self.last = _Point(W, there, bound, bool(near or target))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gpureg.config import FitConfig
 from gpureg.errors import named
 from gpureg.history import History
@@ -12,9 +14,11 @@ from gpureg.rows.moments import moments_bytes
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
 from gpureg.solvers.lbfgs.single import SingleDescent, is_single
+from gpureg.solvers.path.descent import PathDescent
+from gpureg.solvers.path.members import along_a_path
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.remarks import diverged, worse_than_a_constant
-from gpureg.types import Floats, ModelTable
+from gpureg.types import Floats, Ints, ModelTable
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Lbfgs:
     resolution: float | None = None
     hessians: Hessians = field(default_factory=Hessians)
     borrow: bool = True
+    measures: bool = True
 
     name = "lbfgs"
     minibatches = False
@@ -37,12 +42,17 @@ class Lbfgs:
     factorises = True
     wants_validation = False
     queued = 1
+    refits_along = True
+
+    def members(self, table: ModelTable) -> Ints:
+        """See the protocol: the models of a column of the row-weight table, along a path."""
+        return np.unique(table.column, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
     def bytes_per_model(self, n: int, D: int, K: int) -> int:
-        """Pairs and vectors, the Hessian if it may come to that, and the logits of a tile."""
+        """Pairs (those of the last λ too) and vectors, the Hessian if it may come to that, and the logits of a tile."""
         size = D * K
         whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
-        return 8 * size * (2 * MEMORY + 14) + whitening + 2 * 8 * K * 512
+        return 8 * size * (4 * MEMORY + 16) + whitening + 2 * 8 * K * 512
 
     def shared_bytes(self, n: int, D: int) -> int:
         """The second moments of the samples."""
@@ -58,14 +68,16 @@ class Lbfgs:
         found = diverged(table, outcome, lambda models: f"Features this large overflow: {scale}.")
         return found + worse_than_a_constant(table, outcome, constant, lambda models: more)
 
-    def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent:
-        """See the protocol."""
-        kind = SingleDescent if self.borrow and is_single(problem, kernels) else LbfgsDescent
-        return kind(
+    def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
+        """See the protocol: along a path where there is more than one λ for the same rows."""
+        single = self.borrow and is_single(problem, kernels)
+        descent = PathDescent if along_a_path(problem.table) else SingleDescent if single else LbfgsDescent
+        return descent(
             problem,
             kernels,
             self.config,
             target=self.target,
             resolution=self.resolution,
             hessians=self.hessians,
+            measures=self.measures,
         )

@@ -13,28 +13,31 @@ import numpy.typing as npt
 
 from gpureg.history import History
 from gpureg.solvers.lbfgs.certificate import Certificate
-from gpureg.solvers.lbfgs.conditioning import Conditioning, centred, conditioned
+from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
 from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs.objective import Objective
+from gpureg.solvers.lbfgs.pairs import Heritage
+from gpureg.solvers.lbfgs.point import Known, Point
 from gpureg.solvers.lbfgs.search import LineSearch
 from gpureg.solvers.problem import Measured
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 Way = Literal["newton", "quasi", "whitened"]
 WAYS: tuple[Way, ...] = get_args(Way)
-VECTORS = ("v", "g", "d")  # of a batch, on the device
-NUMBERS = ("objective", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
+VECTORS = ("v", "g", "d", "gradient")  # of a batch, on the device
+NUMBERS = ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
 
 
 @dataclass
 class Batch:
     """The running models, `active (A,)`, at the points they have accepted.
 
-    On the device `v, g, d (A, P)`: variables, gradient, direction. On the host, each `(A,)`: `objective`, `slope`
-    (squared norm of the gradient in the penalised weights), `bias` (in a free bias), `least` the smallest of their sum
-    so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the objective they began at.
-    `way`: whose directions they are.
+    On the device `v, g, d (A, P)`: variables, gradient in them, direction; `gradient (A, P)` is that in the weights. On
+    the host, each `(A,)`: `objective`, `loss` (the data's part), `slope` (squared norm of the gradient in the penalised
+    weights), `bias` (in a free bias, over its curvature), `least` the smallest of their sum so far and `idle` the
+    iterations since; `age` the iterations in this batch, `origin` the objective they began at. `way`: whose directions
+    they are.
     """
 
     active: Ints
@@ -46,7 +49,9 @@ class Batch:
     v: Array
     g: Array
     d: Array
+    gradient: Array
     objective: Floats
+    loss: Floats
     slope: Floats
     bias: Floats
     least: Floats
@@ -55,33 +60,63 @@ class Batch:
     origin: Floats
 
     @classmethod
-    def begin(cls, objective: Objective, active: Ints, W: Floats, *, way: Way, noise: float) -> Batch:
-        """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass."""
-        kernels, free = objective.kernels, not objective.penalize_bias
-        xp, A = kernels.backend.xp, len(active)
-        at = kernels.backend.from_host(np.ascontiguousarray(W, np.float64))
-        conditioning: Conditioning | Whitened
-        directions: Directions
-        if way == "newton":
-            conditioning, centre = centred(kernels, objective.rows, free=free)
-            directions = Newton(objective, centre)
+    def begin(
+        cls,
+        objective: Objective,
+        active: Ints,
+        W: Floats | None,
+        *,
+        way: Way,
+        noise: float,
+        spectrum: Spectrum | None = None,
+        known: Known | None = None,
+    ) -> Batch:
+        """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass.
+
+        `spectrum`: what the variables of the way "quasi" are made of. A model begins at the point that is `known`
+        instead, if W is no better or None (then without a pass).
+        """
+        kernels, A = objective.kernels, len(active)
+        first = W if known is None or W is not None else known.W
+        at = kernels.backend.from_host(np.ascontiguousarray(first, np.float64))
+        conditioning, directions = _variables(objective, at, way, spectrum)
+        point, pair = _start(objective, conditioning, at, known, fresh=W is not None)
+        d = directions.first(point.W, point.g, pair, known.pairs if known is not None else (), conditioning)
+        zero, norm = np.zeros(A, np.int64), point.numbers[2] + point.numbers[3]
+        numbers = (point.objective, point.numbers[0], *point.numbers[2:], norm, zero, zero, point.objective)
+        vectors = (kernels.backend.xp.reshape(vector, (A, -1)) for vector in (point.v, point.g, d, point.gradient))
+        return cls(active, objective, conditioning, directions, way, LineSearch(A, noise), *vectors, *numbers)
+
+    def accept(self, taken: npt.NDArray[np.bool_], v: Array, g: Array, gradient: Array, host: Floats) -> None:
+        """Move the models `taken (A,)` to their trial points; `host (A, 4)`: loss, penalty, slope and bias there."""
+        xp, there = self.objective_of.kernels.backend.xp, host[:, 0] + host[:, 1]
+        if taken.all():
+            self.v, self.g, self.gradient = v, g, gradient
         else:
-            directions = QuasiNewton(objective, A, W[0].size)
-            if way == "whitened":
-                conditioning = whitened(objective, at)
-            else:
-                conditioning = conditioned(kernels, objective.rows, objective.table.l2, free=free)
-        v = conditioning.variables(at) if W.any() else at
-        there = conditioning.weights(v)
-        value = objective.value(there)
-        g, slope, bias = conditioning.slope(value.gradient)
-        host = kernels.to_host(xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
-        v, g = xp.reshape(v, (A, -1)), xp.reshape(g, (A, -1))
-        d = directions.direction(np.ones(A, bool), (v, v), g, there, host, host) if way == "newton" else -g
-        zero, norm, objectives = np.zeros(A, np.int64), host[2] + host[3], host[0] + host[1]
-        search = LineSearch(A, noise)
-        numbers = (objectives, host[2], host[3], norm, zero, zero, objectives)
-        return cls(active, objective, conditioning, directions, way, search, v, g, d, *numbers)
+            mask = self.objective_of.kernels.backend.from_host(taken[:, None])
+            moves = ((v, self.v), (g, self.g), (gradient, self.gradient))
+            self.v, self.g, self.gradient = (xp.where(mask, new, old) for new, old in moves)
+        norm = host[:, 2] + host[:, 3]
+        better = (norm < 0.99 * self.least) | (self.objective - there > self.search.noise * np.abs(there))
+        self.age = self.age + taken
+        self.idle = np.where(taken, np.where(better, 0, self.idle + 1), self.idle)
+        self.least = np.where(taken, np.minimum(self.least, norm), self.least)
+        self.objective = np.where(taken, there, self.objective)
+        self.loss = np.where(taken, host[:, 0], self.loss)
+        self.slope = np.where(taken, host[:, 2], self.slope)
+        self.bias = np.where(taken, host[:, 3], self.bias)
+
+    def retry(self, lost: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Send models whose line search found no step down the gradient once; the mask of those still stuck."""
+        stuck = np.zeros(len(lost), bool)
+        for place in np.flatnonzero(lost):
+            stuck[place] = not self.directions.forget(np.array([place]))
+        retried = lost & ~stuck
+        if retried.any():
+            mask = self.objective_of.kernels.backend.from_host(retried[:, None])
+            self.d = self.objective_of.kernels.backend.xp.where(mask, -self.g, self.d)
+            self.search.restart(retried)
+        return stuck
 
     def take(self, keep: Ints) -> None:
         """Take all but the models at the places `keep` out of the batch."""
@@ -97,6 +132,13 @@ class Batch:
         for name in NUMBERS:
             setattr(self, name, getattr(self, name)[keep])
 
+    def gradients(self, places: Ints) -> Floats:
+        """Gradients in the weights `(B, K, D)` of the models at `places`, on the host."""
+        kernels = self.objective_of.kernels
+        index = kernels.backend.from_host(np.asarray(places, np.int64))
+        found = kernels.to_host(kernels.backend.xp.take(self.gradient, index, axis=0))  # sync
+        return found.reshape(len(places), kernels.n_columns, self.objective_of.D)
+
     def weights(self, places: Ints) -> Floats:
         """Weights `(B, K, D)` of the models at `places`, on the host."""
         kernels = self.objective_of.kernels
@@ -106,20 +148,66 @@ class Batch:
         return kernels.to_host(self.conditioning.take(places).weights(v))  # sync
 
 
+def _variables(
+    objective: Objective, W: Array, way: Way, spectrum: Spectrum | None
+) -> tuple[Conditioning | Whitened, Directions]:
+    kernels = objective.kernels
+    if way == "newton":
+        conditioning, centre = centred(kernels, objective.rows, free=not objective.penalize_bias)
+        return conditioning, Newton(objective, centre)
+    directions = QuasiNewton(objective, W.shape[0], W.shape[1] * W.shape[2])
+    if way == "whitened":
+        return whitened(objective, W), directions
+    assert spectrum is not None
+    return spectrum.at(objective.table.l2), directions
+
+
+def _start(
+    objective: Objective, conditioning: Conditioning | Whitened, W: Array, known: Known | None, *, fresh: bool
+) -> tuple[Point, tuple[Array, Array] | None]:
+    """The better one of W and what is known, and the pair that lies between them."""
+    xp = objective.kernels.backend.xp
+    v = conditioning.variables(W)
+    if not fresh:
+        assert known is not None
+        return Point.of(objective, conditioning, W, v, objective.known(W, known.loss, known.gradient)), None
+    there = conditioning.weights(v)
+    point = Point.of(objective, conditioning, there, v, objective.value(there))
+    if known is None:
+        return point, None
+    last = objective.kernels.backend.from_host(known.W)
+    value = objective.known(last, known.loss, known.gradient)
+    other = Point.of(objective, conditioning, last, conditioning.variables(last), value)
+    shape = (W.shape[0], -1)
+    return point.unless_worse(objective, other), (
+        xp.reshape(point.v - other.v, shape),
+        xp.reshape(point.g - other.g, shape),
+    )
+
+
 @dataclass
 class LbfgsState:
     """A fit of L models: `waiting`, the weights `(K, D)` of those that begin a batch, which goes the way `way`; the
-    running `batch`, None between two; `iterations (L,)`; `reasons` and `finals` (weights `(K, D)`) of those that have
-    stopped; `passes` over the data, trials only; `course`, what was noted of models after some of their iterations.
+    running `batch`, None between two; `iterations (L,)`, and `evaluated (L,)`, the passes that each model took part in;
+    `reasons`, `finals` (weights `(K, D)`), `gradients` there `(K, D)`, `losses (L,)` (the data's part) of those that
+    have stopped; `passes` over the data, trials only; `spectrum`, what variables are made of, None before it is built,
+    and whether it was made `anew` on the way; `pairs`: those of the models that others go on from; `course`, what was
+    noted of models after some of their iterations.
     """
 
     waiting: dict[int, Floats]
     way: Way
     iterations: Ints
+    evaluated: Ints
+    losses: Floats
     reasons: list[StopReason | None]
     batch: Batch | None = None
     passes: int = 0
+    spectrum: Spectrum | None = None
+    anew: bool = False
     finals: dict[int, Floats] = field(default_factory=dict)
+    gradients: dict[int, Floats] = field(default_factory=dict)
+    pairs: dict[int, Heritage] = field(default_factory=dict)
     course: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
 
     def note(self, batch: Batch, places: npt.NDArray[np.bool_], gap_bound: Floats) -> None:

@@ -36,6 +36,12 @@ class Sgd:
         """Early stopping and the best weights go by the validation loss."""
         return self.config.patience > 0 or self.config.keep == "best"
 
+    refits_along = False
+
+    def members(self, table: ModelTable) -> Ints:
+        """See the protocol: each its own."""
+        return np.arange(len(table))
+
     def bytes_per_model(self, n: int, D: int, K: int) -> int:
         """Weights, gradient, snapshots, their stack, the logits of a tile and of a batch, and the step losses."""
         item, batch = np.dtype(self.config.dtype).itemsize, min(self.config.batch_size, n)

@@ -1,0 +1,58 @@
+"""The end of a fit: certificates, measurements, history, and what is to be said."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpureg.config import FitConfig
+from gpureg.history import History
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.certificate import Accuracy, Ends, certify
+from gpureg.solvers.lbfgs.state import LbfgsState, build_history
+from gpureg.solvers.problem import Measured, Outcome, Problem, measure_final
+from gpureg.types import Floats
+
+
+def finished(
+    state: LbfgsState, problem: Problem, kernels: Kernels, config: FitConfig, accuracy: Accuracy
+) -> tuple[Outcome, History]:
+    """Outcome and history of a state whose L models all have final weights and a reason."""
+    L = len(problem.table)
+    weights = np.stack([state.finals[model] for model in range(L)])
+    done = tuple(found for found in state.reasons if found is not None)
+    weights, certificates, reasons, warnings = certify(
+        problem, kernels, config, weights, done, accuracy, Ends(state.losses, state.gradients)
+    )
+    final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
+    measured = _measured(problem, kernels, final, everything=accuracy.measures)
+    history = build_history(state, problem.table, measured, certificates)
+    warnings += _separable(problem, measured.train_accuracy, measured.train_loss)
+    none: tuple[int | None, ...] = (None,) * L
+    return Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings), history
+
+
+def _measured(problem: Problem, kernels: Kernels, final: Floats, *, everything: bool) -> Measured:
+    """Losses and accuracies; without `everything` only those of models without a penalty, which tell whether they have
+    an optimum.
+    """
+    if everything:
+        return measure_final(kernels, problem, final)
+    models = np.flatnonzero((problem.table.l2 == 0) & (problem.table.fold < 0))
+    numbers = np.full((4, len(final)), np.nan)
+    if len(models):
+        found = measure_final(kernels, problem.take(models), final[models])
+        numbers[:, models] = [getattr(found, name) for name in Measured.__dataclass_fields__]
+    return Measured(*numbers)
+
+
+def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, ...]:
+    """A warning where an unpenalised model fits its training data without an error: then its weights have no bound."""
+    folds = problem.table.fold >= 0
+    perfect = (problem.table.l2 == 0) & np.where(folds, loss < 1e-3, accuracy == 1.0)
+    if not perfect.any():
+        return ()
+    return (
+        f"{int(perfect.sum())} model(s) without a penalty (λ = 0) separate the training data: the loss falls towards 0 "
+        "for ever as the weights grow, and there is no optimum. The weights are those of the last iteration; a small λ "
+        "gives a definite answer.",
+    )

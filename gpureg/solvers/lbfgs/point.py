@@ -1,0 +1,70 @@
+"""`Point`: A models at weights, with all that the solver measures there. `Known`: what a path knows without a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpureg.solvers.lbfgs.conditioning import Conditioning
+from gpureg.solvers.lbfgs.hessian import Whitened
+from gpureg.solvers.lbfgs.objective import Objective, Value
+from gpureg.solvers.lbfgs.pairs import Heritage
+from gpureg.types import Array, Floats
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model's last optimum tells of the next λ: there, `W (A, K, D)`, the loss `(A,)` and its gradient
+    `(A, K, D)` are those that were measured, since λ enters the penalty alone; and the pairs that led there, `pairs`
+    one each or None.
+    """
+
+    W: Floats
+    loss: Floats
+    gradient: Floats
+    pairs: Sequence[Heritage | None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """On the device weights `W (A, K, D)`, variables `v (A, K, D)`, the gradients `g` in the variables and `gradient`
+    in the weights, both `(A, K, D)`; on the host `numbers (4, A)`: loss, penalty, and the squared slopes of
+    `Conditioning.slope`.
+    """
+
+    W: Array
+    v: Array
+    g: Array
+    gradient: Array
+    numbers: Floats
+
+    @classmethod
+    def of(cls, objective: Objective, conditioning: Conditioning | Whitened, W: Array, v: Array, value: Value) -> Point:
+        """The point at which a value was found."""
+        kernels = objective.kernels
+        g, slope, bias = conditioning.slope(value.gradient)
+        numbers = kernels.to_host(kernels.backend.xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
+        return cls(W, v, g, value.gradient, numbers)
+
+    @property
+    def objective(self) -> Floats:
+        """`(A,)`, in nats."""
+        return np.asarray(self.numbers[0] + self.numbers[1])
+
+    def unless_worse(self, objective: Objective, other: Point) -> Point:
+        """Each model here, if its objective is lower than at the other point, or there."""
+        xp = objective.kernels.backend.xp
+        here = (self.objective < other.objective) | ~np.isfinite(other.objective)
+        mask = objective.kernels.backend.from_host(here[:, None, None])
+        W, v, g, gradient = (
+            xp.where(mask, mine, its)
+            for mine, its in (
+                (self.W, other.W),
+                (self.v, other.v),
+                (self.g, other.g),
+                (self.gradient, other.gradient),
+            )
+        )
+        return Point(W, v, g, gradient, np.where(here, self.numbers, other.numbers))

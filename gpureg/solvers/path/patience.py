@@ -1,0 +1,20 @@
+"""When a path ends early: the score of held-out rows has become worse several times in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def points_kept(scores: Sequence[float], patience: int) -> int | None:
+    """How many of a path's points are kept, or None if it goes on; `scores` are mean held-out losses in falling order
+    of λ. A point is worse if its score is above the last one's; after `patience` worse ones in a row (0: never) the
+    rest is left out. What is not finite is worse than what is.
+    """
+    row = 0
+    for number in range(1, len(scores)):
+        last, score = scores[number - 1], scores[number]
+        row = row + 1 if math.isfinite(last) and not score <= last else 0
+        if patience and row == patience:
+            return number + 1
+    return None

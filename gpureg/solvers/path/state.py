@@ -1,0 +1,20 @@
+"""Where a fit along a path stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gpureg.solvers.lbfgs.state import LbfgsState
+
+
+@dataclass
+class PathState:
+    """`run`: the models of the point that is being solved, with the optima of those before it, their gradients, pairs
+    and the variables; `point`: the number of points that have begun. `scores`: the mean held-out loss at every point
+    that is over, if they are asked for; `ended`: they ended the path.
+    """
+
+    run: LbfgsState
+    point: int = 0
+    scores: list[float] = field(default_factory=list)
+    ended: bool = False

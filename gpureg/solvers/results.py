@@ -1,0 +1,30 @@
+"""Outcome and history of some models, in another order, or of equal models more than once."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from gpureg.history import History
+from gpureg.solvers.problem import Measured, Outcome
+from gpureg.types import Ints, ModelTable
+
+
+def rearranged(outcome: Outcome, history: History, table: ModelTable, place: Ints) -> tuple[Outcome, History]:
+    """Outcome and history of the L models of `table`: for each the model `place (L,)` of those that are given."""
+    certificates = outcome.certificates
+    outcome = replace(
+        outcome,
+        weights=outcome.weights[place],
+        steps=outcome.steps[place],
+        reasons=tuple(outcome.reasons[model] for model in place),
+        epochs=tuple(outcome.epochs[model] for model in place),
+        measured=Measured(*(getattr(outcome.measured, field.name)[place] for field in fields(Measured))),
+        certificates=None if certificates is None else tuple(certificates[model] for model in place),
+    )
+    per_model = ("l2", "lr", "fold", "seed")
+    courses = {
+        field.name: getattr(history, field.name)[:, place]
+        for field in fields(History)
+        if field.name not in per_model and getattr(history, field.name).ndim == 2
+    }
+    return outcome, replace(history, **courses, **{name: getattr(table, name) for name in per_model})
