@@ -84,7 +84,7 @@ def test_a_wrong_name_does_not_compile():
 
 
 def test_a_spill_is_noticed():
-    forward, _ = pair.sources(65, 32, 32, 1, "float64")
+    forward, *_ = pair.sources(65, 32, 32, 1, "float64")
     _, usage = compile_cubin(forward.replace("__launch_bounds__(THREADS)", "__launch_bounds__(1024, 2)"), "80")
     assert usage.spills > 0
 

@@ -190,7 +190,7 @@ class CudaKernels(OneLane):
     def _logits(self, W: Array, rows: CudaRows) -> Iterator[tuple[slice, Array]]:
         """`X W` by blocks of rows, in one buffer."""
         models = W.shape[1] // self.n_columns
-        size = min(rows.n, self.budget.block_rows(W.shape[1], models, self._dtype.itemsize))
+        size = self.budget.even_block(rows.n, W.shape[1], models, self._dtype.itemsize)
         buffer = self._ops.empty((size, W.shape[1]), self._dtype)
         for start in range(0, rows.n, max(size, 1)):
             block = slice(start, min(start + size, rows.n))
