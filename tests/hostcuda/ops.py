@@ -57,7 +57,8 @@ class HostOps:
         return launches
 
     def read_later(self, array):
-        return lambda: np.array(array)
+        made = np.array(array)
+        return lambda: made
 
     def eigen_workspace(self, order):
         return 2 * 8 * order**2
