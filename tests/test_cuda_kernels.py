@@ -150,13 +150,13 @@ def test_launches_per_step(task, classes, steps_by, l2, launches):
     """Each further step adds its launches and nothing else: the gather, the reduction and the upload are once a run."""
     p = problem(task, classes)
     counted = []
-    for steps in (4, 9):
+    for steps in (4, 7):  # below the length of a graph
         kernels = host_kernels(task, classes, "float32", steps_by=steps_by)
         rows = kernels.place(p.X, p.y, p.weights, None)
         with settings() as launched:
             kernels.steps(kernels.weights(p.W), rows, plan(p.models, l2=l2, steps=steps, snapshots=()))
         counted.append(len(launched))
-    assert counted[1] - counted[0] == 5 * launches
+    assert counted[1] - counted[0] == 3 * launches
 
 
 @pytest.mark.parametrize(("classes", "way"), [(32, "sgd_forward"), (33, "softmax_grad_loss_k33")])
@@ -230,6 +230,40 @@ def test_the_budget_cuts_by_itself_not_by_what_is_free():
     assert Budget(4_000_000).block_rows(100, 10, 4) == 1_000_000 // 450
     assert Budget(1).block_rows(100, 10, 4) == 1
     assert Budget(1).gather_steps(128, 785, 1, 4) == 1
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(50_000, 2), (41_425, 1), (41_426, 2), (7, 1), (0, 0)])
+def test_row_blocks_are_even(rows, blocks):
+    """144 models of 10 classes: 41,425 rows are a quarter of the budget, and no more are taken at once."""
+    budget = Budget()
+    size = budget.even_block(rows, 1440, 144, 4)
+    assert size <= budget.block_rows(1440, 144, 4)
+    sizes = [min(size, rows - start) for start in range(0, rows, max(size, 1))]
+    assert len(sizes) == blocks
+    assert max(sizes, default=0) - min(sizes, default=0) < max(1, blocks)
+
+
+def test_steps_by_graphs_are_the_reference():
+    """Runs that are several graphs and some steps, or less than one; other samples, rates and weights between them."""
+    p = problem("softmax", 5)
+    reference = ReferenceKernels(numpy_backend("float64"), LOSSES["softmax"], 5)
+    pair = host_kernels("softmax", 5, "float64", steps_by="pair")
+    placed = {k: [k.place(p.X, p.y, p.weights, None), k.place(p.X[::-1], p.y, None, None)] for k in (reference, pair)}
+    for which, chosen in (
+        (0, plan(3, l2=0.1, steps=21, snapshots=(0, 7, 8, 20))),
+        (0, plan(3, l2=0.2, steps=9, snapshots=(8,), penalize_bias=False)),
+        (1, plan(3, steps=17, weighted=False, snapshots=())),
+        (1, plan(3, l2=0.3, steps=17, weighted=False, snapshots=(3,))),
+        (0, plan(2, steps=8, snapshots=(7,))),
+        (0, plan(2, steps=30, snapshots=tuple(range(10)))),
+    ):
+        found = []
+        for kernels in (reference, pair):
+            start = kernels.weights(p.W[:, : 5 * len(chosen.lr)].copy())
+            W, losses, snapshots = kernels.steps(start, placed[kernels][which], chosen)
+            found.append([kernels.to_host(a) for a in (W, losses, *snapshots)])
+        for wanted, mine in zip(*found, strict=True):
+            np.testing.assert_allclose(mine, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_cupys_operations_with_numpy_in_its_place(monkeypatch):

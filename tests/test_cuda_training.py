@@ -27,6 +27,8 @@ CASES = {
     "folds": {"l2": (0.0, 0.1), "lr": (0.3,), "cv": 3, "epochs": 3},
     "seeds": {"l2": (0.0, 0.1), "lr": (0.3,), "seeds": 2, "epochs": 3},
     "best weights": {"lr": (1.0,), "keep": "best"},
+    # wide enough for evaluations that go on beside the steps
+    "wide": {"l2": tuple(np.geomspace(1e-4, 0.5, 50)), "lr": (1.0,), "keep": "best", "evals_per_epoch": 3},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hostcuda.ops import HostOps, host_backend
 from resuming import SWEEP, Memory, assert_same, run
@@ -16,6 +17,7 @@ CASES: dict[str, dict[str, Any]] = {
     "best": SWEEP | {"keep": "best", "dtype": "float64", "epochs": 5},
     "seeds": SWEEP | {"seeds": 2, "epochs": 3},
     "cross-validation": SWEEP | {"cv": 2, "epochs": 3},
+    "wide": SWEEP | {"l2": tuple(np.geomspace(1e-4, 0.5, 50)), "epochs": 5},  # with evaluations in flight
 }
 
 

@@ -25,13 +25,25 @@ def test_the_gpu_tests_pass_on_it(soft: dict[str, str], tmp_path: Path, pytestco
     command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", "tests/gpu"]
     whole = bool(pytestconfig.getoption("--all"))
     command += ["--all"] if whole else []
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     skipped = re.findall(r"^SKIPPED .*", done.stdout, re.M)
     assert all(any(reason in line for reason in ALLOWED_SKIPS) for line in skipped), skipped
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) >= (115 if whole else 100)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["SOFTDEVICE_EAGER", "SOFTDEVICE_REVERSE"])
+def test_kernels_and_resuming_pass_in_other_orders(soft: dict[str, str], order: str) -> None:
+    """Work that is done as early as CUDA allows, where it is done as late otherwise; blocks and lanes reversed."""
+    env = environment(**soft, GPUREG_REQUIRE_GPU="1", SOFTDEVICE_MEMORY="3000000000") | {order: "1"}
+    chosen = ("tests/gpu/test_gpu_kernels.py", "tests/gpu/test_gpu_resume.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert re.search(r"\d{2} passed", done.stdout)
 
 
 TRAIN = ("train", "--dataset", "digits", "--epochs", 4, "--force", "--out")

@@ -22,7 +22,7 @@ from gpureg.types import StepPlan
 rng = np.random.default_rng(0)
 X, y, weights = rng.standard_normal((200, 9)), rng.integers(0, 3, 200), rng.uniform(0.5, 1.5, (200, 2))
 lr, l2, column = np.array([0.1, 0.2]), np.array([0.0, 0.1]), np.array([0, 1])
-plans = [StepPlan(rng.integers(0, 200, (12, 16)), lr, l2, column, (0, 7)) for _ in range(3)]
+plans = [StepPlan(rng.integers(0, 200, (12, 16)), lr, scale * l2, column, (0, 7, 8)) for scale in (1.0, 2.0, 0.5)]
 backend = cupy_backend("float32", 0, why="a test", requested="cuda")
 softmax = LOSSES["softmax"]
 found = []
@@ -67,6 +67,36 @@ def asarray(*arguments, **options):
     with cupy.cuda.Stream(non_blocking=True):
         return usual(*arguments, **options)
 cupy.asarray = asarray
+""",
+        "Not equal to tolerance",
+    ),
+    "a graph that repeats the first run's penalties": (
+        """
+from gpureg.kernels.cuda.pair_steps import PairSteps
+usual = PairSteps._load
+def load(self, memory, W, plan):
+    usual(self, memory, W, plan)
+    memory.l2 = self.to_device.floats(plan.l2)
+PairSteps._load = load
+""",
+        "Not equal to tolerance",
+    ),
+    "a graph whose steps are counted from 0 each time": (
+        """
+from gpureg.kernels.cuda import pair_steps
+def several(step, advance):
+    for number in range(pair_steps.STEPS_OF_A_GRAPH):
+        step(number)
+pair_steps._several = several
+""",
+        "Not equal to tolerance",
+    ),
+    "results that are read before they are there": (
+        """
+from gpureg.kernels.cuda.ops import CupyOps
+import cupy
+usual = cupy.cuda.Event.synchronize
+cupy.cuda.Event.synchronize = lambda self: None
 """,
         "Not equal to tolerance",
     ),

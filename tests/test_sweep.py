@@ -91,13 +91,15 @@ def test_any_chunking_equals_any_other(whole: gpureg.FitResult, seed: int) -> No
 def test_the_laws_would_notice(whole: gpureg.FitResult, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped model that keeps training, or a compaction that mixes columns up, is seen."""
     if broken == "freeze":
-        monkeypatch.setattr(
-            SgdDescent,
-            "_snapshot",
-            lambda self, stacked, place: self.kernels.to_host(
-                self.kernels.select(stacked, np.array([stacked.shape[1] // self.kernels.n_columns - 1]))
-            ),
-        )
+
+        def later(
+            self: SgdDescent, state: SgdState, stacked: Any, best: dict[int, int], finals: dict[int, int]
+        ) -> None:
+            last = stacked.shape[1] // self.kernels.n_columns - 1
+            keep(self, state, stacked, best, dict.fromkeys(finals, last))
+
+        keep = SgdDescent._keep
+        monkeypatch.setattr(SgdDescent, "_keep", later)
     else:
 
         def mixed(self: SgdState, kernels: Kernels, running: np.ndarray) -> None:

@@ -133,6 +133,12 @@ class Kernels(Protocol):
         """An array of the device as float64 on the host; waits for it."""
         ...
 
+    def read_later(self, array: Array) -> Callable[[], Floats]:
+        """`to_host` whose result is asked for later. On a device the transfer begins now, and the result waits for what
+        was queued before it, and for nothing that was queued since.
+        """
+        ...
+
     def select(self, W: Array, models: Ints) -> Array:
         """The columns of `models`: `(D, A*K)` -> `(D, len(models)*K)`."""
         ...

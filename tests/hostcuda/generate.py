@@ -16,7 +16,7 @@ from cupy.cuda import compiler
 
 _NDARRAY, _INDEXER, _SCALAR = 1, 2, 3  # cupy/_core/_kernel.pxd: enum _ArgKind
 _HEADERS = "".join(f"#include <{name}>\n" for name in core._cupy_header_list)
-ARCHITECTURES = ("75", "80", "90", "100", "120")
+ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
 
 
 @dataclass(frozen=True)

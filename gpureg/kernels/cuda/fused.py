@@ -36,14 +36,13 @@ class CudaRows:
 
 @dataclass(frozen=True)
 class PendingSums:
-    """An evaluation on the device's queue: `sums (2, L)`, losses and hits, and the way to the host, which waits."""
+    """An evaluation on the device's queue, and the way of its sums `(2, L)`, losses and hits, to the host."""
 
-    sums: Array
-    to_host: Callable[[Array], Floats]
+    sums: Callable[[], Floats]
 
     def result(self) -> tuple[Floats, Floats]:
         """The sums."""
-        loss_sum, hits = self.to_host(self.sums)  # sync
+        loss_sum, hits = self.sums()  # sync
         return loss_sum, hits
 
 
@@ -118,6 +117,11 @@ class CudaKernels(OneLane):
         """See the protocol."""
         return np.asarray(self.backend.to_host(array), np.float64)  # sync
 
+    def read_later(self, array: Array) -> Callable[[], Floats]:
+        """See the protocol."""
+        result = self._ops.read_later(array)
+        return lambda: np.asarray(result(), np.float64)
+
     def select(self, W: Array, models: Ints) -> Array:
         """See the protocol."""
         K = self.n_columns
@@ -159,11 +163,14 @@ class CudaKernels(OneLane):
             hits += (hit if mass is None else hit * mass).sum(axis=0, dtype=np.float64)
             if loss is not None:
                 loss_sum += (loss if mass is None else loss * mass).sum(axis=0, dtype=np.float64)
-        return PendingSums(sums, self.to_host)
+        return PendingSums(self.read_later(sums))
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """Never: there is one stream, so an evaluation beside the steps would only be known later."""
-        return False
+        """If an evaluation has a product of its own. Everything goes through one queue, but the host decides on a wide
+        evaluation while the device has the next steps to do; narrow ones are stacked, ten to a product, and to know
+        their stops later would cost more steps than that saves.
+        """
+        return 2 * columns > self.stack_columns
 
     def evaluate(self, W: Array, rows: CudaRows, *, with_loss: bool) -> tuple[Floats, Floats]:
         """See the protocol; one transfer."""
@@ -190,7 +197,7 @@ class CudaKernels(OneLane):
     def _logits(self, W: Array, rows: CudaRows) -> Iterator[tuple[slice, Array]]:
         """`X W` by blocks of rows, in one buffer."""
         models = W.shape[1] // self.n_columns
-        size = min(rows.n, self.budget.block_rows(W.shape[1], models, self._dtype.itemsize))
+        size = self.budget.even_block(rows.n, W.shape[1], models, self._dtype.itemsize)
         buffer = self._ops.empty((size, W.shape[1]), self._dtype)
         for start in range(0, rows.n, max(size, 1)):
             block = slice(start, min(start + size, rows.n))

@@ -21,9 +21,16 @@ class Budget:
     total: int = DEFAULT_BUDGET
 
     def block_rows(self, columns: int, models: int, itemsize: int) -> int:
-        """Rows whose logits, losses and hits fit a quarter of the budget, at least one."""
+        """The maximum number of rows whose logits, losses and hits fit a quarter of the budget, at least one."""
         row = columns * itemsize + models * (itemsize + 1)
         return max(1, min(self.total // 4, _LOGITS_CAP) // row)
+
+    def even_block(self, rows: int, columns: int, models: int, itemsize: int) -> int:
+        """Rows of a block where as few blocks as possible are as even as possible: a short last one would run its
+        product at a fraction of the rate.
+        """
+        count = -(-rows // self.block_rows(columns, models, itemsize))
+        return -(-rows // max(1, count))
 
     def gather_steps(self, batch: int, features: int, models: int, itemsize: int) -> int:
         """Steps whose batches, weights and losses fit half of the budget, at least one."""
@@ -35,8 +42,9 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
     """Bytes that a run takes beside its samples, rounded up: CuPy's pool cuts its memory to fit, with some waste.
 
     `columns`: K. Minibatches: the weights with their gradient and a copy for compaction, the snapshots and their stack,
-    an epoch's gathered batches with their labels, weights and losses, and a block of logits. The full-batch solver:
-    the logits and the gradient; its vectors and second moments are its own account.
+    those of evaluations that go on beside the steps, an epoch's gathered batches with their labels, weights and losses,
+    and a block of logits. The full-batch solver: the logits and the gradient; its vectors and second moments are its
+    own account.
     """
     C, D, L = columns * shape.models, shape.features, shape.models
     stacked = C if shape.full_batch else max(C, min(shape.queued * C, stack_columns))
@@ -47,4 +55,4 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
         return block + 4 * D * C * itemsize
     row = (D + (4 if shape.weighted else 2) * L) * itemsize + 16
     gathered = min(shape.rows * row, budget.total // 2)
-    return block + gathered + D * (4 * C + 2 * stacked) * itemsize
+    return block + gathered + D * (4 * C + 3 * stacked) * itemsize

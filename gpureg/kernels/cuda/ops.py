@@ -57,6 +57,14 @@ class DeviceOps(Protocol):
         """A raw kernel; call it with (blocks, threads, arguments)."""
         ...
 
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """Launches of raw kernels as one, to be repeated: what they were given is what every repetition is given."""
+        ...
+
+    def read_later(self, array: Array) -> Callable[[], Any]:
+        """Begins the way to the host; the result waits for what was queued before, and for nothing that came after."""
+        ...
+
     def eigen_workspace(self, order: int) -> int:
         """Bytes that the library wants to work in for the eigenvectors of a symmetric float64 matrix."""
         ...
@@ -149,6 +157,35 @@ class CupyOps:
             kernel((blocks,), (threads,), arguments)
 
         return launch
+
+    def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """See the protocol; a CUDA graph, captured on a stream of its own, where nothing is run."""
+        stream = self._cp.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                launches()
+            finally:
+                graph = stream.end_capture()
+
+        def launch() -> None:
+            graph.launch()  # on the current stream
+
+        return launch
+
+    def read_later(self, array: Array) -> Callable[[], Any]:
+        """See the protocol; through pinned memory, which alone is copied to while the host goes on."""
+        memory = self._cp.cuda.alloc_pinned_memory(array.nbytes)
+        host = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
+        array.get(out=host, blocking=False)
+        event = self._cp.cuda.Event(disable_timing=True)
+        event.record()
+
+        def result() -> Any:
+            event.synchronize()
+            return host.copy()
+
+        return result
 
     def eigen_workspace(self, order: int) -> int:
         """See the protocol; asked of cuSOLVER, by the binding that `cupy.linalg.eigh` uses."""

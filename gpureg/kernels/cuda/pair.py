@@ -1,9 +1,10 @@
 """A minibatch step in two launches without cuBLAS: forward with the loss, and backward with the update.
 
 What a step of 128 x 785 x 10 costs is expected to be its launches, on the host and on the device. Here it has two in
-place of three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The weights
-are read once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for
-a measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
+place of three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The number
+of the step lies on the device too, so that several steps can be captured as one graph and repeated. The weights are
+read once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for a
+measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ THREADS = 128, 256  # forward: of a row; backward: of a group of features
 MAX_COLUMNS = 32  # a lane per class
 _FEW_MODELS = 4  # 512 blocks of one row for batches of 128; the weights are read from L2 once per block
 _FEATURES = 8  # of a block of the backward kernel; a warp's lanes read 32 bytes of four rows
-NAMES = "sgd_forward", "sgd_backward"
+NAMES = "sgd_forward", "sgd_backward", "sgd_advance"
 
-# Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block per TILE rows and model: y (N),
-# row weights (N, F) with F = 0 for none, column (L), loss (steps, B, L).
+# All: the step is at[0] + step. Both: X (N, D), order (steps, B), W (D, L*K), residuals R (B, L, K). Forward, a block
+# per TILE rows and model: y (N), row weights (N, F) with F = 0 for none, column (L), loss (steps, B, L).
 _FORWARD = r"""
 extern "C" __global__ void __launch_bounds__(THREADS) sgd_forward(
     const T* X, const int* y, const int* order, const T* weights, int F, const int* column, const T* W, T* R, T* loss,
-    int models, int step) {
+    int models, const int* at, int step) {
   __shared__ T partial[WARPS][TILE * K];
+  step += at[0];
   const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
   const int first = blockIdx.x / models * TILE, model = blockIdx.x % models;
   const ptrdiff_t C = (ptrdiff_t)models * K;
@@ -82,8 +84,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_forward(
 _BACKWARD = r"""
 extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
     const T* X, const int* order, const T* R, const T* lr, const T* l2, T* W, const int* slot, T* snapshots,
-    int penalized_rows, int models, int step) {
+    int penalized_rows, int models, const int* at, int step) {
   __shared__ T partial[WARPS][FEATURES * K];
+  step += at[0];
   const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
   const int first = blockIdx.x / models * FEATURES, model = blockIdx.x % models, d = first + t % FEATURES;
   const ptrdiff_t C = (ptrdiff_t)models * K;
@@ -118,14 +121,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd_backward(
 """
 
 
+_ADVANCE = r"""
+extern "C" __global__ void sgd_advance(int* at, int steps) { at[0] += steps; }
+"""
+
+
 def _rows(columns: int, models: int, itemsize: int) -> int:
     """Rows of a forward block, a warp for each at its end: one while the blocks of single rows are few."""
     return 1 if models <= _FEW_MODELS else tile(columns, itemsize)
 
 
-def sources(features: int, columns: int, batch: int, models: int, dtype: str) -> tuple[str, str]:
+def sources(features: int, columns: int, batch: int, models: int, dtype: str) -> tuple[str, str, str]:
     """The two kernels, for D features (bias last), K columns a model (1: logistic), batches of B, how many models,
-    which only the forward tile depends on, and a float type."""
+    which only the forward tile depends on, and a float type; and the one that counts steps."""
     real = {"float32": "float", "float64": "double"}[dtype]
     rows = _rows(columns, models, np.dtype(dtype).itemsize)
     forward, backward = (
@@ -134,7 +142,7 @@ def sources(features: int, columns: int, batch: int, models: int, dtype: str) ->
         f"FEATURES = {_FEATURES}, TILE = {rows};\n{ADD_LANES}"
         for threads in THREADS
     )
-    return forward + _FORWARD, backward + _BACKWARD
+    return forward + _FORWARD, backward + _BACKWARD, _ADVANCE
 
 
 def blocks(features: int, columns: int, batch: int, models: int, itemsize: int) -> tuple[int, int]:

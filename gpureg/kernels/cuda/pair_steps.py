@@ -1,41 +1,71 @@
-"""Minibatch gradient descent by the two raw kernels of `pair`, which gather their batches themselves."""
+"""Minibatch gradient descent by the raw kernels of `pair`, which gather their batches themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gpureg.kernels.cuda import pair
 from gpureg.kernels.cuda.memory import Budget
-from gpureg.kernels.cuda.ops import DeviceOps, ToDevice
+from gpureg.kernels.cuda.ops import DeviceOps, RawLaunch, ToDevice
 from gpureg.types import Array, StepPlan
+
+STEPS_OF_A_GRAPH = 8  # of an epoch of 156 steps: 19 graphs and 4 steps by themselves
+Step = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class _Given:
-    """A plan on the device: `order (steps, B)`; the row-weight table `(N, F)`, F (0: not read) and `column (A,)`;
-    `rates`: lr and l2 `(A,)`; `slot (steps,)` the snapshot to fill after a step or -1; `snapshots (slots, D, C)`; how
-    many rows of W carry the penalty.
+class _Samples:
+    """What the kernels read: `X (N, D)`, `y (N,)`, the row-weight table `(N, F)` or None."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+
+    def are(self, other: _Samples) -> bool:
+        """Whether these are the same arrays."""
+        return self.X is other.X and self.y is other.y and self.weights is other.weights
+
+
+class _Memory:
+    """What the kernels read and write in a run of up to `steps` steps, at addresses that stay: a graph repeats them.
+
+    On the device `W (D, C)`, `order (steps, B)`, `slot (steps,)` the snapshot to fill after a step or -1, `snapshots
+    (slots, D, C)`, `loss (steps, B, A)`, residuals `(B, C)`, `column`, `lr`, `l2` `(A,)`, and `at (1,)`, the number
+    that the steps are counted from.
     """
 
-    order: Array
-    weights: tuple[Array, np.int32, Array]
-    rates: tuple[Array, Array]
-    slot: Array
-    snapshots: Array
-    penalized: np.int32
+    def __init__(self, ops: DeviceOps, samples: _Samples, shape: tuple[int, ...], columns: int, dtype: Any) -> None:
+        steps, B, D, A, slots = shape
+        C = A * columns
+        self.shape, self.samples = shape, samples
+        self.W, self.residuals = ops.empty((D, C), dtype), ops.empty((B, C), dtype)
+        self.order, self.slot = ops.empty((steps, B), np.int32), ops.empty((steps,), np.int32)
+        self.loss, self.snapshots = ops.empty((steps, B, A), dtype), ops.empty((slots, D, C), dtype)
+        self.column, self.at = ops.empty((A,), np.int32), ops.empty((1,), np.int32)
+        self.lr, self.l2 = ops.empty((A,), dtype), ops.empty((A,), dtype)
+        self.graph: Callable[[], None] | None = None
+        self.penalized = np.int32(-1)
+
+    def holds(self, samples: _Samples, shape: tuple[int, ...]) -> bool:
+        """Whether a run of this shape fits: as many steps and slots or fewer, and all else the same."""
+        same = self.shape[1:-1] == shape[1:-1] and self.samples.are(samples)
+        return same and self.shape[0] >= shape[0] and self.shape[-1] >= shape[-1]
 
 
 class PairSteps:
     """The arithmetic of `Kernels.steps` in two launches a step, for models of `columns` columns.
 
-    Weights are `(D, A*K)`, C-contiguous, and are overwritten.
+    Eight steps at a time are one graph, once eight have been run one by one.
     """
 
     def __init__(self, ops: DeviceOps, to_device: ToDevice, columns: int, budget: Budget) -> None:
         self.ops, self.to_device, self.columns, self.budget = ops, to_device, columns, budget
         self.dtype = to_device.dtype
+        self._memory: _Memory | None = None
 
     def fits(self) -> bool:
         """Whether models of so many columns can be trained this way."""
@@ -45,42 +75,79 @@ class PairSteps:
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
     ) -> tuple[Array, Array, list[Array]]:
         """As `MinibatchSteps.run`."""
-        count = len(plan.snapshot_after)
-        slot = np.full(len(plan.order), -1)
-        slot[list(plan.snapshot_after)] = np.arange(count)
-        given = _Given(
-            self.to_device.ints(plan.order),
-            self._weights(X, weights, plan),
-            (self.to_device.floats(plan.lr), self.to_device.floats(plan.l2)),
-            self.to_device.ints(slot),
-            self.ops.empty((max(1, count), *W.shape), self.dtype),
-            np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1),
-        )
-        return W, self._steps(W, X, y, given), list(given.snapshots[:count])
-
-    def _steps(self, W: Array, X: Array, y: Array, given: _Given) -> Array:
-        """The losses `(steps, A)` float64, reduced as often as their budget asks for."""
-        (n_steps, B), D, models = given.order.shape, W.shape[0], len(given.rates[0])
-        code = pair.sources(D, self.columns, B, models, self.dtype.name)
-        forward, backward = (self.ops.raw_kernel(s, name) for s, name in zip(code, pair.NAMES, strict=True))
-        blocks = pair.blocks(D, self.columns, B, models, self.dtype.itemsize)
-        rows, features = zip(blocks, pair.THREADS, strict=True)
+        (n_steps, B), D, models, count = plan.order.shape, W.shape[0], len(plan.lr), len(plan.snapshot_after)
         stride = min(n_steps, self.budget.gather_steps(B, D, models, self.dtype.itemsize))
-        loss = self.ops.empty((stride, B, models), self.dtype)
-        residuals = self.ops.empty((B, W.shape[1]), self.dtype)
+        samples = _Samples(X, y, None if plan.column is None else weights)
+        memory = self._remembered(samples, (stride, B, D, models, max(1, count)))
+        self._load(memory, W, plan)
+        slot = np.full(n_steps, -1, np.int32)
+        slot[list(plan.snapshot_after)] = np.arange(count)
+        orders, slots = self.to_device.ints(plan.order), self.to_device.ints(slot)
         losses = self.ops.empty((n_steps, models), np.float64)
-        count = np.int32(models)
         for first in range(0, n_steps, stride):
-            order, slot = given.order[first : first + stride], given.slot[first : first + stride]
-            there = (X, y, order, *given.weights, W, residuals, loss, count)
-            back = (X, order, residuals, *given.rates, W, slot, given.snapshots, given.penalized, count)
-            for step in np.arange(len(order), dtype=np.int32):
-                forward(*rows, (*there, step))
-                backward(*features, (*back, step))
-            losses[first : first + stride] = loss[: len(order)].sum(axis=1, dtype=np.float64)
-        return losses
+            part = orders[first : first + stride]
+            memory.order[: len(part)], memory.slot[: len(part)] = part, slots[first : first + stride]
+            self._steps(memory, len(part))
+            losses[first : first + stride] = memory.loss[: len(part)].sum(axis=1, dtype=np.float64)
+        return memory.W.copy(), losses, list(memory.snapshots[:count].copy())
 
-    def _weights(self, X: Array, weights: Array | None, plan: StepPlan) -> tuple[Array, np.int32, Array]:
-        if weights is None or plan.column is None:
-            return X, np.int32(0), self.to_device.ints(np.zeros(len(plan.lr)))  # X stands in, and is not read
-        return weights, np.int32(weights.shape[1]), self.to_device.ints(plan.column)
+    def _remembered(self, samples: _Samples, shape: tuple[int, ...]) -> _Memory:
+        memory = self._memory
+        if memory is None or not memory.holds(samples, shape):
+            self._memory = memory = None  # given back before the new one is asked for
+            self._memory = memory = _Memory(self.ops, samples, shape, self.columns, self.dtype)
+        return memory
+
+    def _load(self, memory: _Memory, W: Array, plan: StepPlan) -> None:
+        """What is constant in a run, into the memory."""
+        memory.W[...] = W
+        memory.lr[...], memory.l2[...] = self.to_device.floats(plan.lr), self.to_device.floats(plan.l2)
+        if memory.samples.weights is not None:
+            memory.column[...] = self.to_device.ints(plan.column)
+        penalized = np.int32(W.shape[0] if plan.penalize_bias else W.shape[0] - 1)
+        if penalized != memory.penalized:
+            memory.penalized, memory.graph = penalized, None
+
+    def _steps(self, memory: _Memory, count: int) -> None:
+        """The first `count` steps of the memory."""
+        step, advance = self._launches(memory)
+        memory.at[...] = 0
+        done = 0
+        while count - done >= STEPS_OF_A_GRAPH:
+            if memory.graph is None:  # what it takes is loaded by running it once
+                _several(step, advance)
+                memory.graph = self.ops.captured(lambda: _several(step, advance))
+            else:
+                memory.graph()
+            done += STEPS_OF_A_GRAPH
+        for number in range(count - done):
+            step(number)
+
+    def _launches(self, memory: _Memory) -> tuple[Step, Callable[[], None]]:
+        """The two launches of the step which is `number` behind `memory.at`, and the one that moves that on."""
+        _, B, D, models, _ = memory.shape
+        samples, count, at = memory.samples, np.int32(models), memory.at
+        F = 0 if samples.weights is None else samples.weights.shape[1]
+        table = (samples.X if samples.weights is None else samples.weights, np.int32(F), memory.column)
+        code = pair.sources(D, self.columns, B, models, self.dtype.name)
+        forward, backward, advance = (self.ops.raw_kernel(*found) for found in zip(code, pair.NAMES, strict=True))
+        rows, features = zip(pair.blocks(D, self.columns, B, models, self.dtype.itemsize), pair.THREADS, strict=True)
+        there = (samples.X, samples.y, memory.order, *table, memory.W, memory.residuals, memory.loss, count, at)
+        given = (samples.X, memory.order, memory.residuals, memory.lr, memory.l2)
+        back = (*given, memory.W, memory.slot, memory.snapshots, memory.penalized, count, at)
+
+        def step(number: int) -> None:
+            forward(*rows, (*there, np.int32(number)))
+            backward(*features, (*back, np.int32(number)))
+
+        return step, _advancing(advance, at)
+
+
+def _advancing(advance: RawLaunch, at: Array) -> Callable[[], None]:
+    return lambda: advance(1, 1, (at, np.int32(STEPS_OF_A_GRAPH)))
+
+
+def _several(step: Step, advance: Callable[[], None]) -> None:
+    for number in range(STEPS_OF_A_GRAPH):
+        step(number)
+    advance()

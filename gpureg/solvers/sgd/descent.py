@@ -29,15 +29,17 @@ MOST_QUEUED = 10  # evaluations: a stop is known two epochs late at the most, fo
 
 @dataclass(frozen=True)
 class _Made:
-    """An evaluation that was made: `step`, the weights `stacked` of it and others on the device, of which those of
-    `active (A,)` begin at column `first`; validation loss, validation and training accuracy `values (3, A)`.
+    """An evaluation that was made: `step`; validation loss, validation and training accuracy `values (3, A)` of
+    `active (A,)`, whose weights are those from number `first` on of all that were evaluated together. `best` and
+    `finals` get the numbers of a model's weights that are kept.
     """
 
     step: int
     active: Ints
     values: Floats
-    stacked: Array
     first: int
+    best: dict[int, int]
+    finals: dict[int, int]
 
 
 class SgdDescent:
@@ -121,7 +123,8 @@ class SgdDescent:
         state.epoch += 1
         if state.epoch >= self.limit:
             yield from self._settle(state, last=True)
-        state.read_losses(self.kernels)
+        state.read_losses()
+        state.read_weights()
         yield EpochEnded(state.epoch - 1, state.active, state.mean_losses(read, len(self.table)))
 
     def finish(self, state: SgdState, *, interrupted: bool = False) -> tuple[Outcome, History]:
@@ -168,7 +171,7 @@ class SgdDescent:
                 beside_evaluation=self._overlaps(state),
             )
             stream.W, losses, snapshots = self.problem.train.steps(stream.W, plan)
-            state.unread.append((first + start, stream.models, losses))
+            state.unread.append((first + start, stream.models, self.kernels.read_later(losses)))
             for copy, snapshot in zip(copies, snapshots, strict=True):
                 copy.append(snapshot)
         state.queued += [(first + i, copy) for i, copy in zip(taken, copies, strict=True)]
@@ -180,7 +183,6 @@ class SgdDescent:
         """Decide on the evaluations in flight, and send off the queued ones, which are decided on at once unless they
         go on beside the next steps.
         """
-        state.read_losses(self.kernels)
         yield from self._land(state)
         state.in_flight, state.queued = state.queued, []
         if last or not self._overlaps(state):
@@ -216,9 +218,13 @@ class SgdDescent:
         self._measurement = self._stacked = None
         active, in_flight = state.active, state.in_flight
         state.in_flight = []
+        state.read_losses(in_flight[-1][0])  # no later ones, which the device may still be making
+        state.read_weights()
         shape = (len(in_flight), len(active))
         values = np.stack([measured.val_loss, measured.val_accuracy, measured.train_accuracy]).reshape(3, *shape)
         running = np.ones(len(active), bool)
+        best: dict[int, int] = {}
+        finals: dict[int, int] = {}
         for row, (step, _) in enumerate(in_flight):
             unmeasurable = ~np.isfinite(values[0, row]) & self._has_validation(active)
             lost = running & ((state.bad_step[active] <= step) | unmeasurable)
@@ -228,7 +234,9 @@ class SgdDescent:
             running &= ~lost
             if not running.any():
                 break
-            yield from self._observe(state, _Made(step, active, values[:, row], stacked, row * len(active)), running)
+            made = _Made(step, active, values[:, row], row * len(active), best, finals)
+            yield from self._observe(state, made, running)
+        self._keep(state, stacked, best, finals)
         state.compact(self.kernels, running)
 
     def _observe(self, state: SgdState, made: _Made, running: Array) -> Iterator[Event]:
@@ -241,20 +249,22 @@ class SgdDescent:
             models, mine[0], self.config.patience, self.config.min_delta
         )
         stops &= self._has_validation(models)
-        if self.config.keep == "best" and improved.any():
-            for place in places[improved]:
-                state.best[int(made.active[place])] = self._snapshot(made.stacked, made.first + place)
-        for place in places[stops]:
-            final = self._snapshot(made.stacked, made.first + place)
-            running[place] = False
-            yield self._stop(state, int(made.active[place]), made.step + 1, "patience", final)
+        if self.config.keep == "best":
+            made.best.update(zip(models[improved].tolist(), (made.first + places[improved]).tolist(), strict=True))
+        made.finals.update(zip(models[stops].tolist(), (made.first + places[stops]).tolist(), strict=True))
+        running[places[stops]] = False
+        for model in models[stops].tolist():
+            yield self._stop(state, model, made.step + 1, "patience", None)
 
     def _has_validation(self, models: Ints) -> Array:
         return (self.table.fold[models] >= 0) | (self.problem.val is not None)
 
-    def _snapshot(self, stacked: Array, place: int) -> Floats:
-        """One model's weights `(D, K)` out of a product's columns, on the host."""
-        return self.kernels.to_host(self.kernels.select(stacked, np.array([place])))  # sync
+    def _keep(self, state: SgdState, stacked: Array, best: dict[int, int], finals: dict[int, int]) -> None:
+        """Begin to bring the weights of some models to the host, by their numbers in `stacked`: one transfer."""
+        whose = [(state.best, model) for model in best] + [(state.finals, model) for model in finals]
+        if whose:
+            chosen = self.kernels.select(stacked, np.array([*best.values(), *finals.values()]))
+            state.unread_weights.append((whose, self.kernels.read_later(chosen)))
 
     def _stop(self, state: SgdState, model: int, steps: int, reason: StopReason, final: Floats | None) -> ModelStopped:
         state.steps[model], state.reasons[model] = steps, reason
@@ -266,7 +276,8 @@ class SgdDescent:
         return ModelStopped(model, steps, max(steps - 1, 0) // self.steps_per_epoch, reason)
 
     def _stop_running(self, state: SgdState, reason: StopReason) -> None:
-        state.read_losses(self.kernels)
+        state.read_losses()
+        state.read_weights()
         K = self.kernels.n_columns
         for stream in state.streams:
             host = self.kernels.to_host(stream.W).reshape(self.problem.D, -1, K)

@@ -25,6 +25,7 @@ KEY = 624  # numbers of the random generator's state
 def pack(kernels: Kernels, shufflers: Sequence[Shuffler], state: SgdState) -> tuple[HostArrays, dict[str, Any]]:
     """A boundary's state and the random streams."""
     assert not state.unread, "a boundary's state has read its losses"
+    assert not state.unread_weights, "and the weights that it keeps"
 
     def host(W: Array) -> npt.NDArray[np.generic]:
         return kernels.to_host(W).astype(kernels.backend.dtype)  # exact: it was that  # sync

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,9 +27,9 @@ class Stream:
 @dataclass
 class SgdState:
     """The state between two epochs. Arrays `(L,)`: `steps` updates made by stopped models, `bad_step` the first step
-    whose loss was not finite. `unread` are step losses still on the device (none at a boundary). `queued` holds the
-    snapshots of evaluations that are not made yet, per stream, as (step, weights); `in_flight` those of evaluations
-    that were asked for and not decided on.
+    whose loss was not finite. `unread` are step losses that are on their way to the host, `unread_weights` weights for
+    `finals` or `best` (none of either at a boundary). `queued` holds the snapshots of evaluations that are not made
+    yet, per stream, as (step, weights); `in_flight` those of evaluations that were asked for and not decided on.
     """
 
     epoch: int
@@ -41,7 +42,8 @@ class SgdState:
     in_flight: list[tuple[int, list[Array]]] = field(default_factory=list)
     finals: dict[int, Floats] = field(default_factory=dict)
     best: dict[int, Floats] = field(default_factory=dict)
-    unread: list[tuple[int, Ints, Array]] = field(default_factory=list)
+    unread: list[tuple[int, Ints, Callable[[], Floats]]] = field(default_factory=list)
+    unread_weights: list[tuple[list[tuple[dict[int, Floats], int]], Callable[[], Floats]]] = field(default_factory=list)
     losses: list[tuple[int, Ints, Floats]] = field(default_factory=list)
     evaluations: list[tuple[int, Ints, Floats]] = field(default_factory=list)
 
@@ -50,15 +52,28 @@ class SgdState:
         """The models still running, in the order of the product's columns."""
         return np.concatenate([stream.models for stream in self.streams]) if self.streams else np.zeros(0, np.int64)
 
-    def read_losses(self, kernels: Kernels) -> None:
-        """Bring step losses to the host and note the first that is not finite, per model."""
+    def read_losses(self, last: int = NEVER) -> None:
+        """Wait for the losses of the runs of steps that begin at `last` or before, and note the first that is not
+        finite, per model.
+        """
         for first, models, block in self.unread:
-            host = kernels.to_host(block)  # sync
+            if first > last:
+                continue
+            host = block()  # sync
             self.losses.append((first, models, host))
             bad = ~np.isfinite(host)
             step = np.where(bad.any(axis=0), first + bad.argmax(axis=0), NEVER)
             self.bad_step[models] = np.minimum(self.bad_step[models], step)
-        self.unread = []
+        self.unread = [block for block in self.unread if block[0] > last]
+
+    def read_weights(self) -> None:
+        """Wait for the weights that are on their way."""
+        for whose, columns in self.unread_weights:
+            host = columns()  # sync
+            host = host.reshape(len(host), len(whose), -1)
+            for number, (kept, model) in enumerate(whose):
+                kept[model] = np.ascontiguousarray(host[:, number])
+        self.unread_weights = []
 
     def mean_losses(self, start: int, L: int) -> Floats:
         """The mean step loss of the active of L models, `(A,)`, over the runs of steps from number `start` on."""
