@@ -76,7 +76,6 @@ def at_each(
         status = status_of(forked(action, hook))
         assert status != FAILED
         if not reached[0]:
-            assert status == DONE
             return
         yield status
 

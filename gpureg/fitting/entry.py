@@ -78,8 +78,9 @@ def run_fit(
     Raises RunError if that is of other data.
     """
     with ExitStack() as stack:
-        if config.threads is not None:
-            stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
+        threads = config.threads if saved is None else saved.meta["threads"]  # bits depend on their number
+        if threads is not None:
+            stack.enter_context(threadpool_limits(threads, user_api="blas"))
         stack.enter_context(device_kept())
         solver = choose_solver(config)
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)

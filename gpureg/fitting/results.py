@@ -75,7 +75,9 @@ class FitResult:
     warnings: tuple[str, ...] = ()
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
-        """Write the run directory, whole or not at all, and return its path. Raises RunError if it holds a run and `force` is false.
+        """Write the run directory, whole or not at all, and return its path.
+
+        Raises RunError if it holds a run and `force` is false, or can't be written.
 
         >>> import gpureg
         >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=1e-4)

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
+from gpureg.environment import blas_threads
 from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
 from gpureg.history import History
@@ -72,10 +73,24 @@ def fingerprint(data: Dataset, config: FitConfig, device: str, threads: int) -> 
     }
 
 
+def begun(config: FitConfig) -> dict[str, Any]:
+    """The meta of a checkpoint in which nothing has been done yet, of data that are not known yet."""
+    return {
+        "format": FORMAT,
+        "gpureg": __version__,
+        "config": config.to_dict(),
+        "data_sha256": None,
+        "device": None,
+        "threads": config.threads or blas_threads(),
+        "seconds": 0.0,
+        **pack([], None, None)[1],
+    }
+
+
 def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> list[str]:
     """Refuse other data (RunError); return a warning for each thing that makes the bits differ."""
     meta = saved.meta
-    if meta["data_sha256"] != data_sha256(data):
+    if meta["data_sha256"] not in (None, data_sha256(data)):
         raise RunError(
             f"The data {data.name!r} are not those that the run began with (SHA-256). Put the old data back, or start "
             "a new run: a model can't be trained on half of each."
@@ -86,7 +101,7 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
         f"The run began {words[name].format(meta[name])} and goes on {words[name].format(value)}: its results agree "
         "with an uninterrupted run's to rounding, not bit for bit."
         for name, value in now.items()
-        if meta[name] != value
+        if meta[name] not in (None, value)
     ]
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
-from gpureg.config import TASKS
 from gpureg.errors import RunError
 from gpureg.history import History
+from gpureg.losses import LOSSES
 from gpureg.model.linear import LinearModel
 from gpureg.storage.encoding import (
     damaged,
@@ -67,7 +67,7 @@ class ScoreRow(TypedDict):
 class ResultFile(TypedDict):
     """What result.json must hold for what reads it: figures, pages, predictions."""
 
-    task: Literal["softmax", "logistic"]
+    task: str
     dataset: str
     device: str
     dtype: Literal["float32", "float64"]
@@ -85,7 +85,7 @@ class ResultFile(TypedDict):
 class ModelMetadata(TypedDict):
     """What model.safetensors says of its arrays."""
 
-    task: Literal["softmax", "logistic"]
+    task: str
     classes: list[int | float | str]
     l2: list[float]
     selected: int
@@ -102,6 +102,7 @@ HISTORY_ARRAYS = {
     "fold": Array("int", ("L",), low=-1),
     "seed": Array("int", ("L",), low=-1),
 }
+COURSE = ("objective", "gap_bound")  # of the history: empty with minibatches
 MODEL_ARRAYS = {
     "coef": Array("float", ("L", "K", "D")),
     "intercept": Array("float", ("L", "K")),
@@ -145,14 +146,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = parse_toml((folder / CONFIG).read_bytes(), folder / CONFIG, AGAIN)
     except (FileNotFoundError, RunError):
         return {}
-    return config if config.get("task") in TASKS and not {"solver", "l2"}.isdisjoint(config) else {}
+    return config if config.get("task") in tuple(LOSSES) and not {"solver", "l2"}.isdisjoint(config) else {}
 
 
 def encode_run(run: Run) -> dict[str, bytes]:
     """The five files of a run by their names; the same run gives the same bytes."""
     model = run.model
     metadata = {
-        "task": model.task,
+        "task": model.loss.name,
         "classes": json.dumps(plain(model.classes)),
         "l2": json.dumps(plain(model.l2)),
         "selected": str(model.selected),
@@ -186,6 +187,8 @@ def _result(content: bytes, path: Path) -> dict[str, Any]:
         )
     try:
         conform(result, ResultFile)
+        if result["task"] not in LOSSES:
+            raise MismatchError(f"task is {result['task']!r}, expected one of {', '.join(LOSSES)}")
         count, selected = len(result["models"]), result["selected"]
         if not count or not (selected is None or 0 <= selected < count):
             raise MismatchError(f"selected is {selected}, of {count} models")
@@ -198,14 +201,16 @@ def _history(content: bytes, path: Path, l2: list[float]) -> History:
     arrays = parse_npz(content, path, AGAIN)
     none = np.full(len(l2), -1)
     arrays = {"lr": np.full(len(l2), np.nan), "fold": none, "seed": none} | arrays
+    arrays = dict.fromkeys(COURSE, np.zeros((0, 0))) | arrays
+    schema = HISTORY_ARRAYS | dict.fromkeys(COURSE, Array("float", ("E", "L") if arrays["objective"].size else (0, 0)))
     try:
-        conform_arrays(arrays, HISTORY_ARRAYS, {"L": len(l2)})
+        conform_arrays(arrays, schema, {"L": len(l2)})
         if arrays["l2"].tolist() != l2:
             raise MismatchError(f"l2 is {arrays['l2'].tolist()}, where {RESULT} has {l2}")
     except MismatchError as error:
         raise damaged(path, error, AGAIN) from error
     wide = {"float": np.float64, "int": np.int64}
-    values: dict[str, Any] = {name: np.asarray(arrays[name], wide[a.kind]) for name, a in HISTORY_ARRAYS.items()}
+    values: dict[str, Any] = {name: np.asarray(arrays[name], wide[a.kind]) for name, a in schema.items()}
     return History(**values)
 
 
@@ -217,7 +222,7 @@ def _model(content: bytes, path: Path, result: Mapping[str, Any]) -> LinearModel
             if known[name] != result[name]:
                 raise MismatchError(f"{name} is {known[name]!r}, where {RESULT} has {result[name]!r}")
         l2, selected = known["l2"], known["selected"]
-        K = 1 if known["task"] == "logistic" else len(known["classes"])
+        K = LOSSES[known["task"]].columns(len(known["classes"]))
         conform_arrays(tensors, MODEL_ARRAYS, {"L": len(l2), "K": K, "D": result["n_features"]})
         if not 0 <= selected < len(l2):
             raise MismatchError(f"selected is {selected}, of {len(l2)} models")

@@ -47,6 +47,7 @@ from gpureg.storage.checkpoint import (
 from gpureg.storage.contents import (
     AGAIN,
     CONFIG,
+    MODEL,
     RESULT,
     SCHEMA,
     Run,
@@ -80,11 +81,11 @@ class RunFolder:
 
     def __init__(self, path: Path, beginning: Beginning | None, begun: bool = False) -> None:
         self.path, self._beginning = path, beginning
-        self._begun, self._kept = begun, False
+        self.begun, self._kept = begun, False  # whether there is something to go on from; whether it has a state
 
     def begin(self) -> None:
         """Put this run in place of another one under way; a finished run stays. Raises RunError."""
-        if self._begun or self._beginning is None:
+        if self.begun or self._beginning is None:
             return
         with writing(self.path):
             remove_checkpoint(self.path)  # first: no checkpoint ever meets the config.toml of another run
@@ -92,7 +93,7 @@ class RunFolder:
                 if name != CONFIG or not (self.path / RESULT).exists():
                     (self.path / name).parent.mkdir(exist_ok=True)
                     write_bytes(self.path / name, content)
-        self._begun = True
+        self.begun = True
 
     def keep(self, arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
         """Replace the checkpoint. Raises RunError if the disk refuses; the one before is then untouched."""
@@ -102,6 +103,11 @@ class RunFolder:
     def under_way(self) -> tuple[Arrays, dict[str, Any]] | None:
         """The checkpoint to go on from; None if there is only config.toml. Raises RunError."""
         return read_checkpoint(self.path) if has_checkpoint(self.path) else None
+
+    def config(self) -> dict[str, Any]:
+        """The content of config.toml. Raises RunError."""
+        with reading(self.path / CONFIG, AGAIN):
+            return read_config(self.path)
 
     def holds_finished(self) -> bool:
         """Whether there is a run that has ended."""
@@ -119,7 +125,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Take back the beginning of a run that could not be trained, unless there is a checkpoint to go on from."""
-        if not self._begun or self._kept:
+        if self._beginning is None or not self.begun or self._kept:
             return
         with suppress(OSError):
             remove_checkpoint(self.path)
@@ -187,7 +193,7 @@ def claim_again(directory: str | Path) -> Iterator[RunFolder]:
         with writing(path):
             swap.clean(path)
             _refuse_ended(path)
-        yield RunFolder(path, None)
+        yield RunFolder(path, None, begun=True)
     finally:
         lock.release()
 
@@ -202,14 +208,24 @@ def write_run(run: Run, *, force: bool = False) -> Path:
 
 
 def load_run(directory: str | Path) -> Run:
-    """Read a finished or interrupted run. Raises one RunError that says what is missing or damaged, and what to do."""
+    """Read a finished or interrupted run. Raises one RunError that says what is missing or damaged, and what to do.
+
+    >>> import gpureg
+    >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=[1e-3, 1e-4])
+    >>> folder = result.save("runs/sweep")
+    >>> run = gpureg.load_run("runs/sweep")
+    >>> [model["stop_reason"] for model in run.result["models"]]
+    ['converged', 'converged']
+    >>> run.model.coef.shape  # models, classes, features
+    (2, 10, 64)
+    """
     path = Path(directory)
     with reading(path, AGAIN):
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
             raise RunError(f"{path} {what}, expected a run directory, as `gpureg train --out {path}` writes one.")
         files = swap.read_whole(path)
-        if files is None and _is_ours(path):
+        if files is None and _is_ours(path) and not (path / MODEL).exists():
             raise RunError(f"{path} holds a run that has not ended: go on with it by `gpureg train --resume {path}`.")
     if files is None:
         raise RunError(f"{path} is not a run directory: {RESULT} is missing. {AGAIN}")

@@ -124,8 +124,7 @@ def conform_arrays(
 ) -> dict[str, int]:
     """Check that the arrays of the schema are there and fit, with `sizes` known before; returns all sizes.
 
-    Raises MismatchError, which names the array, what it is and what was expected. Arrays that the schema does not name are
-    ignored.
+    Raises MismatchError, which names the array, what it is and what was expected. Further arrays are ignored.
     """
     known = dict(sizes or {})
     for name, spec in schema.items():
