@@ -15,6 +15,7 @@ from gpureg.history import History
 from gpureg.losses import LOSSES
 from gpureg.model.linear import LinearModel
 from gpureg.storage.encoding import (
+    Arrays,
     damaged,
     json_bytes,
     npz_bytes,
@@ -201,16 +202,22 @@ def _history(content: bytes, path: Path, l2: list[float]) -> History:
     arrays = parse_npz(content, path, AGAIN)
     none = np.full(len(l2), -1)
     arrays = {"lr": np.full(len(l2), np.nan), "fold": none, "seed": none} | arrays
-    arrays = dict.fromkeys(COURSE, np.zeros((0, 0))) | arrays
-    schema = HISTORY_ARRAYS | dict.fromkeys(COURSE, Array("float", ("E", "L") if arrays["objective"].size else (0, 0)))
     try:
-        conform_arrays(arrays, schema, {"L": len(l2)})
-        if arrays["l2"].tolist() != l2:
-            raise MismatchError(f"l2 is {arrays['l2'].tolist()}, where {RESULT} has {l2}")
+        history = history_of(dict.fromkeys(COURSE, np.zeros((0, 0))) | arrays, len(l2))
+        if history.l2.tolist() != l2:
+            raise MismatchError(f"l2 is {history.l2.tolist()}, where {RESULT} has {l2}")
     except MismatchError as error:
         raise damaged(path, error, AGAIN) from error
+    return history
+
+
+def history_of(arrays: Arrays, L: int) -> History:
+    """The history of L models from its arrays. Raises MismatchError for a shape or type that is not its own."""
+    empty = "objective" in arrays and arrays["objective"].shape == (0, 0)
+    schema = HISTORY_ARRAYS | dict.fromkeys(COURSE, Array("float", (0, 0) if empty else ("E", "L")))
+    conform_arrays(arrays, schema, {"L": L})
     wide = {"float": np.float64, "int": np.int64}
-    values: dict[str, Any] = {name: np.asarray(arrays[name], wide[a.kind]) for name, a in schema.items()}
+    values: dict[str, Any] = {name: np.asarray(arrays[name], wide[spec.kind]) for name, spec in schema.items()}
     return History(**values)
 
 
