@@ -83,7 +83,7 @@ def begun(config: FitConfig) -> dict[str, Any]:
         "device": None,
         "threads": config.threads or blas_threads(),
         "seconds": 0.0,
-        **pack([], None, None)[1],
+        **pack((), None)[1],
     }
 
 
