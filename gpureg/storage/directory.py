@@ -87,13 +87,13 @@ class RunFolder:
         """Put this run in place of another one under way; a finished run stays. Raises RunError."""
         if self.begun or self._beginning is None:
             return
+        self.begun = True
         with writing(self.path):
             remove_checkpoint(self.path)  # first: no checkpoint ever meets the config.toml of another run
             for name, content in self._beginning.files().items():
                 if name != CONFIG or not (self.path / RESULT).exists():
                     (self.path / name).parent.mkdir(exist_ok=True)
                     write_bytes(self.path / name, content)
-        self.begun = True
 
     def keep(self, arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
         """Replace the checkpoint. Raises RunError if the disk refuses; the one before is then untouched."""
