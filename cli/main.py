@@ -22,6 +22,9 @@ from .notes import complain
 from .streams import loss, take_streams
 
 
+INTERRUPTED = 130  # exit code
+
+
 class QuickHelp(TyperGroup):
     """The program's own help in plain text: drawing it with rich takes twice as long to load as all else together. The
     commands' help, with its many options, has rich's panels.
@@ -56,7 +59,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as error:
             complain(str(error) or "interrupted")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise
         except OSError as error:
@@ -133,4 +136,7 @@ def main() -> None:
         if lost is not None:
             complain(f"stdout can't be written ({lost.strerror}). Send it where there is room.")
             sys.exit(end.code or 2)
+        if end.code == INTERRUPTED:
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)  # threads of pyarrow may still read: to tear the program down around them aborts it
         raise

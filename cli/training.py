@@ -43,7 +43,7 @@ def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any]) ->
 def resume_training(given: dict[str, Any]) -> None:
     """Go on with the run that `--resume` names; ends the command as that run would have ended it."""
     notes = notes_of(given)
-    with interrupted_run(given) as (folder, data, config, saved), resumable(folder):
+    with resumable(given["resume"]), interrupted_run(given) as (folder, data, config, saved):
         result = fit_and_save(data, config, folder, notes, given, saved)
     finish(result, folder.path, given, notes)
 
@@ -110,12 +110,14 @@ def how_to_resume(out: Path) -> str:
 
 
 @contextmanager
-def resumable(folder: RunFolder) -> Iterator[None]:
-    """Whoever ends the block at once is told how to go on."""
+def resumable(out: Path) -> Iterator[None]:
+    """An interruption that ends the block at once says how to go on, if there is something to go on with."""
+    from gpureg.storage.directory import is_under_way
+
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(how_to_resume(folder.path) if folder.begun else "") from None
+        raise KeyboardInterrupt(how_to_resume(out) if is_under_way(out) else "") from None
 
 
 @contextmanager
@@ -124,15 +126,16 @@ def run_folder(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> I
     from gpureg.storage.directory import OccupiedError, claim
 
     start = beginning(data, config)
+    if "out" in values:
+        with resumable(values["out"]), claim(values["out"], force=bool(values.get("force")), beginning=start) as folder:
+            yield folder
+        return
     with ExitStack() as stack:
-        if "out" in values:
-            folder = stack.enter_context(claim(values["out"], force=bool(values.get("force")), beginning=start))
-        else:
-            for out in fresh_names(config.loss.name, data.dataset):
-                with suppress(OccupiedError):  # another run began in the same second
-                    folder = stack.enter_context(claim(out, beginning=start))
-                    break
-        stack.enter_context(resumable(folder))
+        for out in fresh_names(config.loss.name, data.dataset):
+            stack.enter_context(resumable(out))
+            with suppress(OccupiedError):  # another run began in the same second
+                folder = stack.enter_context(claim(out, beginning=start))
+                break
         yield folder
 
 

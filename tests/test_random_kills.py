@@ -11,6 +11,7 @@ import pytest
 from commands import same_run, script, started, write_npz
 
 import gpureg
+from gpureg.storage.directory import is_under_way
 
 SGD = (
     "--solver",
@@ -58,6 +59,7 @@ def run_whole(job: str, data: Path, wholes: dict[str, tuple[Path, float]]) -> tu
     return wholes[job]
 
 
+BEFORE = 1  # epochs of the finished run that --force replaces
 KILLS = [(job, number) for number in range(10) for job in JOBS]
 AT_ONCE = (("cv", 0), ("lbfgs", 0), ("force", 0))
 
@@ -72,26 +74,19 @@ def test_killed_at_random(
     draw = random.Random(f"{job} {number}")
     run = tmp_path / "run"
     if job == "force":
-        assert script("train", "--dataset", data, "--epochs", 1, *SGD, "--out", run, cwd=tmp_path).returncode == 0
-    process = started(*JOBS[job], "--dataset", data, "--out", run, cwd=tmp_path)
+        assert script("train", "--dataset", data, "--epochs", BEFORE, *SGD, "--out", run, cwd=tmp_path).returncode == 0
+    begin = (*JOBS[job], "--dataset", data, "--out", run)
+    process = started(*begin, cwd=tmp_path)
     for _ in range(draw.randint(1, 3)):
         time.sleep(draw.uniform(0.3, 0.9 * seconds))
         process.kill()
         process.communicate()
-        if process.returncode == 0:
-            break  # it was quicker
-        assert process.returncode == -signal.SIGKILL
-        if run.exists():
+        if process.returncode == -signal.SIGKILL and is_under_way(run):
             process = started("train", "--resume", run, "--checkpoint-seconds", 0.1, cwd=tmp_path)
-        else:
-            process = started(*JOBS[job], "--dataset", data, "--out", run, cwd=tmp_path)
+        elif not (run / "result.json").exists() or gpureg.load_run(run).config["epochs"] == BEFORE:
+            process = started(*begin, cwd=tmp_path)  # it was killed before it began
     _, stderr = process.communicate(timeout=120)
-    finished = (
-        process.returncode == 2 and "this run is finished" in stderr
-    )  # it was killed between its end and its exit
-    assert process.returncode == 0 or finished, stderr
-    if job == "force" and gpureg.load_run(run).config["epochs"] == 1:  # it was killed before it began
-        assert finished
-        return
+    # or it had ended, when it was killed
+    assert process.returncode in (0, -signal.SIGKILL) or "this run is finished" in stderr, stderr
     same_run(whole, run)
     assert gpureg.load_run(run).config == gpureg.load_run(whole).config

@@ -198,6 +198,14 @@ def claim_again(directory: str | Path) -> Iterator[RunFolder]:
         lock.release()
 
 
+def is_under_way(directory: str | Path) -> bool:
+    """Whether there is a run to go on with."""
+    path = Path(directory)
+    with suppress(OSError):
+        return has_checkpoint(path) or bool(read_config(path) and not read_result(path))
+    return False
+
+
 def write_run(run: Run, *, force: bool = False) -> Path:
     """Write `run` into its directory, as `load_run` reads it, and return the path.
 
@@ -268,7 +276,7 @@ def _refuse(path: Path, force: bool) -> None:
 
 
 def _refuse_ended(path: Path) -> None:
-    if has_checkpoint(path):
+    if is_under_way(path):
         return
     result = read_result(path)
     if result and not is_interrupted(result):
