@@ -79,7 +79,9 @@ def fit_and_save(
 
     with shown, interruptible(shown.say) as interrupt:
         result = run_fit(data, config, Hooks(see, lambda: interrupt.requested, writer), saved=saved)
-        if exit_code(result) != 130 or not folder.holds_finished():  # a finished run is replaced by a finished one
+        if exit_code(result) == 130 and folder.holds_finished():
+            shown.say(f"{folder.path} keeps the finished run that it holds until this one has ended")
+        else:
             folder.commit(result.to_run(folder.path))
     return result
 

@@ -58,7 +58,7 @@ from gpureg.storage.contents import (
     read_result,
 )
 from gpureg.storage.encoding import Arrays, toml_bytes
-from gpureg.storage.files import reading, sync_folder, temporary_beside, write_bytes, write_files, writing
+from gpureg.storage.files import reading, sync_folder, write_bytes, write_files, writing
 from gpureg.storage.lock import LOCK, Lock, OccupiedError
 
 __all__ = ["SCHEMA", "Beginning", "OccupiedError", "Run", "RunFolder", "claim", "claim_again", "load_run", "write_run"]
@@ -243,7 +243,7 @@ def load_run(directory: str | Path) -> Run:
 def _enter(path: Path, beginning: Beginning | None) -> tuple[Lock, bool]:
     """The folder's lock, and whether the folder is new: it then appears with the run under way, by one rename."""
     if beginning is not None and not path.exists():
-        temporary, lock = temporary_beside(path), None
+        temporary, lock = path.with_name(swap.unused_name()), None
         try:
             write_files(temporary, beginning.files())
             lock = Lock.acquire(temporary)

@@ -32,12 +32,12 @@ def sync_folder(folder: Path) -> None:
     """Flush a folder's entries, so that a rename outlives a power cut (systems that can't do it are left alone)."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems refuse to sync a folder; the rename itself has happened
+    with suppress(OSError):  # some network file systems refuse to sync a folder; the rename itself has happened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_new(path: Path, content: bytes) -> None:

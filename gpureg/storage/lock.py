@@ -35,10 +35,10 @@ class Lock:
 
     @classmethod
     def acquire(cls, folder: Path, patience: float = PATIENCE) -> Lock:
-        """Take the lock. Raises OccupiedError where another process has it for longer than `patience`, and OSError."""
+        """Take the lock. Raises OccupiedError if another process has it for longer than `patience`, and OSError."""
         deadline = time.monotonic() + patience
         while True:
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 held = _try_lock(descriptor, folder)
                 # the holder before removed the file that was opened here: the lock is on the next one
@@ -62,9 +62,9 @@ class Lock:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`. Raises OccupiedError where another process has it, and OSError."""
-    lock = Lock.acquire(folder)
+def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock of `folder`. Raises OccupiedError if another process has it for longer than `patience`, OSError."""
+    lock = Lock.acquire(folder, patience)
     try:
         yield
     finally:

@@ -28,9 +28,14 @@ SWAP, NEW = ".gpureg-swap", ".gpureg-new-"
 ATTEMPTS = 100  # at reading a run that is replaced again and again
 
 
+def unused_name() -> str:
+    """A folder's name for what is being written."""
+    return f"{NEW}{uuid.uuid4().hex[:12]}"
+
+
 def commit(folder: Path, files: Mapping[str, bytes]) -> None:
     """Make `files` the run of `folder`, whose lock the caller holds. Raises OSError; the run before is then there."""
-    staged = folder / f"{NEW}{uuid.uuid4().hex[:12]}"
+    staged = folder / unused_name()
     try:
         write_files(staged, files)
         os.rename(staged, folder / SWAP)
@@ -62,7 +67,7 @@ def finish(folder: Path) -> None:
 def clean(folder: Path) -> None:
     """Finish what a killed writer committed, and remove what it did not. The caller holds the lock. Raises OSError."""
     finish(folder)
-    for entry in folder.iterdir():
+    for entry in list(folder.iterdir()):
         if entry.name.startswith(NEW) and set(os.listdir(entry)) <= set(FILES):
             shutil.rmtree(entry)
         elif is_debris(entry.name, FILES):
@@ -75,7 +80,7 @@ def read_whole(folder: Path) -> dict[str, bytes] | None:
     Raises OSError, FileNotFoundError for a file that is missing among them too.
     """
     if (folder / SWAP).is_dir():
-        with suppress(OSError, OccupiedError), locked(folder):
+        with suppress(OSError, OccupiedError), locked(folder, patience=0):
             finish(folder)
     for _ in range(ATTEMPTS):
         try:
