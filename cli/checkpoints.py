@@ -1,27 +1,31 @@
-"""Checkpoints of a run: when one is written into its directory, and how a run is taken up again from one."""
+"""Checkpoints of a run: when one is written into its directory, and how a run is begun and taken up again."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gpureg.errors import RunError, UsageError
+from gpureg.config import DataConfig, FitConfig, joined, parted
+from gpureg.errors import UsageError
 
 if TYPE_CHECKING:
     from gpureg.fitting.resume import Saved
+    from gpureg.storage.directory import Beginning, RunFolder
     from gpureg.types import HostArrays
 
 SECONDS = 20.0
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: at most 5% of the time is spent on them
-BESIDE_RESUME = ("resume", "json", "quiet", "checkpoint_seconds")
+WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds")
 
 
 class CheckpointWriter:
-    """Keeps a fit's checkpoints in its run directory, `seconds` apart at the least; `options` are those of the data."""
+    """Keeps a fit's checkpoints in its run directory, `seconds` apart at the least; `data` is where its rows are."""
 
-    def __init__(self, directory: Path, options: dict[str, Any], seconds: float) -> None:
-        self.directory, self.options, self.seconds = directory, options, seconds
+    def __init__(self, folder: RunFolder, data: DataConfig, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self._also = {"options": anywhere(data).to_dict()}
         self._pause = seconds
         self._last = time.monotonic()
 
@@ -31,48 +35,49 @@ class CheckpointWriter:
 
     def write(self, arrays: HostArrays, meta: dict[str, Any]) -> None:
         """See `gpureg.fitting.resume.Keeper`."""
-        from gpureg.storage.directory import write_checkpoint
-
         begun = time.monotonic()
-        write_checkpoint(self.directory, arrays, meta | {"options": self.options})
+        self.folder.keep(arrays, meta | self._also)
         self._last = time.monotonic()
         if self.seconds:
             self._pause = max(self.seconds, SHARE * (self._last - begun))
 
 
-def open_interrupted(given: dict[str, Any]) -> tuple[Saved, dict[str, Any]]:
-    """The checkpoint of the run that `--resume` names, and its options with those of the command line that only show.
+def beginning(data: DataConfig, config: FitConfig) -> Beginning:
+    """What the directory of a run holds from its first moment."""
+    from gpureg.fitting.resume import begun
+    from gpureg.storage.directory import Beginning
 
-    Raises UsageError for options that would make another run of it, RunError where there is nothing to go on with.
+    data = anywhere(data)
+    return Beginning(joined(data, config), begun(config) | {"options": data.to_dict()})
+
+
+def anywhere(data: DataConfig) -> DataConfig:
+    """The data's options as they hold in any folder."""
+    from gpureg.data import CATALOG
+
+    return data.absolute(CATALOG)
+
+
+@contextmanager
+def interrupted_run(given: dict[str, Any]) -> Iterator[tuple[RunFolder, DataConfig, FitConfig, Saved | None]]:
+    """The run that `--resume` names: its folder, its options, and its checkpoint if there is one.
+
+    Raises UsageError for options that would make another run of it, RunError if there is nothing to go on with.
     """
     from gpureg.fitting.resume import unpack
-    from gpureg.storage.directory import read_checkpoint
+    from gpureg.storage.directory import claim_again
 
-    directory = Path(given["resume"])
-    others = ["--" + name.replace("_", "-") for name in given if name not in BESIDE_RESUME]
+    others = ["--" + name.replace("_", "-") for name in given if name not in WITH_RESUME]
     if others:
         raise UsageError(
             f"--resume goes on with the run's own options: {', '.join(others)} can't be given with it. Drop that, or "
             "start a new run."
         )
-    if not directory.is_dir():
-        what = "is a file" if directory.exists() else "does not exist"
-        raise RunError(f"--resume {directory} {what}; wanted the directory of an interrupted run.")
-    _refuse_ended(directory)
-    arrays, meta = read_checkpoint(directory)
-    saved = unpack(arrays, meta)
-    return saved, meta.get("options", {}) | given
-
-
-def _refuse_ended(directory: Path) -> None:
-    """A run whose result says that it ended has nothing left to do, even where its checkpoint is still there."""
-    from gpureg.storage.files import read_json
-
-    result = directory / "result.json"
-    if not result.exists():
-        return
-    models = read_json(result, "Train again with --force.").get("models", [])
-    if not any(model.get("stop_reason") == "interrupted" for model in models):
-        raise RunError(
-            f"--resume {directory}: this run has ended, there is nothing to go on with. Train again with another --out."
-        )
+    with claim_again(given["resume"]) as folder:
+        checkpoint = folder.under_way()
+        if checkpoint is None:
+            yield folder, *parted(folder.config()), None
+        else:
+            saved = unpack(*checkpoint)
+            data, config = DataConfig.from_dict(saved.meta["options"]), FitConfig.from_dict(saved.meta["config"])
+            yield folder, data, config, saved

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpureg.config import OWNERS, FitConfig, layered
+from gpureg.config.options import brief
 from gpureg.errors import UsageError
 
 from .options import Option
@@ -17,6 +21,7 @@ ALTERNATIVES = (("lambdas", "lambda_grid", "Cs"), ("lr", "lrs"))
 CLI_OWNERS = {**OWNERS, "lrs": OWNERS["lr"]}
 # what config.toml of a run of schema 1 always holds; the first were written before there was a second solver
 SCHEMA_1 = {"task", "l2", "epochs", "batch_size", "shuffle", "seed", "patience", "keep", "device", "dtype"}
+LARGEST = 1 << 20  # bytes of a file with options
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path in quotes"}
 
 
@@ -70,11 +75,19 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib  # where it is used: the help stays quick
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path} can't be read ({error.strerror}); give the path of a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is not TOML: {error}.") from None
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--config {path} can't be read ({why}); give the path of a TOML file.") from None
+    if len(content) > LARGEST:
+        raise UsageError(f"--config {path} is larger than {LARGEST >> 20} MiB; give a TOML file with options.")
+    try:
+        # some editors put a mark at the beginning of UTF-8; file names need not be UTF-8
+        return tomllib.loads(content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        why = "its brackets are nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"--config {path} is not TOML: {why}.") from None
 
 
 def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) -> dict[str, Any]:
@@ -106,16 +119,16 @@ def _typed(option: Option, value: Any, where: str) -> Any:
     if option.many and isinstance(value, list):
         return value  # a name with a comma in it stays one
     if option.type is str and isinstance(value, list):
-        value = ",".join(str(item) for item in value)
+        value = ",".join(item if isinstance(item, str) else brief(item) for item in value)
     elif option.type is str and number:
-        value = str(value)
+        value = brief(value)
     elif option.type is float and number:
-        value = float(value)
+        value = math.inf if abs(value) > sys.float_info.max else float(value)
     elif option.type is Path and isinstance(value, str):
         value = Path(value)
     fits = isinstance(value, option.type) and (option.type is bool or not isinstance(value, bool))
     if option.choices and value not in option.choices:
-        raise UsageError(f"{where}: {option.name} is {value!r}; expected one of {', '.join(option.choices)}.")
-    if not fits:
-        raise UsageError(f"{where}: {option.name} is {value!r}; expected {WORDS[option.type]}.")
+        raise UsageError(f"{where}: {option.name} is {brief(value)}; expected one of {', '.join(option.choices)}.")
+    if not fits or "\0" in str(value if option.type in (str, Path) else ""):
+        raise UsageError(f"{where}: {option.name} is {brief(value)}; expected {WORDS[option.type]}.")
     return value

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the first ends the fit at the next epoch boundary, with a run directory; the second at once."""
+"""Ctrl-C, SIGTERM and a terminal that closes (SIGHUP): the first ends the fit at the next epoch boundary, with a run
+directory; a second Ctrl-C or SIGTERM ends it at once.
+
+A signal that was ignored when the program began, as SIGHUP by nohup and Ctrl-C by a shell in the background, stays so.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not everywhere
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Interrupt:
@@ -17,17 +24,28 @@ class Interrupt:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.requested:
+        if not self.requested:
+            self.requested = True
+            self._tell("stopping after this epoch, with what there is (once more: at once)")
+        elif number in SIGNALS[:2]:  # a terminal that closes may say so several times
             raise KeyboardInterrupt
-        self.requested = True
-        self._tell("stopping after this epoch, with what there is (once more: at once)")
+
+
+def heeded() -> list[int]:
+    """The signals that were not ignored when the program began."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def at_once(number: int, frame: FrameType | None) -> None:
+    """The signal handler while nothing is to be finished first: what was begun is cleared away."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible(tell: Callable[[str], None]) -> Iterator[Interrupt]:
-    """Handle SIGINT and SIGTERM while the block runs; `tell` shows a line to the user."""
+    """Handle the signals while the block runs; `tell` shows a line to the user."""
     interrupt = Interrupt(tell)
-    before = {number: signal.signal(number, interrupt.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt.handle) for number in heeded()}
     try:
         yield interrupt
     finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +17,11 @@ from gpureg.errors import GpuregError, naming_flags
 from gpureg.version import __version__
 
 from . import data, info, plot, reproduce, sweep, train
+from .interrupts import at_once, heeded
 from .notes import complain
-from .streams import drop_output, forgive
+from .streams import loss, take_streams
+
+INTERRUPTED = 130  # exit code
 
 
 class QuickHelp(TyperGroup):
@@ -53,15 +56,14 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
         except GpuregError as error:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            complain("interrupted")
-            raise typer.Exit(130) from None
-        except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
-            drop_output()
-            sys.stderr.close()
-            raise typer.Exit(0) from None
+        except KeyboardInterrupt as error:
+            complain(str(error) or "interrupted")
+            raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort):
             raise
+        except OSError as error:
+            complain(refusal(error))
+            raise typer.Exit(2) from None
         except MemoryError as error:
             complain(f"out of memory ({error}). Use --dtype float32, a smaller --memory, or less data (--train-size).")
             raise typer.Exit(2) from None
@@ -111,13 +113,29 @@ app.add_typer(guard_group(data.app), name="data")
 app.command("info", short_help="Versions, devices, BLAS, data cache.")(guarded(info.info))
 
 
-def terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM is what Ctrl-C is, where nothing is to be finished first: what was begun is cleared away."""
-    raise KeyboardInterrupt
+def refusal(error: OSError) -> str:
+    """The message for what the system refuses, wherever that was."""
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    what = " and ".join(named) if named else "A file, a disk or a network"
+    return (
+        f"{what} can't be used ({error.strerror or error}). Give a path that exists, that you may read and write, and "
+        "that lies on a disk with room."
+    )
 
 
 def main() -> None:
     """The command line of this process."""
-    signal.signal(signal.SIGTERM, terminated)
-    forgive()
-    app()
+    for number in heeded():
+        signal.signal(number, at_once)
+    take_streams()
+    try:
+        app()
+    except SystemExit as end:
+        lost = loss(sys.stdout)
+        if lost is not None:
+            complain(f"stdout can't be written ({lost.strerror}). Send it where there is room.")
+            sys.exit(end.code or 2)
+        if end.code == INTERRUPTED:
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)  # threads of pyarrow may still read: to tear the program down around them aborts it
+        raise

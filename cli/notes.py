@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, TextIO
 
 from gpureg.errors import GpuregWarning
+
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the line feed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +22,9 @@ def complain(message: str) -> None:
 
 
 def say(console: Console, mark: str, style: str, message: str) -> None:
-    """`mark` in its style, and the message as it is."""
+    """`mark` in its style, and the message; what would steer the terminal, in a file's name say, is spelled out."""
     console.print(mark, style=style, end="")
-    console.print(message, markup=False, soft_wrap=True)
+    console.print(CONTROLS.sub(lambda found: ascii(found[0])[1:-1], message), markup=False, soft_wrap=True)
 
 
 def show_warnings(console: Console) -> None:

@@ -10,8 +10,6 @@ import typer
 from gpureg.config import FIGURE_FORMATS, FIGURES, DataConfig, options_of
 from gpureg.errors import RunError, UsageError
 
-from .streams import unread_is_fine
-
 if TYPE_CHECKING:
     from gpureg.storage.directory import Run
 
@@ -62,8 +60,7 @@ def plot(
         for name in names or default_figures(loaded):
             predicted = _predicted(loaded[0]) if name == "confusion" and len(loaded) == 1 else None
             for path in save_figure(draw(name, loaded, predicted, label or ()), folder, name, formats):
-                with unread_is_fine():
-                    typer.echo(path)
+                typer.echo(path)
     except OSError as error:
         raise RunError(f"--out {folder} can't be written ({error.strerror or error}); give another --out.") from error
 

@@ -1,53 +1,94 @@
-"""Output in an encoding that lacks λ: what it can't show is spelled out, never an error."""
+"""stdout and stderr that can be lost: what they can't take costs the display, never the run.
+
+A write that fails (a full disk, a reader that has gone, a terminal that was closed) is remembered and dropped with all
+that follows it; a stream that was closed from the start goes nowhere. Text that an encoding lacks is spelled out, and a
+file name that is not UTF-8 comes out as the bytes that it is.
+"""
 
 from __future__ import annotations
 
 import codecs
+import errno
+import io
 import os
+import select
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from typing import Any, TextIO
 
 SPELLED = {
     "λ": "lambda", "Σ": "sum", "²": "^2", "×": "x", "★": "*", "·": ".", "■": "#", "✗": "x", "∇": "grad", "−": "-",
     "…": "...", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "│": "|", "─": "-", "━": "-", "╸": "-", "╺": "-", "—": "-",
 }  # fmt: skip
 HANDLER = "gpureg.spelled"
+GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # nobody reads any more: no error of the command's
+
+
+class Output(io.FileIO):
+    """The descriptor 1 or 2; `lost` is the error of the first write that failed, after which nothing is written."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """As FileIO does it, in whole, and without an error."""
+        size = memoryview(data).nbytes
+        if self.lost is None:
+            try:
+                written = super().write(data)
+                # a terminal that another program has set to not block
+                while written is None:
+                    select.select([], [self.fileno()], [])
+                    written = super().write(data)
+                return written
+            except OSError as error:
+                self.lost = error
+        return size
 
 
 def spelled(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A codec's error handler: characters that the encoding lacks, in others."""
+    """A codec's error handler: characters that the encoding lacks in others, the bytes of file names as they are."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
-    return "".join(SPELLED.get(character, "?") for character in missing), error.end
+    parts = [
+        bytes([ord(one) - 0xDC00]) if "\udc80" <= one <= "\udcff" else SPELLED.get(one, "?").encode("ascii")
+        for one in missing
+    ]
+    return b"".join(parts), error.end
 
 
-def forgive() -> None:
-    """Make stdout and stderr spell out what their encoding lacks."""
+def take_streams() -> None:
+    """Make stdout and stderr streams that can be lost, in the whole process."""
     codecs.register_error(HANDLER, spelled)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors=HANDLER)
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: else the next file that is opened would be "stdout"
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
 
 
-def drop_output() -> None:
-    """Send what stdout still holds, and is yet to get, nowhere: its reader has gone, and a flush at the end would fail
-    again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def screen() -> TextIO:
+    """stdout for what only shows what was done: `loss` does not count what it can't take."""
+    return _stream(1, sys.stdout) if _raw(sys.stdout) is not None else sys.stdout
 
 
-@contextmanager
-def unread_is_fine() -> Iterator[None]:
-    """Output that a pipe's reader no longer wants, as `| head` does, is dropped; the exit code stays the run's own."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        drop_output()
-    except SystemExit:  # what rich makes of it, after the same
-        pass
+def loss(stream: TextIO) -> OSError | None:
+    """Why what was written to the stream did not arrive; None if it did, or its reader has gone."""
+    stream.flush()
+    raw = _raw(stream)
+    lost = None if raw is None else raw.lost
+    return None if lost is None or lost.errno in GONE else lost
+
+
+def _stream(descriptor: int, like: TextIO | None) -> TextIO:
+    raw = Output(descriptor, "wb", closefd=False)
+    encoding = "utf-8" if like is None else like.encoding
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, HANDLER, line_buffering=descriptor == 2 or raw.isatty())
+
+
+def _raw(stream: TextIO) -> Output | None:
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return raw if isinstance(raw, Output) else None
 
 
 def shows_unicode(encoding: str | None) -> bool:

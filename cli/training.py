@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from rich.console import Console
 from gpureg.config import DataConfig, FitConfig
 from gpureg.errors import GpuregWarning
 
-from .checkpoints import SECONDS, CheckpointWriter, open_interrupted
+from .checkpoints import SECONDS, CheckpointWriter, beginning, interrupted_run
 from .interrupts import interruptible
 from .notes import show_warnings
 from .progress import observer
-from .streams import shows_unicode, unread_is_fine
+from .streams import screen, shows_unicode
 from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
@@ -30,17 +31,16 @@ if TYPE_CHECKING:
     from gpureg.events import Event
     from gpureg.fitting.results import FitResult
     from gpureg.fitting.resume import Saved
+    from gpureg.storage.directory import RunFolder
 
 
 def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any], opening: Sequence[str]) -> None:
     """A new run, which says the `opening` first; ends the command with the contract's exit code."""
-    every = checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
-    notes = Console(stderr=True, highlight=False)
-    show_warnings(notes)
+    notes = notes_of(values)
     first = Opening(opening, notes, quiet=bool(values.get("quiet")))
-    with run_folder(data, config, values) as out:
-        result = fit_and_save(data, config, out, first, every, None)
-    finish(result, out, values, notes, opening[0])
+    with run_folder(data, config, values) as folder:
+        result = fit_and_save(data, config, folder, first, values)
+    finish(result, folder.path, values, notes, opening[0])
 
 
 class Opening:
@@ -60,93 +60,115 @@ class Opening:
 
 def resume_training(given: dict[str, Any]) -> None:
     """Go on with the run that `--resume` names; ends the command as that run would have ended it."""
-    every = checkpoint_seconds(given.get("checkpoint_seconds", SECONDS))
+    notes = notes_of(given)
+    with resumable(given["resume"]), interrupted_run(given) as (folder, data, config, saved):
+        line = f"solver: {config.solver} (as the run began)"
+        first = Opening([line], notes, quiet=bool(given.get("quiet")))
+        result = fit_and_save(data, config, folder, first, given, saved)
+    finish(result, folder.path, given, notes, line)
+
+
+def notes_of(values: dict[str, Any]) -> Console:
+    """What is said on stderr, warnings too. Raises UsageError for options of this command alone."""
+    checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
     notes = Console(stderr=True, highlight=False)
     show_warnings(notes)
-    saved, values = open_interrupted(given)
-    config, out = FitConfig.from_dict(saved.meta["config"]), Path(given["resume"])
-    data = DataConfig.from_dict(saved.meta["options"])
-    line = f"solver: {config.solver} (as the run began)"
-    result = fit_and_save(data, config, out, Opening([line], notes, quiet=bool(values.get("quiet"))), every, saved)
-    finish(result, out, values, notes, line)
+    return notes
 
 
 def fit_and_save(
     source: DataConfig,
     config: FitConfig,
-    out: Path,
+    folder: RunFolder,
     first: Opening,
-    every: float,
-    saved: Saved | None,
+    values: dict[str, Any],
+    saved: Saved | None = None,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
-    from gpureg.data import CATALOG
     from gpureg.fitting.entry import Hooks, run_fit
 
     data = load(source, config)
-    options = source.absolute(CATALOG).to_dict()
     members = config.seeds * (config.cv or 1)
     shown = observer(first.notes, config.n_models, members=members, quiet=first.quiet)
+    writer = CheckpointWriter(folder, source, checkpoint_seconds(values.get("checkpoint_seconds", SECONDS)))
 
     def see(event: Event) -> None:
+        folder.begin()  # the first event says that the fit is possible
         first.say()
         shown.see(event)
 
     with shown, interruptible(shown.say) as interrupt:
-        hooks = Hooks(see, lambda: interrupt.requested, CheckpointWriter(out, options, every))
-        result = run_fit(data, config, hooks, saved=saved)
-        result.save(out, force=True)
+        result = run_fit(data, config, Hooks(see, lambda: interrupt.requested, writer), saved=saved)
+        if exit_code(result) == 130 and folder.holds_finished():
+            shown.say(f"{folder.path} keeps the finished run that it holds until this one has ended")
+        else:
+            folder.commit(result.to_run(folder.path))
     return result
 
 
 def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console, opening: str) -> None:
     """Show the result; raises the command's exit code where that is not 0."""
     from gpureg.fitting.results import to_json_dict
+    from gpureg.storage.encoding import json_text
 
     from .summary import show
 
     as_json = bool(values.get("json"))
-    with unread_is_fine():
-        if as_json:
-            ascii_only = not shows_unicode(sys.stdout.encoding)
-            json.dump(to_json_dict(result, out), sys.stdout, ensure_ascii=ascii_only, allow_nan=False)
-            sys.stdout.write("\n")
-        elif values.get("quiet"):
-            Console(highlight=False).print(opening, markup=False, soft_wrap=True)
-        show(notes if as_json else Console(highlight=False), result, out)
+    if as_json:
+        value = to_json_dict(result, out)
+        sys.stdout.write(json_text(value) if shows_unicode(sys.stdout.encoding) else json.dumps(value))
+        sys.stdout.write("\n")
+    elif values.get("quiet"):
+        Console(file=screen(), highlight=False).print(opening, markup=False, soft_wrap=True)
+    show(notes if as_json else Console(file=screen(), highlight=False), result, out)
     code = exit_code(result)
     if code == 130:
-        notes.print(
-            f"interrupted; go on with: gpureg train --resume {out}", style="yellow", markup=False, soft_wrap=True
-        )
+        notes.print(how_to_resume(out), style="yellow", markup=False, soft_wrap=True)
     if code:
         raise typer.Exit(code)
 
 
+def how_to_resume(out: Path) -> str:
+    """The command that goes on."""
+    return f"interrupted; resume with: gpureg train --resume {shlex.quote(str(out))}"
+
+
 @contextmanager
-def run_folder(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> Iterator[Path]:
-    """The run directory, made before anything is loaded; what is still empty where the block fails is removed again."""
-    from gpureg.storage.directory import prepare_run_directory
+def resumable(out: Path) -> Iterator[None]:
+    """An interruption that ends the block at once says how to go on, if there is something to go on with."""
+    from gpureg.storage.directory import is_under_way
 
-    out = Path(values["out"]) if "out" in values else unused(config.loss.name, data.dataset)
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
-        yield prepare_run_directory(out, bool(values.get("force")))
-    except BaseException:
-        for folder in made:
-            try:
-                folder.rmdir()
-            except OSError:  # not there, or something is in it
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how_to_resume(out) if is_under_way(out) else "") from None
+
+
+@contextmanager
+def run_folder(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> Iterator[RunFolder]:
+    """The run directory, made before anything is loaded; it goes again if the block fails without a checkpoint."""
+    from gpureg.storage.directory import OccupiedError, claim
+
+    start = beginning(data, config)
+    if "out" in values:
+        with resumable(values["out"]), claim(values["out"], force=bool(values.get("force")), beginning=start) as folder:
+            yield folder
+        return
+    with ExitStack() as stack:
+        for out in fresh_names(config.loss.name, data.dataset):
+            stack.enter_context(resumable(out))
+            with suppress(OccupiedError):  # another run began in the same second
+                folder = stack.enter_context(claim(out, beginning=start))
                 break
-        raise
+        yield folder
 
 
-def unused(task: str, dataset: str) -> Path:
-    """`runs/<task>-<dataset>-<time>`, with a number behind it where another run began in the same second."""
+def fresh_names(task: str, dataset: str) -> Iterator[Path]:
+    """`runs/<task>-<dataset>-<time>`, then the same with a number behind it, as far as there is nothing there."""
     name = Path(dataset).name if dataset_path(dataset) is None else Path(dataset).stem
     path = Path("runs") / f"{task}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in itertools.count(1))
-    return next(candidate for candidate in candidates if not candidate.exists())
+    return (candidate for candidate in candidates if not candidate.exists())
 
 
 def load(source: DataConfig, config: FitConfig) -> Dataset:

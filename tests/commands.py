@@ -32,7 +32,9 @@ def environment(**changes: str) -> dict[str, str]:
 def script(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """The installed script, to its end."""
     command = [str(SCRIPT), *(str(argument) for argument in arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=cwd, env=environment(**env), capture_output=True, errors="surrogateescape", timeout=120
+    )
 
 
 def started(*arguments: object, cwd: Path, **env: str) -> subprocess.Popen[str]:

@@ -162,12 +162,15 @@ def test_through_the_script(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--resume", "nowhere"), "--resume nowhere does not exist; wanted the directory of an interrupted run"),
+        (("--resume", "nowhere"), "--resume nowhere does not exist, expected the directory of an interrupted run"),
         (("--resume", "file"), "--resume file is a file"),
-        (("--resume", "empty"), "empty has no checkpoint to resume from"),
+        (
+            ("--resume", "empty"),
+            "--resume empty: it holds no interrupted run. Start one with `gpureg train --out empty`",
+        ),
         (("--resume", "empty", "--epochs", "3"), "--epochs can't be given with it"),
         (("--resume", "empty", "--out", "x", "--force"), "--out, --force can't be given with it"),
-        (("--resume", "run"), "this run has ended"),
+        (("--resume", "run"), "this run is finished; there is nothing to resume"),
     ],
 )
 def test_resuming_what_can_not_be_resumed(here: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -48,7 +48,7 @@ def test_several_runs_are_overlaid_in_the_current_folder(sweep, tmp_path, monkey
 
 
 def test_clear_refusals(sweep, tmp_path):
-    with pytest.raises(RunError, match="none does not exist"):
+    with pytest.raises(RunError, match="none does not exist, expected a run directory"):
         run(tmp_path / "none")
     with pytest.raises(UsageError, match="--figure is 'scatter'; expected one of loss, accuracy"):
         run(sweep, "--figure", "scatter")

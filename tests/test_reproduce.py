@@ -13,7 +13,7 @@ from gpureg.errors import RunError, UsageError
 from gpureg.report import numbers as report
 from gpureg.report import page
 from gpureg.report import reproduce as module
-from gpureg.storage.directory import load_run
+from gpureg.storage.directory import claim, load_run
 
 
 def synthetic(config):
@@ -27,9 +27,9 @@ def trained(monkeypatch):
     """Instead of training: synthetic runs; the list names those that were asked for."""
     asked = []
 
-    def train_run(directory, config):
-        asked.append(directory.name)
-        return load_run(save_run(synthetic(config), directory, force=True))
+    def train_run(place, config):
+        asked.append(place.path.name)
+        return load_run(place.commit(synthetic(config).to_run(place.path)))
 
     monkeypatch.setattr(module, "train_run", train_run)
     return asked
@@ -45,6 +45,32 @@ def test_everything_is_written(trained, tmp_path):
     assert done.page.read_text(encoding="utf-8").count("<img ") == 9
     assert "numbers that the report prints" in done.summary
     assert any("softmax: training 5 models in float64" in line for line in heard)
+
+
+@pytest.mark.parametrize("place", [".", "runs", "runs/softmax"])
+def test_a_folder_that_can_not_be_used_is_refused_before_anything_is_trained(trained, tmp_path, place):
+    """That of the last run too: it costs nothing."""
+    taken = tmp_path / "out" / place
+    if place == "runs/softmax":
+        taken.mkdir(parents=True)
+        (taken / "thesis.tex").write_text("mine")
+    else:
+        taken.parent.mkdir(parents=True, exist_ok=True)
+        taken.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match=r"holds other files|can't be written"):
+        module.reproduce(tmp_path / "out")
+    assert trained == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_another_process_writes_is_refused_before_anything_is_trained(trained, tmp_path):
+    with (
+        claim(tmp_path / "runs" / "softmax"),
+        pytest.raises(RunError, match="Another process is writing"),
+    ):
+        module.reproduce(tmp_path)
+    assert trained == []
 
 
 @pytest.fixture
@@ -143,7 +169,8 @@ def test_the_command_prints_the_page_and_tells_the_rest_on_stderr(trained, tmp_p
 )
 def test_the_binary_runs_give_the_printed_digits(tmp_path, name, printed):
     config = module.configurations("float64", "cpu", False, None)[name]
-    run = module.train_run(tmp_path / name, config)
+    with claim(tmp_path / name) as place:
+        run = module.train_run(place, config)
     model = run.result["models"][0]
     for key, value in zip(report.KEYS, printed, strict=True):
         if value is not None:

@@ -19,7 +19,7 @@ from gpureg.solvers.lbfgs.search import LineSearch
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.lbfgs.state import NUMBERS, VECTORS, Batch, LbfgsState
 from gpureg.solvers.problem import Outcome, Start
-from gpureg.storage.files import npz_bytes
+from gpureg.storage.encoding import npz_bytes
 from gpureg.types import HostArrays
 
 L2 = [10.0, 1e-2, 1e-4, 0.0]

@@ -2,20 +2,23 @@
 
 import dataclasses
 import os
-import subprocess
-import sys
-import time
+import signal
 
 import numpy as np
 import pytest
+from killing import at_each, forked, kill, status_of, touches
 from synthetic_runs import save_run, synthetic_result
 
 from gpureg.errors import RunError
 from gpureg.fitting.results import to_json_dict
-from gpureg.storage import files as run_files
-from gpureg.storage.directory import load_run, prepare_run_directory, read_checkpoint, write_checkpoint
+from gpureg.storage.checkpoint import read_checkpoint, write_checkpoint
+from gpureg.storage.directory import Beginning, OccupiedError, claim, claim_again, load_run
 
 FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
+
+
+CONFIG = {"task": "softmax", "solver": "sgd"}
+BEGINNING = Beginning(CONFIG, {"run": 1})
 
 
 @pytest.fixture(scope="module")
@@ -51,108 +54,195 @@ def test_the_same_result_gives_the_same_bytes(result, tmp_path):
 def test_a_run_is_not_overwritten_without_force(result, tmp_path):
     path = save_run(result, tmp_path / "run")
     before = {name: (path / name).read_bytes() for name in FILES}
-    for refused in (lambda: save_run(result, path), lambda: prepare_run_directory(path)):
-        with pytest.raises(RunError, match=r"already holds a run.*--force"):
-            refused()
-    prepare_run_directory(path, force=True)
-    assert {name: (path / name).read_bytes() for name in FILES} == before  # until the new one is there
+    with pytest.raises(OccupiedError, match=r"already holds a run.*--force"):
+        save_run(result, path)
+    with pytest.raises(OccupiedError, match=r"already holds a run.*--force"), claim(path, beginning=BEGINNING):
+        pass
+    with claim(path, force=True, beginning=BEGINNING):
+        assert {name: (path / name).read_bytes() for name in FILES} == before  # until the new one is there
     (path / "figure.png").write_bytes(b"x")
     save_run(synthetic_result(), path, force=True)
     assert len(load_run(path).result["models"]) == 1
     assert (path / "figure.png").exists()
 
 
-def test_what_a_kill_left_behind_is_in_nobodys_way(result, tmp_path):
-    (tmp_path / ".history.npz.0123456789ab.tmp").write_bytes(b"PK")
-    assert load_run(save_run(result, prepare_run_directory(tmp_path))).result["schema"] == 2
-
-
 def test_other_peoples_files_are_safe(result, tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     for force in (False, True):
-        with pytest.raises(RunError, match="holds other files"):
-            prepare_run_directory(tmp_path, force)
-    with pytest.raises(RunError, match="is a file"):
-        prepare_run_directory(tmp_path / "thesis.tex", force=True)
-    with pytest.raises(RunError, match=r"can't be written.*Give an --out"):
-        prepare_run_directory(tmp_path / "thesis.tex" / "run")
+        with pytest.raises(RunError, match="holds other files"), claim(tmp_path, force=force):
+            pass
+    with pytest.raises(RunError, match="is a file"), claim(tmp_path / "thesis.tex", force=True):
+        pass
+    with pytest.raises(RunError, match=r"can't be written.*Give an --out"), claim(tmp_path / "thesis.tex" / "run"):
+        pass
+    assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-def test_a_checkpoint_comes_back_with_every_bit_and_goes_when_the_run_ends(result, tmp_path):
-    path = prepare_run_directory(tmp_path / "run")
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"config.toml": "[model]\nlr = 0.1\n", "checkpoint/epoch-9.pt": "weights", "checkpoint/state.npz": "theirs"},
+        {"config.toml": 'task = "classification"\nsolver = "adam"\n', "model.safetensors": "theirs"},
+        {"result.json": '{"accuracy": 0.9}', "history.npz": "theirs"},
+        {"result.json": "[]", "config.toml": "no toml"},
+        {"checkpoint/state.npz": "theirs"},
+        {".gpureg-swap/notes.txt": "theirs"},
+        {".gpureg-new-0123456789ab/notes.txt": "theirs", "config.toml": ""},
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_what_only_has_a_runs_names_is_not_a_run(foreign, force, tmp_path):
+    for name, content in foreign.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for beginning in (None, BEGINNING):
+        with pytest.raises(RunError, match=r"other files|can't be written"):  # noqa: SIM117
+            with claim(tmp_path, force=force, beginning=beginning):
+                pass
+    left = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == foreign
+
+
+def test_force_removes_what_the_run_consists_of_alone(result, tmp_path):
+    path = save_run(result, tmp_path / "run")
+    (path / "checkpoint").mkdir()
+    (path / "checkpoint" / "state.npz").write_bytes(b"a run's")
+    (path / "checkpoint" / ".state.npz.0123456789ab.tmp").write_bytes(b"a killed run's")
+    (path / "checkpoint" / "best.pt").write_bytes(b"someone's")
+    save_run(result, path, force=True)
+    assert sorted(os.listdir(path)) == sorted([*FILES, "checkpoint"])
+    assert os.listdir(path / "checkpoint") == ["best.pt"]
+
+
+def test_what_a_kill_left_behind_is_in_nobodys_way(result, tmp_path):
+    for name in (".history.npz.0123456789ab.tmp", ".gpureg-new-0123456789ab"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".history.npz.0123456789ab.tmp").rmdir()
+    (tmp_path / ".history.npz.0123456789ab.tmp").write_bytes(b"PK")
+    (tmp_path / ".gpureg-new-0123456789ab" / "history.npz").write_bytes(b"PK")
+    assert load_run(save_run(result, tmp_path)).result["schema"] == 1
+    assert sorted(os.listdir(tmp_path)) == FILES
+
+
+def test_a_run_is_under_way_from_the_first_moment(tmp_path):
+    with claim(tmp_path / "run", beginning=BEGINNING) as folder:
+        assert sorted(os.listdir(folder.path)) == [".lock", "checkpoint", "config.toml"]
+        assert folder.under_way() == ({}, {"run": 1})
+        with pytest.raises(RunError, match=r"has not ended.*--resume"):
+            load_run(folder.path)
+    assert not os.path.exists(tmp_path / "run" / ".lock")
+    with pytest.raises(OccupiedError, match=r"interrupted run.*--resume.*--force"), claim(tmp_path / "run"):
+        pass
+    (tmp_path / "run" / "checkpoint" / "state.npz").unlink()
+    (tmp_path / "run" / "checkpoint").rmdir()
+    with claim_again(tmp_path / "run") as folder:  # config.toml alone is enough
+        assert (folder.under_way(), folder.config()) == (None, CONFIG)
+
+
+def begin(path, number, **how):
+    with claim(path, beginning=Beginning(CONFIG | {"seed": number}, {"run": number}), **how) as folder:
+        folder.begin()
+        folder.keep({"W": np.full(3, number)}, {"run": number})
+        kill()
+
+
+def run_of(path):
+    """Which run there is to go on with; that of the checkpoint is never another than that of config.toml."""
+    with claim_again(path) as folder:
+        checkpoint, config = folder.under_way(), folder.config()
+    if checkpoint is None:
+        return config["seed"]
+    arrays, meta = checkpoint
+    assert not arrays or arrays["W"].tolist() == [meta["run"]] * 3
+    if not (path / "result.json").exists():
+        assert config["seed"] == meta["run"]
+    return meta["run"]
+
+
+def test_killed_while_it_begins_a_run_is_under_way_or_nothing_is_there(tmp_path):
+    path = tmp_path / "run"
+    for _ in at_each(touches, lambda: begin(path, 1), kill):
+        if path.exists():
+            assert run_of(path) == 1
+            with pytest.raises(OccupiedError, match="interrupted run"):  # noqa: SIM117
+                with claim(path):
+                    pass
+            begin_again = forked(lambda: begin(path, 1, force=True))
+            assert status_of(begin_again) == -signal.SIGKILL
+            assert run_of(path) == 1
+            with claim(path, force=True) as folder:
+                folder.commit(synthetic_result().to_run(path))
+            assert sorted(os.listdir(path)) == FILES
+            for name in FILES:
+                (path / name).unlink()
+            path.rmdir()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_killed_while_it_begins_in_another_runs_place_one_of_both_is_under_way(result, tmp_path, finished):
+    """And a finished run stays, until another one ends."""
+    path = tmp_path / "run"
+    if finished:
+        save_run(result, path)
+    found = set()
+
+    def old():
+        assert status_of(forked(lambda: begin(path, 1, force=True))) == -signal.SIGKILL
+
+    old()
+    for _ in at_each(touches, lambda: begin(path, 2, force=True), kill):
+        found.add(run_of(path) if not finished or (path / "checkpoint" / "state.npz").exists() else 0)
+        if finished:
+            assert len(load_run(path).result["models"]) == 2
+        old()
+    assert {1, 2} <= found <= {0, 1, 2}
+
+
+def test_what_could_not_be_trained_leaves_what_was_there(result, tmp_path):
+    with pytest.raises(ZeroDivisionError), claim(tmp_path / "a" / "run", beginning=BEGINNING):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+    path = save_run(result, tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), claim(path, force=True, beginning=BEGINNING):
+        raise ZeroDivisionError
+    assert sorted(os.listdir(path)) == FILES
+    assert status_of(forked(lambda: begin(path, 1, force=True))) == -signal.SIGKILL
+    with pytest.raises(ZeroDivisionError), claim(path, force=True, beginning=BEGINNING):
+        raise ZeroDivisionError
+    assert run_of(path) == 1  # a checkpoint of another run, until this one trains
+    with pytest.raises(ZeroDivisionError), claim(tmp_path / "b", beginning=BEGINNING) as folder:
+        raise ZeroDivisionError(folder.keep({}, {"step": 3}))
+    assert read_checkpoint(tmp_path / "b") == ({}, {"step": 3})
+
+
+def test_a_checkpoint_comes_back_with_every_bit(tmp_path):
     arrays = {
         "W": np.random.default_rng(0).normal(size=(3, 2)),
         "file": np.arange(3),
         "rng/keys": np.array(7, np.uint32),
     }
-    meta = {"step": np.int64(12), "best": float("inf"), "third": 1 / 3, "config": {"lr": [0.1]}}
-    write_checkpoint(path, {"W": np.zeros(1)}, {})
-    write_checkpoint(path, arrays, meta)
-    got, got_meta = read_checkpoint(path)
+    meta = {"step": np.int64(12), "best": float("inf"), "third": 1 / 3, "config": {"lr": [0.1], "out": "\udcff"}}
+    write_checkpoint(tmp_path, {"W": np.zeros(1)}, {})
+    write_checkpoint(tmp_path, arrays, meta)
+    got, got_meta = read_checkpoint(tmp_path)
     assert set(got) == set(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(got[name], array)
         assert got[name].dtype == array.dtype
     assert got_meta == meta
-    assert os.listdir(path / "checkpoint") == ["state.npz"]
-    with pytest.raises(RunError, match=r"has not ended.*--resume"):
-        load_run(path)
-    with pytest.raises(RunError, match=r"interrupted run.*--resume.*--force"):
-        prepare_run_directory(path)
-    save_run(result, path)
-    assert sorted(os.listdir(path)) == FILES
-    with pytest.raises(RunError, match="no checkpoint to resume from: its run has ended"):
-        read_checkpoint(path)
+    assert os.listdir(tmp_path / "checkpoint") == ["state.npz"]
 
 
-def test_an_interrupted_run_keeps_its_checkpoint(result, tmp_path):
-    path = prepare_run_directory(tmp_path / "run")
-    write_checkpoint(path, {}, {"step": 3})
-    stopped = dataclasses.replace(result.models[0], stop_reason="interrupted")
-    save_run(dataclasses.replace(result, models=(stopped, result.models[1])), path)
-    assert read_checkpoint(path) == ({}, {"step": 3})
-
-
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
-    write_checkpoint(tmp_path, {"W": np.ones(2)}, {"step": 1})
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    for call in ("fsync", "replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(run_files.os, call, killed)
-            with pytest.raises(KeyboardInterrupt):
-                write_checkpoint(tmp_path, {"W": np.zeros(2)}, {"step": 2})
-        assert read_checkpoint(tmp_path)[1] == {"step": 1}
-
-
-@pytest.mark.parametrize("file", range(5))
-def test_a_kill_while_a_run_is_replaced_never_leaves_a_mixture(result, tmp_path, monkeypatch, file):
-    path = save_run(result, tmp_path / "run")
-    write, left = run_files.write_bytes, [file]
-
-    def killed(*arguments):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        write(*arguments)
-
-    monkeypatch.setattr(run_files, "write_bytes", killed)
-    with pytest.raises(KeyboardInterrupt):
-        save_run(synthetic_result(), path, force=True)
-    with pytest.raises(RunError, match=r"result\.json is missing"):
-        load_run(path)
-
-
-def test_a_disk_that_refuses_is_one_clear_error(result, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(run_files.os, "fsync", full)
-    with pytest.raises(RunError, match=r"can't be written \(No space left on device\)"):
-        save_run(result, tmp_path / "run")
-    assert os.listdir(tmp_path) == []
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before_or_the_one_after(tmp_path):
+    write_checkpoint(tmp_path, {"W": np.full(9, 1.0)}, {"step": 1})
+    found = []
+    for _ in at_each(touches, lambda: write_checkpoint(tmp_path, {"W": np.full(9, 2.0)}, {"step": 2}), kill):
+        arrays, meta = read_checkpoint(tmp_path)
+        assert arrays["W"].tolist() == [float(meta["step"])] * 9
+        found.append(meta["step"])
+        write_checkpoint(tmp_path, {"W": np.full(9, 1.0)}, {"step": 1})
+    assert found == sorted(found)
+    assert 1 in found
 
 
 def test_object_arrays_are_refused_rather_than_pickled(tmp_path):
@@ -160,23 +250,12 @@ def test_object_arrays_are_refused_rather_than_pickled(tmp_path):
         write_checkpoint(tmp_path, {"a": np.array([{}], object)}, {})
 
 
-WRITER = """
-import sys
-import numpy as np
-from gpureg.run_directory import write_checkpoint
-for step in range(10**6):
-    write_checkpoint(sys.argv[1], {"W": np.full(20000, float(step))}, {"step": step})
-    print(step, flush=True)
-"""
-
-
-def test_a_real_kill_leaves_a_checkpoint_that_is_whole(tmp_path):
-    for attempt in range(5):
-        command = [sys.executable, "-c", WRITER, str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            written = [process.stdout.readline() for _ in range(3 + attempt)]
-            time.sleep(0.0007 * attempt)
-            process.kill()
-        arrays, meta = read_checkpoint(tmp_path)
-        assert meta["step"] >= int(written[-1])
-        assert (arrays["W"] == meta["step"]).all()
+def test_names_that_are_not_utf_8_are_kept_as_they_are(result, tmp_path):
+    name = os.fsdecode(b"caf\xe9-\xff")
+    odd = dataclasses.replace(result, dataset=name, config=result.config | {"dataset": f"/data/{name}.csv"})
+    run = load_run(save_run(odd, tmp_path / name))
+    assert run.result["dataset"] == name
+    assert run.result["run_dir"] == str(tmp_path / name)
+    assert run.config["dataset"] == f"/data/{name}.csv"
+    assert b"/data/caf\xe9-\xff.csv" in (tmp_path / name / "config.toml").read_bytes()
+    (tmp_path / name / "result.json").read_text("utf-8")  # JSON has escapes for them, and stays what it is

@@ -7,8 +7,9 @@ import pytest
 from synthetic_runs import save_run, synthetic_result
 
 from gpureg.errors import RunError
-from gpureg.storage import files as run_files
-from gpureg.storage.directory import load_run, read_checkpoint, write_checkpoint
+from gpureg.storage.checkpoint import read_checkpoint, write_checkpoint
+from gpureg.storage.directory import load_run
+from gpureg.storage.encoding import npz_bytes, parse_npz, parse_safetensors, safetensors_bytes
 
 FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
 
@@ -19,14 +20,14 @@ def path(tmp_path):
 
 
 def test_a_directory_that_is_none(tmp_path):
-    with pytest.raises(RunError, match="does not exist; wanted a run directory"):
+    with pytest.raises(RunError, match="does not exist, expected a run directory"):
         load_run(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="is a file; wanted a run directory"):
+    with pytest.raises(RunError, match="is a file, expected a run directory"):
         load_run(tmp_path / "file")
-    with pytest.raises(RunError, match=r"is no run directory: result\.json is missing"):
+    with pytest.raises(RunError, match=r"is not a run directory: result\.json is missing"):
         load_run(tmp_path)
-    with pytest.raises(RunError, match="holds no interrupted run"):
+    with pytest.raises(RunError, match=r"state\.npz is missing"):
         read_checkpoint(tmp_path)
 
 
@@ -96,32 +97,32 @@ def test_a_result_whose_models_are_none_or_do_not_fit(path, models):
 
 
 def test_arrays_that_do_not_fit(path):
-    arrays = run_files.read_npz(path / "history.npz", "")
+    arrays = parse_npz((path / "history.npz").read_bytes(), path, "")
     for name, array in arrays.items():
-        (path / "history.npz").write_bytes(run_files.npz_bytes({**arrays, name: array[..., None]}))
+        (path / "history.npz").write_bytes(npz_bytes({**arrays, name: array[..., None]}))
         with pytest.raises(RunError, match=r"history\.npz is damaged"):
             load_run(path)
     for name in ("step_loss", "eval_step", "val_loss", "val_accuracy", "train_accuracy", "l2"):
-        (path / "history.npz").write_bytes(run_files.npz_bytes({n: a for n, a in arrays.items() if n != name}))
+        (path / "history.npz").write_bytes(npz_bytes({n: a for n, a in arrays.items() if n != name}))
         with pytest.raises(RunError, match=name):
             load_run(path)
-    tensors, metadata = run_files.read_safetensors(path / "model.safetensors", "")
-    (path / "history.npz").write_bytes(run_files.npz_bytes(arrays))
+    tensors, metadata = parse_safetensors((path / "model.safetensors").read_bytes(), path, "")
+    (path / "history.npz").write_bytes(npz_bytes(arrays))
     for change in ({"coef": tensors["coef"][0]}, {"offset": np.zeros(3)}, {"scale": np.ones(16, np.int64)}):
-        (path / "model.safetensors").write_bytes(run_files.safetensors_bytes({**tensors, **change}, metadata))
+        (path / "model.safetensors").write_bytes(safetensors_bytes({**tensors, **change}, metadata))
         with pytest.raises(RunError, match=r"model\.safetensors is damaged"):
             load_run(path)
     for wrong in ({"selected": "7"}, {"l2": "[1]"}, {"classes": "3"}, {"selected": "x"}):
-        (path / "model.safetensors").write_bytes(run_files.safetensors_bytes(tensors, {**metadata, **wrong}))
+        (path / "model.safetensors").write_bytes(safetensors_bytes(tensors, {**metadata, **wrong}))
         with pytest.raises(RunError, match=r"model\.safetensors is damaged"):
             load_run(path)
 
 
 def test_a_history_with_the_contracts_arrays_alone_is_read(path):
-    arrays = run_files.read_npz(path / "history.npz", "")
+    arrays = parse_npz((path / "history.npz").read_bytes(), path, "")
     for name in ("lr", "fold", "seed"):
         del arrays[name]
-    (path / "history.npz").write_bytes(run_files.npz_bytes(arrays))
+    (path / "history.npz").write_bytes(npz_bytes(arrays))
     assert load_run(path).history.fold.tolist() == [-1, -1]
 
 

@@ -88,8 +88,9 @@ def run_fit(
     notices = of_two_classes(config, data)
     config = settled(config, data, folds)
     with ExitStack() as stack:
-        if config.threads is not None:
-            stack.enter_context(threadpool_limits(config.threads, user_api="blas"))
+        threads = config.threads if saved is None else saved.meta["threads"]  # bits depend on their number
+        if threads is not None:
+            stack.enter_context(threadpool_limits(threads, user_api="blas"))
         solver = choose_solver(config)
         backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)
 

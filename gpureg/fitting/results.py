@@ -9,7 +9,7 @@ from typing import Any
 from gpureg.history import History
 from gpureg.model.linear import LinearModel
 from gpureg.storage.directory import Run, write_run
-from gpureg.storage.files import plain
+from gpureg.storage.encoding import plain
 from gpureg.storage.versions import SCHEMA
 from gpureg.types import StopReason
 
@@ -109,7 +109,9 @@ class FitResult:
         return None if not l2 or self.total_weight is None else 1.0 / (2.0 * l2 * self.total_weight)
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
-        """Write the run directory and return its path. Raises RunError if it holds a run and `force` is false.
+        """Write the run directory, whole or not at all, and return its path.
+
+        Raises RunError if it holds a run and `force` is false, or can't be written.
 
         >>> import gpureg
         >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=1e-4)
@@ -117,9 +119,12 @@ class FitResult:
         >>> gpureg.load_run(folder).result["n_features"]
         64
         """
+        return write_run(self.to_run(directory), force=force)
+
+    def to_run(self, directory: str | Path) -> Run:
+        """This result as the run that `directory` is to hold."""
         path = Path(directory)
-        run = Run(path, to_json_dict(self, path), self.history, self.model, self.config, self.environment)
-        return write_run(run, force=force)
+        return Run(path, to_json_dict(self, path), self.history, self.model, self.config, self.environment)
 
 
 def to_json_dict(result: FitResult, run_dir: str | Path | None = None) -> dict[str, Any]:

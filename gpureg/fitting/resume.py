@@ -10,31 +10,47 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
-from gpureg.config import FitConfig
+from gpureg.config import FitConfig, options_of
 from gpureg.data import Dataset
+from gpureg.environment import blas_threads
 from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
 from gpureg.history import History
 from gpureg.solvers.packing import Unpacker, stop_reasons
 from gpureg.solvers.problem import Measured, Outcome
 from gpureg.solvers.protocol import Descent
-from gpureg.types import HostArrays, ModelTable
+from gpureg.storage.schema import conform
+from gpureg.types import HostArrays, ModelTable, StopReason
 from gpureg.version import __version__
 
 FORMAT = 2
 BLOCK = 1 << 26  # bytes that are hashed at once
-IDENTITY: dict[str, Any] = {
-    "gpureg": str,
-    "config": dict,
-    "data_sha256": str,
-    "device": str,
-    "threads": int,
-    "seconds": (int, float),
-}  # of a checkpoint, with their types
+
+
+class StageMeta(TypedDict):
+    """The JSON of a stage that is done."""
+
+    reasons: list[StopReason]
+    epochs: list[int | None]
+    certificates: list[dict[str, Any]] | None
+    warnings: list[str]
+
+
+class Meta(TypedDict):
+    """The JSON of a checkpoint; what identifies the data and the device is None if nothing has been done yet."""
+
+    gpureg: str
+    config: dict[str, Any]
+    data_sha256: str | None
+    device: str | None
+    threads: int
+    seconds: float
+    stages: list[StageMeta]
+    running: dict[str, Any] | None
 
 
 class Keeper(Protocol):
@@ -72,10 +88,24 @@ def fingerprint(data: Dataset, config: FitConfig, device: str, threads: int) -> 
     }
 
 
+def begun(config: FitConfig) -> dict[str, Any]:
+    """The meta of a checkpoint in which nothing has been done yet, of data that are not known yet."""
+    return {
+        "format": FORMAT,
+        "gpureg": __version__,
+        "config": config.to_dict(),
+        "data_sha256": None,
+        "device": None,
+        "threads": config.threads or blas_threads(),
+        "seconds": 0.0,
+        **pack((), None)[1],
+    }
+
+
 def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> list[str]:
     """Refuse other data (RunError); return a warning for each thing that makes the bits differ."""
     meta = saved.meta
-    if meta["data_sha256"] != data_sha256(data):
+    if meta["data_sha256"] not in (None, data_sha256(data)):
         raise RunError(
             f"The data {data.name!r} are not those that the run began with (SHA-256). Put the old data back, or start "
             "a new run: a model can't be trained on half of each."
@@ -86,7 +116,7 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
         f"The run began {words[name].format(meta[name])} and goes on {words[name].format(value)}: its results agree "
         "with an uninterrupted run's to rounding, not bit for bit."
         for name, value in now.items()
-        if meta[name] != value
+        if meta[name] not in (None, value)
     ]
 
 
@@ -127,9 +157,8 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
             f"this is gpureg {__version__}, which reads format {FORMAT}. Go on with that version, or start again."
         )
     try:
-        for name, kind in IDENTITY.items():
-            if not isinstance(meta[name], kind):
-                raise TypeError(f"{name} is {meta[name]!r}")
+        conform(meta, Meta)
+        options_of(FitConfig)["threads"].checked(meta["threads"])
         stages = tuple(_unpack_stage(f"stage{n}.", arrays, stage) for n, stage in enumerate(meta["stages"]))
         state = {name.removeprefix("state."): value for name, value in arrays.items() if name.startswith("state.")}
         return Saved(stages, state if meta["running"] is not None else None, meta)

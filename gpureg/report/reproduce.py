@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpureg.config import REPORT_LAMBDAS, DataConfig, FitConfig, joined
 from gpureg.errors import RunError, named
-from gpureg.storage.directory import Run, load_run
+from gpureg.storage.directory import Run, RunFolder, claim, load_run
 from gpureg.version import __version__
 
 SAME_RESULT = (
@@ -85,19 +86,22 @@ def reproduce(
     begun = time.perf_counter()
     folder, hear = Path(out), tell or (lambda line: None)
     configs = configurations(dtype, device, strict_device, threads)
-    runs, reused = {}, set()
-    for name, config in configs.items():
-        earlier = finished(folder / "runs" / name, config)
-        if earlier is None:
+    earlier = {name: finished(folder / "runs" / name, config) for name, config in configs.items()}
+    runs = {name: run for name, run in earlier.items() if run is not None}
+    reused = set(runs)
+    with ExitStack() as claims:  # of all folders before anything is trained, so that a refusal costs nothing
+        places = {
+            name: claims.enter_context(claim(folder / "runs" / name, force=True)) for name in RUNS if name not in reused
+        }
+        for name, config in configs.items():
+            if name in reused:
+                hear(f"{name}: exists already")
+                continue
             hear(f"{name}: training {len(config.lambdas)} model{'s' if len(config.lambdas) > 1 else ''} in {dtype} ...")
-            runs[name] = train_run(folder / "runs" / name, config)
+            runs[name] = train_run(places[name], config)
             hear(f"{name}: done in {runs[name].result['seconds']:.1f} s")
-        else:
-            hear(f"{name}: exists already")
-            runs[name] = earlier
-            reused.add(name)
     hear("drawing nine figures ...")
-    return _write(folder, runs, reused, begun)
+    return _write(folder, {name: runs[name] for name in RUNS}, reused, begun)
 
 
 def finished(directory: Path, config: FitConfig) -> Run | None:
@@ -112,13 +116,13 @@ def finished(directory: Path, config: FitConfig) -> Run | None:
     return run if same and whole and run.environment.get("gpureg") == __version__ else None
 
 
-def train_run(directory: Path, config: FitConfig) -> Run:
+def train_run(place: RunFolder, config: FitConfig) -> Run:
     """Fit `config` on MNIST, write the run directory (replacing one that does not match) and read it back."""
     from gpureg.data import load
     from gpureg.fitting.entry import fit
 
     data = load(data_of(config), task=config.task, seed=config.seed)
-    return load_run(fit(data, config).save(directory, force=True))
+    return load_run(place.commit(fit(data, config).to_run(place.path)))
 
 
 def _write(folder: Path, runs: dict[str, Run], reused: set[str], begun: float) -> Reproduction:

@@ -1,4 +1,4 @@
-"""The checkpoint of a run: the trainer's state, written while it runs and read to go on with it.
+"""The checkpoint of a run under way: the trainer's state, from the run's first moment to its end.
 
 One file, checkpoint/state.npz, replaced by one rename: a kill at any moment leaves the state before or the state after.
 """
@@ -6,28 +6,30 @@ One file, checkpoint/state.npz, replaced by one rename: a kill at any moment lea
 from __future__ import annotations
 
 import json
-import shutil
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.errors import RunError
-from gpureg.storage import files as run_files
-from gpureg.storage.files import Arrays
+from gpureg.storage.encoding import ARCHIVE_ERRORS, Arrays, damaged, npz_bytes, parse_npz, plain
+from gpureg.storage.files import is_debris, reading, write_bytes, writing
 
 CHECKPOINT, STATE = "checkpoint", "state.npz"
 META = "meta.json"  # the JSON travels as a byte array among the arrays: one file, so one atomic rename
+AGAIN = "It can't be resumed: start the run again with --force."
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error for a disk that refuses a run."""
-    return RunError(
-        f"The run directory {path} can't be written ({error.strerror or error}). Give an --out on a disk that has "
-        "room and that you may write to."
-    )
+def checkpoint_bytes(arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> bytes:
+    """A checkpoint as a file.
+
+    `arrays` may have any names and shapes (no object arrays); `meta` is JSON (floats keep every bit, ±∞ is allowed).
+    """
+    text = json.dumps(dict(meta), default=plain).encode()
+    return npz_bytes({**arrays, META: np.frombuffer(text, np.uint8)})
 
 
 def write_checkpoint(
@@ -35,34 +37,51 @@ def write_checkpoint(
 ) -> Path:
     """Put the trainer's state into `directory`/checkpoint; the one before it survives a kill at any moment.
 
-    `arrays` may have any names and shapes (no object arrays); `meta` is JSON (floats keep every bit, ±∞ is allowed).
     Raises RunError where the disk refuses.
     """
     path = Path(directory) / CHECKPOINT / STATE
-    text = json.dumps(dict(meta), default=run_files.plain).encode()
-    try:
+    content = checkpoint_bytes(arrays, meta)
+    with writing(Path(directory)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        run_files.write_bytes(path, run_files.npz_bytes({**arrays, META: np.frombuffer(text, np.uint8)}))
-    except OSError as error:
-        raise cannot_write(Path(directory), error) from error
+        write_bytes(path, content)
     return path
 
 
 def read_checkpoint(directory: str | Path) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and the meta of the last checkpoint. Raises RunError where there is none or it can't be read."""
     path = Path(directory) / CHECKPOINT / STATE
-    if not path.exists():
-        ended = "its run has ended" if (Path(directory) / "result.json").exists() else "it holds no interrupted run"
-        raise RunError(f"{directory} has no checkpoint to resume from: {ended}. Start a run with `gpureg train --out`.")
-    remedy = "It can't be resumed: start the run again with --force."
-    arrays = run_files.read_npz(path, remedy)
+    with reading(path, AGAIN):
+        content = path.read_bytes()
+    arrays = parse_npz(content, path, AGAIN)
     try:
         meta = json.loads(arrays.pop(META).astype(np.uint8).tobytes())
         return arrays, dict(meta)
-    except (KeyError, ValueError, TypeError) as error:
-        raise run_files.damaged(path, error, remedy) from error
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, error, AGAIN) from error
 
 
-def remove_checkpoint(directory: str | Path) -> None:
-    """Drop the checkpoint, if there is one."""
-    shutil.rmtree(Path(directory) / CHECKPOINT, ignore_errors=True)
+def has_checkpoint(directory: Path) -> bool:
+    """Whether there is a file where a checkpoint lies; it may be damaged."""
+    return (directory / CHECKPOINT / STATE).is_file()
+
+
+def is_checkpoint(directory: Path) -> bool:
+    """Whether there is a checkpoint of gpureg's: an archive with its meta in it."""
+    try:
+        with zipfile.ZipFile(directory / CHECKPOINT / STATE) as archive:
+            return f"{META}.npy" in archive.namelist()
+    except ARCHIVE_ERRORS:
+        return False
+
+
+def remove_checkpoint(directory: Path) -> None:
+    """Drop the checkpoint, if there is one, and nothing else that someone keeps in its folder. Raises OSError."""
+    folder = directory / CHECKPOINT
+    if not folder.is_dir():
+        return
+    (folder / STATE).unlink(missing_ok=True)
+    for entry in folder.iterdir():
+        if is_debris(entry.name, (STATE,)):
+            entry.unlink()
+    with suppress(OSError):  # other files are in it
+        folder.rmdir()

@@ -1,17 +1,31 @@
-"""A run directory: a fit on disk, written atomically and read back as a `Run`.
+"""A run directory: at most one finished run, and at most one run under way.
 
-config.toml         enough to run it again
-result.json         the JSON result; the mark of a finished run: written last, and removed first when a run is replaced
-environment.json    versions, machine, threads
-history.npz         what was measured while it was trained
-model.safetensors   the weights and the scaling of their inputs
-checkpoint/         the trainer's state, while it runs or after it was interrupted
+    config.toml             enough to run it again; there from the start
+    result.json             the JSON result: a run that ended, or was interrupted
+    environment.json        versions, machine, threads
+    history.npz             what was measured while it was trained
+    model.safetensors       the weights and the scaling of their inputs
+    checkpoint/state.npz    the run under way, from its first moment: it goes before the result of an earlier one
+    .lock                   held by the one process that writes (`lock`)
+
+      nothing --begin--> under way --commit--> finished --begin (--force)--> finished, another under way
+                          |     ^                 ^                                   |
+        commit of what    |     | go on           +-----------commit------------------+
+        was interrupted   v     |
+                        interrupted
+
+Only the process that holds the lock moves a folder from one state to the next. `begin` and every checkpoint are one
+rename each; `commit` replaces five files as one (`swap`). So a kill at any moment leaves one of these states.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,136 +33,189 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.errors import RunError
-from gpureg.history import History
-from gpureg.model.linear import LinearModel
-from gpureg.storage import files as run_files
-from gpureg.storage.checkpoint import CHECKPOINT, cannot_write, read_checkpoint, remove_checkpoint, write_checkpoint
-from gpureg.storage.versions import READ, completed
+from gpureg.storage import swap
+from gpureg.storage.checkpoint import (
+    CHECKPOINT,
+    STATE,
+    checkpoint_bytes,
+    has_checkpoint,
+    is_checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
+from gpureg.storage.contents import (
+    AGAIN,
+    CONFIG,
+    MODEL,
+    RESULT,
+    Run,
+    decode_run,
+    encode_run,
+    is_interrupted,
+    read_config,
+    read_result,
+)
+from gpureg.storage.encoding import Arrays, toml_bytes
+from gpureg.storage.files import reading, sync_folder, write_bytes, write_files, writing
+from gpureg.storage.lock import LOCK, Lock, OccupiedError
 
-__all__ = [
-    "Run",
-    "load_run",
-    "prepare_run_directory",
-    "read_checkpoint",
-    "remove_checkpoint",
-    "write_checkpoint",
-    "write_run",
-]
-
-RESULT, CONFIG, ENVIRONMENT = "result.json", "config.toml", "environment.json"
-HISTORY, MODEL = "history.npz", "model.safetensors"
-COURSE = ("objective", "gap_bound")  # of the history, since a full-batch solver has a course; empty with minibatches
-AGAIN = "Run the training again, or name another run directory."
+__all__ = ["Beginning", "OccupiedError", "Run", "RunFolder", "claim", "claim_again", "load_run", "write_run"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: `result` as in result.json, `history`, `model`, `config` and `environment`, from `directory`."""
+class Beginning:
+    """What a run has from its first moment: `config` for config.toml, and the `meta` of a checkpoint without state."""
 
-    directory: Path
-    result: dict[str, Any]
-    history: History
-    model: LinearModel
     config: dict[str, Any]
-    environment: dict[str, Any]
+    meta: dict[str, Any]
+
+    def files(self) -> dict[str, bytes]:
+        """By their names below the run directory."""
+        return {CONFIG: toml_bytes(self.config), f"{CHECKPOINT}/{STATE}": checkpoint_bytes({}, self.meta)}
 
 
-def prepare_run_directory(directory: str | Path, force: bool = False) -> Path:
-    """Make room for a run before its training begins, so that a refusal costs nothing; returns the folder, made if new.
+class RunFolder:
+    """A run directory that this process alone writes, until the block of its `claim` ends."""
 
-    An earlier run stays as it is, even with `force`, until `write_run` replaces it; its checkpoint is dropped. Raises
-    RunError where `directory` is a file, holds other files than a run's, holds a run and `force` is false, or can't be
-    made.
+    def __init__(self, path: Path, beginning: Beginning | None, begun: bool = False) -> None:
+        self.path, self._beginning = path, beginning
+        self.begun, self._kept = begun, False  # whether there is something to go on from; whether it has a state
+
+    def begin(self) -> None:
+        """Put this run in place of another one under way; a finished run stays. Raises RunError."""
+        if self.begun or self._beginning is None:
+            return
+        self.begun = True
+        with writing(self.path):
+            remove_checkpoint(self.path)  # first: no checkpoint ever meets the config.toml of another run
+            for name, content in self._beginning.files().items():
+                if name != CONFIG or not (self.path / RESULT).exists():
+                    (self.path / name).parent.mkdir(exist_ok=True)
+                    write_bytes(self.path / name, content)
+
+    def keep(self, arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> None:
+        """Replace the checkpoint. Raises RunError if the disk refuses; the one before is then untouched."""
+        write_checkpoint(self.path, arrays, meta)
+        self._kept = True
+
+    def under_way(self) -> tuple[Arrays, dict[str, Any]] | None:
+        """The checkpoint to go on from; None if there is only config.toml. Raises RunError."""
+        return read_checkpoint(self.path) if has_checkpoint(self.path) else None
+
+    def config(self) -> dict[str, Any]:
+        """The content of config.toml. Raises RunError."""
+        with reading(self.path / CONFIG, AGAIN):
+            return read_config(self.path)
+
+    def holds_finished(self) -> bool:
+        """Whether there is a run that has ended."""
+        result = read_result(self.path)
+        return bool(result) and not is_interrupted(result)
+
+    def commit(self, run: Run) -> Path:
+        """Make `run` the run of this folder, whole or not at all. Raises RunError if the disk refuses.
+
+        The checkpoint goes, unless the run was interrupted and is to be resumed.
+        """
+        with writing(self.path):
+            swap.commit(self.path, encode_run(run))
+        return self.path
+
+    def abandon(self) -> None:
+        """Take back the beginning of a run that could not be trained, unless there is a checkpoint to go on from."""
+        if self._beginning is None or not self.begun or self._kept:
+            return
+        with suppress(OSError):
+            remove_checkpoint(self.path)
+            if not (self.path / RESULT).exists():
+                (self.path / CONFIG).unlink(missing_ok=True)
+
+
+@contextmanager
+def claim(directory: str | Path, *, force: bool = False, beginning: Beginning | None = None) -> Iterator[RunFolder]:
+    """The folder for a new run, made if it is not there, and this process's own until the block ends.
+
+    With `beginning` the run is under way at once, except where that would cost another one's checkpoint: that goes in
+    `RunFolder.begin`. If the block fails before a checkpoint was kept, all that was made is removed again. Raises
+    OccupiedError if a run is there and `force` is false, or another process is writing; RunError if the folder is a
+    file, holds other files than a run's, or can't be written.
     """
     path = Path(directory)
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; wanted a folder for the run. Give another --out.")
-    if path.is_dir():
-        _refuse_overwriting(path, force, checkpoint_counts=True)
+    with _made_or_removed(path):
+        with writing(path):
+            if path.exists() and not path.is_dir():
+                raise RunError(f"{path} is a file, expected a folder for the run. Give another --out.")
+            lock, begun = _enter(path, beginning)
+        folder = RunFolder(path, beginning, begun)
+        try:
+            with writing(path):
+                swap.clean(path)
+                _refuse(path, force or begun)
+                if not has_checkpoint(path):
+                    folder.begin()
+            yield folder
+        except Exception:
+            folder.abandon()
+            raise
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _made_or_removed(path: Path) -> Iterator[None]:
+    """The folders that are not there yet are removed again when the block ends, if they are empty then."""
+    with writing(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        remove_checkpoint(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return path
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
-def _refuse_overwriting(path: Path, force: bool, checkpoint_counts: bool) -> None:
-    # a kill leaves a temporary file behind, which is nobody's
-    names = {entry.name for entry in path.iterdir() if not (entry.name.startswith(".") and entry.suffix == ".tmp")}
-    ours = names & {RESULT, CONFIG, HISTORY, MODEL, *([CHECKPOINT] if checkpoint_counts else [])}
-    if names - {CHECKPOINT} and not ours:
-        raise RunError(
-            f"{path} holds other files ({sorted(names)[0]}, ...) and no run; give a new or empty folder as --out."
-        )
-    if not ours or force:
-        return
-    if RESULT not in names and CHECKPOINT in names:
-        raise RunError(
-            f"{path} holds an interrupted run; go on with it by --resume {path}, or replace it with --force."
-        )
-    raise RunError(f"{path} already holds a run; give another --out, or replace it with --force.")
+@contextmanager
+def claim_again(directory: str | Path) -> Iterator[RunFolder]:
+    """The folder of a run that has not ended, this process's own until the block ends.
+
+    Raises RunError if there is none, OccupiedError if another process is writing.
+    """
+    path = Path(directory)
+    with reading(path, "Give the directory of an interrupted run."):
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise RunError(f"--resume {path} {what}, expected the directory of an interrupted run.")
+    with writing(path):
+        lock = Lock.acquire(path)
+    try:
+        with writing(path):
+            swap.clean(path)
+            _refuse_ended(path)
+        yield RunFolder(path, None, begun=True)
+    finally:
+        lock.release()
+
+
+def is_under_way(directory: str | Path) -> bool:
+    """Whether there is a run to go on with."""
+    path = Path(directory)
+    with suppress(OSError):
+        return has_checkpoint(path) or bool(read_config(path) and not read_result(path))
+    return False
 
 
 def write_run(run: Run, *, force: bool = False) -> Path:
     """Write `run` into its directory, as `load_run` reads it, and return the path.
 
-    A new folder appears in one rename. In a folder that exists (prepared, holding a checkpoint, or replaced with
-    `force`) result.json goes first and comes last: a kill in between leaves a run that counts as unfinished, never a
-    mixture. The checkpoint is removed, unless the run was interrupted and is to be resumed. Raises RunError where a run
-    is there and `force` is false, or the disk refuses.
+    Raises RunError as `claim` and `RunFolder.commit` do.
     """
-    path, files = run.directory, _run_files(run)
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run_files.write_folder(path, files)
-            return path
-        if not path.is_dir():
-            raise RunError(f"{path} is a file; wanted a folder for the run. Give another --out.")
-        _refuse_overwriting(path, force, checkpoint_counts=False)
-        (path / RESULT).unlink(missing_ok=True)
-        for name, content in files.items():
-            run_files.write_bytes(path / name, content)
-        if not any(model["stop_reason"] == "interrupted" for model in run.result["models"]):
-            remove_checkpoint(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return path
-
-
-def _run_files(run: Run) -> dict[str, bytes]:
-    import tomli_w
-
-    model = run.model
-    metadata = {
-        "task": model.loss.name,
-        "classes": json.dumps(run_files.plain(model.classes)),
-        "l2": json.dumps(run_files.plain(model.l2)),
-        "selected": json.dumps(model.selected),
-    }
-    tensors = {name: np.asarray(getattr(model, name)) for name in ("coef", "intercept", "offset", "scale")}
-    history = {field.name: np.asarray(getattr(run.history, field.name)) for field in fields(History)}
-    return {
-        CONFIG: tomli_w.dumps(_without_none(run_files.plain(run.config))).encode(),
-        ENVIRONMENT: run_files.json_bytes(run.environment),
-        HISTORY: run_files.npz_bytes(history),
-        MODEL: run_files.safetensors_bytes(tensors, metadata),
-        RESULT: run_files.json_bytes(run.result),  # last: it marks a finished run
-    }
-
-
-def _without_none(value: Any) -> Any:
-    """TOML has no null: an option that is not set is left out."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value if item is not None]
-    return value
+    with claim(run.directory, force=force) as folder:
+        return folder.commit(run)
 
 
 def load_run(directory: str | Path) -> Run:
-    """Read a finished run. Raises one RunError that says what is missing or damaged, and what to do.
+    """Read a finished or interrupted run. Raises one RunError that says what is missing or damaged, and what to do.
 
     >>> import gpureg
     >>> result = gpureg.fit(gpureg.load_dataset("digits"), solver="lbfgs", l2=[1e-3, 1e-4])
@@ -160,98 +227,63 @@ def load_run(directory: str | Path) -> Run:
     (2, 10, 64)
     """
     path = Path(directory)
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise RunError(f"{path} {what}; wanted a run directory, as `gpureg train --out {path}` writes one.")
-    if not (path / RESULT).exists():
-        if (path / CHECKPOINT).is_dir():
+    with reading(path, AGAIN):
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise RunError(f"{path} {what}, expected a run directory, as `gpureg train --out {path}` writes one.")
+        files = swap.read_whole(path)
+        if files is None and _is_ours(path) and not (path / MODEL).exists():
             raise RunError(f"{path} holds a run that has not ended: go on with it by `gpureg train --resume {path}`.")
-        raise RunError(f"{path} is no run directory: {RESULT} is missing. {AGAIN}")
-    result = _read_result(path / RESULT)
-    history = _read_history(path / HISTORY)
-    if history.l2.shape[0] != len(result["models"]):
-        mismatch = ValueError(f"{history.l2.shape[0]} models, where {RESULT} has {len(result['models'])}")
-        raise run_files.damaged(path / HISTORY, mismatch, AGAIN)
-    model = _read_model(path / MODEL)
-    config = run_files.read_toml(path / CONFIG, AGAIN)
-    return Run(path, completed(result, config), history, model, config, run_files.read_json(path / ENVIRONMENT, AGAIN))
+    if files is None:
+        raise RunError(f"{path} is not a run directory: {RESULT} is missing. {AGAIN}")
+    return decode_run(path, files)
 
 
-def _read_result(path: Path) -> dict[str, Any]:
-    result = run_files.read_json(path, AGAIN)
-    if result.get("schema") not in READ:
-        raise RunError(
-            f"{path} has the schema {result.get('schema')!r}; this gpureg reads schema {' and '.join(map(str, READ))}. "
-            "Read it with the gpureg that wrote it, or run the training again."
-        )
-    missing = sorted({"task", "dataset", "classes", "n_features", "models", "dtype"} - set(result))
-    models = result.get("models")
-    if (
-        missing
-        or not isinstance(models, list)
-        or not models
-        or not all(isinstance(m, dict) and "l2" in m for m in models)
-    ):
-        cause = KeyError(", ".join(missing) or "models: a list of objects, each with its l2")
-        raise run_files.damaged(path, cause, AGAIN)
-    return result
+def _enter(path: Path, beginning: Beginning | None) -> tuple[Lock, bool]:
+    """The folder's lock, and whether the folder is new: it then appears with the run under way, by one rename."""
+    if beginning is not None and not path.exists():
+        temporary, lock = path.with_name(swap.unused_name()), None
+        try:
+            write_files(temporary, beginning.files())
+            lock = Lock.acquire(temporary)
+            os.rename(temporary, path)
+            lock.folder = path
+            sync_folder(path.parent)
+            return lock, True
+        except BaseException as error:
+            if lock is not None:
+                lock.release()
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not (isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY)):
+                raise  # else another process was first
+    path.mkdir(parents=True, exist_ok=True)
+    return Lock.acquire(path), False
 
 
-def _read_history(path: Path) -> History:
-    arrays = run_files.read_npz(path, AGAIN)
-    try:
-        L = arrays["l2"].shape[0]
-        floats = {name: np.asarray(arrays[name], np.float64) for name in ("step_loss", "val_loss", "val_accuracy")}
-        history = History(
-            step_loss=floats["step_loss"],
-            eval_step=np.asarray(arrays["eval_step"], np.int64),
-            val_loss=floats["val_loss"],
-            val_accuracy=floats["val_accuracy"],
-            train_accuracy=np.asarray(arrays["train_accuracy"], np.float64),
-            l2=np.asarray(arrays["l2"], np.float64),
-            lr=np.asarray(arrays.get("lr", np.full(L, np.nan)), np.float64),
-            fold=np.asarray(arrays.get("fold", np.full(L, -1)), np.int64),
-            seed=np.asarray(arrays.get("seed", np.full(L, -1)), np.int64),
-            **{name: np.asarray(arrays[name], np.float64) for name in COURSE if name in arrays},
-        )
-        E = history.eval_step.shape[0]
-        shapes: dict[str, tuple[int, ...]] = {
-            "step_loss": (history.step_loss.shape[0], L),
-            "val_loss": (E, L),
-            "val_accuracy": (E, L),
-        }
-        shapes |= {"train_accuracy": (E, L), "eval_step": (E,), "l2": (L,), "lr": (L,), "fold": (L,), "seed": (L,)}
-        shapes |= dict.fromkeys(COURSE, (E, L) if history.full_batch else (0, 0))
-        wrong = [
-            f"{n} {getattr(history, n).shape}, wanted {s}" for n, s in shapes.items() if getattr(history, n).shape != s
-        ]
-        if wrong:
-            raise ValueError("; ".join(wrong))
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise run_files.damaged(path, error, AGAIN) from error
-    return history
-
-
-def _floats(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"{array.dtype}, wanted a float type")
-    floats: npt.NDArray[np.floating] = array.astype(array.dtype, copy=False)
-    return floats
-
-
-def _read_model(path: Path) -> LinearModel:
-    tensors, metadata = run_files.read_safetensors(path, AGAIN)
-    try:
-        coef, intercept, offset, scale = (_floats(tensors[name]) for name in ("coef", "intercept", "offset", "scale"))
-        l2 = np.asarray(json.loads(metadata["l2"]), np.float64)
-        classes, selected = tuple(json.loads(metadata["classes"])), json.loads(metadata["selected"])
-        L, _, D = coef.shape
-        if (intercept.shape, offset.shape, scale.shape, l2.shape) != (coef.shape[:2], (D,), (D,), (L,)):
-            raise ValueError(
-                f"shapes {coef.shape}, {intercept.shape}, {offset.shape}, {scale.shape}, {l2.shape} do not fit"
+def _refuse(path: Path, force: bool) -> None:
+    """Refuse a folder that is not a run's, and without `force` one that is."""
+    if not _is_ours(path):
+        others = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
+        if others:
+            raise RunError(f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty --out.")
+    elif not force:
+        if has_checkpoint(path) or not (path / RESULT).exists():
+            raise OccupiedError(
+                f"{path} holds an interrupted run; go on with it by --resume {path}, or replace it with --force."
             )
-        if not (selected is None or (type(selected) is int and 0 <= selected < L)):
-            raise ValueError(f"selected {selected} of {L} models")
-        return LinearModel(metadata["task"], classes, coef, intercept, offset, scale, l2, selected)
-    except (KeyError, ValueError, TypeError) as error:
-        raise run_files.damaged(path, error, AGAIN) from error
+        raise OccupiedError(f"{path} already holds a run; give another --out, or replace it with --force.")
+
+
+def _refuse_ended(path: Path) -> None:
+    if is_under_way(path):
+        return
+    result = read_result(path)
+    if result and not is_interrupted(result):
+        raise RunError(f"--resume {path}: this run is finished; there is nothing to resume. Train again with --force.")
+    if not read_config(path):
+        raise RunError(f"--resume {path}: it holds no interrupted run. Start one with `gpureg train --out {path}`.")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the folder holds a run of gpureg's, finished or under way, by what its files say: names alone don't."""
+    return bool(read_result(path)) or bool(read_config(path)) or is_checkpoint(path)

@@ -24,5 +24,5 @@ def completed(result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     if result["schema"] == SCHEMA:
         return result
     models = [ADDED_TO_MODELS | model for model in result["models"]]
-    cv = [{"lr": None, "score": "loss"} | row for row in result.get("cv", [])]
+    cv = [{"lr": None, "score": "loss"} | row for row in result.get("cv") or []]
     return ADDED | {"solver": config.get("solver", "sgd")} | result | {"models": models, "cv": cv}
