@@ -20,7 +20,7 @@ class ModelStates:
     """Collects the events of a fit into what the screen shows.
 
     Of the `total` models, every `members` consecutive ones (folds, seeds) share a λ and a learning rate and form a
-    group. A refit is one more model after them.
+    group. Refits are further models after them.
     """
 
     def __init__(self, total: int, members: int) -> None:
@@ -63,11 +63,19 @@ class ModelStates:
 
     def _start(self, event: Started) -> None:
         self.models = [self.total if model < 0 else model for model in event.models.tolist()]
+        self._make_room(max(self.models, default=0) + 1)
         for place, model in enumerate(self.models):
             self.l2[model], self.lr[model] = float(event.table.l2[place]), float(event.table.lr[place])
             self.state[model] = "running"
         self.epochs, self.per_epoch, self.epoch = event.epochs, event.steps_per_epoch, event.resumed_epoch
         self.steps = 0
+
+    def _make_room(self, models: int) -> None:
+        """Refits that are trained alongside their folds come after these in the same batch."""
+        for numbers in (self.l2, self.lr, self.val_loss, self.val_accuracy, self.train_loss):
+            numbers += [math.nan] * (models - len(numbers))
+        self.state += ["waiting"] * (models - len(self.state))
+        self.how += [""] * (models - len(self.how))
 
     @property
     def full_batch(self) -> bool:

@@ -240,3 +240,14 @@ def test_names_never_steer_the_terminal(tmp_path: Path, monkeypatch: pytest.Monk
         assert not [character for character in text if not character.isprintable() and character != "\n"], text
     assert r"\x1b[31m" in said[1].stderr
     assert r"\x07" in said[1].stderr
+
+
+def test_refits_that_are_trained_alongside_the_folds_are_further_models() -> None:
+    six = ModelTable.plain(np.array([1.0, 1.0, 0.1, 0.1, 1.0, 0.1]), np.ones(6))
+    states = ModelStates(4, 2)
+    states.see(Started(six, np.arange(6), 0, 100))
+    states.see(Iterated(1, np.array([0, 1, 4]), np.array([0.5, 0.6, 0.7])))
+    states.see(ModelStopped(4, 3, 0, "converged"))
+    assert states.title() == "4 models"
+    assert states.counts() == "4 running, 0 stopped"
+    assert states.progress() == (1, 6)
