@@ -91,7 +91,7 @@ def test_in_the_middle_what_was_trained_is_kept(
 
 def test_a_state_that_is_not_light_keeps_the_stages_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
-    config = FitConfig(solver="lbfgs", l2=(1.0, 0.1, 0.01), dtype="float64", memory=40_000)
+    config = FitConfig(solver="lbfgs", l2=(1.0, 0.1, 0.01), cv=2, dtype="float64", memory=40_000)  # a member a stage
     expected = fitting.run_fit(blobs(), config, Hooks())
     keeper, calls = Keeper(), run_out_at(15, "cost_and_gradient", monkeypatch)
     with pytest.raises(OutOfMemoryError, match="What was trained is kept"):
