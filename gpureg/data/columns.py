@@ -161,10 +161,11 @@ def _fill(X: Matrix, columns: dict[int, Column]) -> None:
         return
     table = pa.Table.from_arrays(list(columns.values()), names=[str(position) for position in columns])
     row = 0
-    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-        for position, part in zip(columns, batch.columns, strict=True):
-            X[row : row + len(batch), position] = part.to_numpy(zero_copy_only=False)
-        row += len(batch)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            for position, part in zip(columns, batch.columns, strict=True):
+                X[row : row + len(batch), position] = part.to_numpy(zero_copy_only=False)
+            row += len(batch)
 
 
 def _dtype(column: Column | Matrix) -> npt.DTypeLike:

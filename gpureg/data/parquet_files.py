@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from gpureg.data.limits import Limit
@@ -16,7 +15,7 @@ from gpureg.errors import DataError, GpuregError
 Table = Any  # pyarrow.Table; pyarrow has no types
 Schema = Any  # pyarrow.Schema
 
-_WIDTHS: Mapping[str, int] = MappingProxyType({"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8})
+_ROWS_OF_LISTS = 1024  # that are read at once
 
 
 def read_schema(file: Path) -> Schema:
@@ -34,9 +33,19 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
 
     Raises DataError for a file that can't be read, or would take too much memory.
     """
+    import pyarrow as pa
+
     with _opened(file, read_dictionary=list(words)) as parquet:
-        limit.check(_bytes(parquet, set(columns), words), file)
-        return parquet.read(columns=columns)
+        schema = parquet.schema_arrow
+        limit.check(_bytes(parquet.metadata, schema, columns, words), file)
+        if not any(_is_list(schema.field(name).type) for name in columns):
+            return parquet.read(columns=columns)
+        batches, size = [], 0
+        for batch in parquet.iter_batches(_ROWS_OF_LISTS, columns=columns):  # how long they are is not known before
+            size += batch.nbytes
+            limit.check(2 * size, file)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
 
 
 def index_columns(schema: Schema) -> set[str]:
@@ -49,24 +58,36 @@ def index_columns(schema: Schema) -> set[str]:
     return found | {name for name in noted if isinstance(name, str)} if isinstance(noted, list) else found
 
 
-def _bytes(parquet: Any, columns: set[str], words: tuple[str, ...]) -> int:
-    """What the columns take once they are unpacked: their values and the matrix made of them, and the words' pages."""
-    metadata = parquet.metadata
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    size = 0
-    for index in range(metadata.num_columns):
-        described = metadata.schema.column(index)
-        name = described.path if described.path in columns else described.path.split(".")[0]
-        if name not in columns:
-            continue
-        for group in groups:
-            piece = group.column(index)
-            values = max(piece.num_values, group.num_rows)
-            if name in words:
-                size += 4 * values + max(0, piece.total_uncompressed_size)
-            else:
-                size += 2 * values * _WIDTHS.get(described.physical_type, 16)
+def _bytes(metadata: Any, schema: Schema, columns: list[str], words: tuple[str, ...]) -> int:
+    """What the columns take once they are unpacked: their values and the matrix made of them, and the words.
+
+    Of the metadata only what is of the whole file or of a group of rows: to ask for that of a column ends the process
+    where it is damaged.
+    """
+    rows = max(0, metadata.num_rows)
+    size = sum(2 * rows * _width(schema.field(name).type) for name in columns if name not in words)
+    if words:
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        size += 4 * rows + sum(max(0, group.total_byte_size) for group in groups)
     return size
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def _width(kind: Any) -> int:
+    """Bytes of one value, 0 of a list whose length is not fixed."""
+    import pyarrow.types as types
+
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # it is not fixed
+        return 0
 
 
 @contextmanager
