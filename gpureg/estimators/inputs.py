@@ -83,9 +83,7 @@ def read_rows(estimator: Any, X: Any, home: Home) -> Any:
         return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=False)
     xp = home.xp
     if X.ndim != 2 or X.shape[0] == 0:
-        raise ValueError(
-            f"X has the shape {tuple(X.shape)}; expected (rows, features) and at least one row."
-        )
+        raise ValueError(f"X has the shape {tuple(X.shape)}; expected 2 dimensions (rows, features) and a row.")
     if X.shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
