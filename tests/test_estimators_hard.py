@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from gpureg import LogisticRegression, LogisticRegressionCV
+from gpureg.errors import GpuregWarning
 
 
 def gaussian(rows: int, features: int, seed: int = 0) -> Any:
@@ -105,17 +106,58 @@ def test_numbers_too_large_to_square_are_refused() -> None:
         LogisticRegression().fit(X, y)
 
 
-def test_a_class_without_weight_and_folds_without_a_class() -> None:
-    X, y = gaussian(60, 4), np.repeat([0, 1, 2], 20)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a bias that only falls has no optimum
-        model = LogisticRegression().fit(X, y, sample_weight=(y == 1).astype(float))
-        sound(model, X)
-        assert (model.predict(X) == 1).all()
-        splits = [(np.arange(40), np.arange(40, 60)), (np.arange(20, 60), np.arange(20))]
-        cv = LogisticRegressionCV(Cs=3, cv=splits).fit(X, y)
-    sound(cv, X)
-    assert np.isfinite(cv.scores_).all()
+def test_classes_without_weight_have_the_probability_0() -> None:
+    """As where their rows are left out; with one class left it is certain."""
+    X, y = gaussian(60, 4), np.repeat(["a", "b", "c"], 20)
+    weight = np.where(y == "b", 0.0, 1.0 + np.arange(60) % 3)
+    with pytest.warns(GpuregWarning, match="No sample of the class 'b' weighs anything"):
+        model = LogisticRegression(tol=1e-8).fit(X, y, sample_weight=weight)
+    proba, kept = model.predict_proba(X), weight > 0
+    assert (proba[:, 1] == 0.0).all()
+    assert np.isneginf(model.predict_log_proba(X)[:, 1]).all()
+    assert set(model.predict(X)) == {"a", "c"}
+    rest = LogisticRegression(C=2.0, tol=1e-8).fit(X[kept], y[kept], sample_weight=weight[kept])
+    np.testing.assert_allclose(proba[:, [0, 2]], rest.predict_proba(X), atol=1e-7)  # a softmax of two classes at C
+    for names in (["a", "b", "c"], ["b", "c"]):
+        some = np.isin(y, names)
+        with pytest.warns(GpuregWarning, match="weighs anything"):
+            sure = LogisticRegression().fit(X[some], y[some], sample_weight=(y[some] == "b").astype(float))
+        expected = np.tile((np.array(names) == "b").astype(float), (60, 1))
+        np.testing.assert_array_equal(sure.predict_proba(X), expected)
+        assert (sure.predict(X) == "b").all()
+        again = sure.set_params(warm_start=True, C=3.0)
+        with pytest.warns(GpuregWarning, match="weighs anything"):
+            again.fit(X[some], y[some], sample_weight=(y[some] == "b").astype(float))
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_a_class_that_a_fold_has_not_seen(intercept: bool) -> None:
+    """Its probability is 0, clipped as scikit-learn's log_loss clips; the fold's model is that of the other classes,
+    whatever the tolerance."""
+    X, y = gaussian(90, 4), np.repeat([0, 1, 2], 30)
+    X[:, 0] += y
+    splits = [(np.arange(60), np.arange(20, 90)), (np.arange(20, 90), np.arange(40)), (np.arange(30), np.arange(90))]
+    found = {}
+    for tol in (1e-3, 1e-6, 1e-8):
+        with pytest.warns(GpuregWarning, match="fold 0 those of 2; fold 2 those of 1, 2") as told:
+            cv = LogisticRegressionCV(Cs=[0.1, 1.0], cv=splits, tol=tol, fit_intercept=intercept).fit(X, y)
+        assert len(told) == 1
+        sound(cv, X)
+        found[tol] = cv.scores_
+    np.testing.assert_allclose(found[1e-3], found[1e-8], atol=5e-3)
+    np.testing.assert_allclose(found[1e-6], found[1e-8], atol=1e-5)
+    worst = -np.log(np.finfo(float).eps)
+    assert found[1e-8][2] == pytest.approx(np.full((1, 2), -2 / 3 * worst), rel=1e-12)
+    rest = np.arange(60)
+    for place, C in enumerate((0.1, 1.0)):
+        two = LogisticRegression(C=2 * C, tol=1e-8, fit_intercept=intercept).fit(X[rest], y[rest])
+        held = two.predict_log_proba(X[20:60])[np.arange(40), y[20:60]].sum()
+        assert found[1e-8][0, 0, place] == pytest.approx((held - 30 * worst) / 70, abs=1e-7)
+    mean = LogisticRegressionCV(Cs=[1.0], cv=splits[:2], refit=False, fit_intercept=intercept)
+    with pytest.warns(GpuregWarning, match="fold 0 those of 2"):
+        mean.fit(X, y)
+    sound(mean, X)
+    assert mean.predict_proba(X)[:, 2].max() > 0.5  # what one fold has not seen, the other has
 
 
 @pytest.mark.parametrize("kind", [LogisticRegression, LogisticRegressionCV])
@@ -190,7 +232,7 @@ def test_what_float32_can_not_certify_is_finished_in_float64(
     exact = LogisticRegression(C=C).fit(X.astype(np.float64), y)
     assert model.coef_.dtype == np.float32
     assert apart(X, model, exact) < 2e-3  # the objective's digits in float32, 1e-7, are worth so much
-    monkeypatch.setattr("gpureg.estimators.solve.MOST_DOUBLE_BYTES", 0)
+    monkeypatch.setattr("gpureg.estimators.task.MOST_DOUBLE_BYTES", 0)
     with pytest.warns(ConvergenceWarning, match="float64"):
         LogisticRegression(C=C).fit(X, y)
 

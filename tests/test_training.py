@@ -259,7 +259,7 @@ def test_free_bias_does_not_shrink() -> None:
         ({"folds": np.zeros(3), "cv": 2}, "folds has the shape"),
     ],
 )
-def test_bad_options_say_what_was_wanted(options: dict, words: str) -> None:
+def test_bad_options_say_what_was_expected(options: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         gpureg.fit(blobs(90, 30), **options)
 

@@ -1,4 +1,4 @@
-"""What `fit` is given, checked as scikit-learn checks it, and turned into what the solver wants."""
+"""What `fit` is given, checked as scikit-learn checks it, and turned into what a solver takes."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
     """Check what `fit` was given; sets `n_features_in_` and `feature_names_in_`. Raises ValueError or TypeError."""
     refuse_sparse(X)
     home, label_home = home_of(X), home_of(y)
-    wanted: list[Any] = [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
-    X, y = validate_data(estimator, to_host(X), to_host(y), dtype=wanted, order="C")
+    types: list[Any] = [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
+    X, y = validate_data(estimator, to_host(X), to_host(y), dtype=types, order="C")
     check_classification_targets(y)
     classes, label = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise UsageError(f"y has one class, {classes[0]!r}; wanted samples of at least two classes.")
+        raise UsageError(f"y has one class, {classes[0]!r}; expected samples of at least two classes.")
     given = None
     if sample_weight is not None:
         given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
         if (given < 0).any():
-            raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); wanted 0 or more.")
+            raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); expected 0 or more.")
         if not given.any():  # scikit-learn's own check from 1.9 on
             raise UsageError("Sample weights must contain at least one non-zero number; all are 0.")
     return Samples(X, y, label.reshape(-1), classes, given, home, label_home)
@@ -83,7 +83,7 @@ def read_rows(estimator: Any, X: Any, home: Home) -> Any:
         return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=False)
     xp = home.xp
     if X.ndim != 2 or X.shape[0] == 0:
-        raise ValueError(f"X has the shape {tuple(X.shape)}; wanted (rows, features), 2 dimensions and a row at least.")
+        raise ValueError(f"X has the shape {tuple(X.shape)}; expected 2 dimensions (rows, features) and a row.")
     if X.shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
@@ -92,7 +92,7 @@ def read_rows(estimator: Any, X: Any, home: Home) -> Any:
     if not xp.isdtype(X.dtype, "real floating"):
         X = xp.astype(X, estimator.coef_.dtype)
     if not bool(xp.all(xp.isfinite(X))):
-        raise ValueError("X contains NaN or infinity; wanted finite numbers.")
+        raise ValueError("X contains NaN or infinity; expected finite numbers.")
     return X.detach() if hasattr(X, "detach") else X
 
 
@@ -103,7 +103,7 @@ def refuse_sparse(X: Any) -> None:
     N, F = X.shape
     size = f"{8 * N * F / 2**20:,.1f} MiB in float64"
     raise TypeError(
-        f"X is sparse ({type(X).__name__}, {N} x {F}); wanted a dense array. Make it one with X.toarray() "
+        f"X is sparse ({type(X).__name__}, {N} x {F}); expected a dense array. Make it one with X.toarray() "
         f"({size}), reduce it first (sklearn.decomposition.TruncatedSVD), or use scikit-learn's LogisticRegression, "
         "which takes sparse data."
     )
@@ -113,24 +113,24 @@ def check_parameters(estimator: Any) -> None:
     """The parameters that both estimators have. Raises UsageError."""
     tol = estimator.tol
     if not isinstance(tol, numbers.Real) or isinstance(tol, bool) or not 0.0 <= float(tol) < math.inf:
-        raise UsageError(f"tol is {tol!r}; wanted a finite number of at least 0.")
+        raise UsageError(f"tol is {tol!r}; expected a finite number of at least 0.")
     iterations = estimator.max_iter
     if not isinstance(iterations, numbers.Integral) or isinstance(iterations, bool) or iterations < 1:
-        raise UsageError(f"max_iter is {iterations!r}; wanted a whole number of at least 1.")
+        raise UsageError(f"max_iter is {iterations!r}; expected a whole number of at least 1.")
     if not isinstance(estimator.fit_intercept, (bool, np.bool_)):
-        raise UsageError(f"fit_intercept is {estimator.fit_intercept!r}; wanted True or False.")
+        raise UsageError(f"fit_intercept is {estimator.fit_intercept!r}; expected True or False.")
     weight = estimator.class_weight
     if weight is not None and not isinstance(weight, dict) and weight not in CLASS_WEIGHTS:
-        raise UsageError(f"class_weight is {weight!r}; wanted None, 'balanced' or a dict of label: weight.")
+        raise UsageError(f"class_weight is {weight!r}; expected None, 'balanced' or a dict of label: weight.")
     if estimator.dtype is not None and np.dtype(estimator.dtype).name not in DTYPES:
-        raise UsageError(f"dtype is {estimator.dtype!r}; wanted None (the input's), 'float32' or 'float64'.")
+        raise UsageError(f"dtype is {estimator.dtype!r}; expected None (the input's), 'float32' or 'float64'.")
     parse_device(str(estimator.device))
 
 
 def strength(name: str, value: Any) -> float:
     """A value of C: above 0, infinity for no penalty. Raises UsageError."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not float(value) > 0:
-        raise UsageError(f"{name} is {value!r}; wanted a number above 0 (float('inf') for no penalty).")
+        raise UsageError(f"{name} is {value!r}; expected a number above 0 (float('inf') for no penalty).")
     return float(value)
 
 

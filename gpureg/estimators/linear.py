@@ -87,9 +87,11 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
         """
         logits, home = self._logits(X, method)
         xp = home.xp
-        if logits.shape[1] == 1:
-            logits = xp.concat([xp.zeros_like(logits), logits], axis=1)
-        shifted = logits - xp.max(logits, axis=1, keepdims=True)
+        if logits.shape[1] == 1:  # of (0, z), also where z is infinite
+            zero, above = xp.zeros_like(logits), logits > 0
+            shifted = xp.concat([xp.where(above, -logits, zero), xp.where(above, zero, logits)], axis=1)
+        else:
+            shifted = logits - xp.max(logits, axis=1, keepdims=True)
         return shifted, xp.sum(xp.exp(shifted), axis=1, keepdims=True), home
 
     def _on_host(self) -> Any:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from gpureg.errors import UsageError
+from gpureg.errors import GpuregWarning, UsageError
 from gpureg.estimators.arrays import to_host
 from gpureg.estimators.inputs import Samples, check_parameters, read_samples, strength
 from gpureg.estimators.linear import FittedClassifier
-from gpureg.estimators.solve import Batch, solve
+from gpureg.estimators.solve import Batch, Solution, solve
 from gpureg.types import Floats
 
 
@@ -80,7 +81,8 @@ class LogisticRegression(FittedClassifier):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit to rows `X (N, F)` with labels `y (N,)`, numbers or text, and weights `sample_weight (N,)`, default 1.
 
-        A weight of 2 is the same as the row given twice. Raises ValueError (UsageError) and TypeError for what can't be
+        A weight of 2 is the same as the row given twice, and one of 0 as the row left out; a class whose rows all weigh
+        0 gets the probability 0, with a GpuregWarning. Raises ValueError (UsageError) and TypeError for what can't be
         used; warns with ConvergenceWarning where the optimum was not reached, or where there is none.
         """
         check_parameters(self)
@@ -88,9 +90,10 @@ class LogisticRegression(FittedClassifier):
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         weights = samples.weights(self.class_weight)
         table = None if weights is None else weights[:, None]
-        zero = np.zeros(1, np.int64)
         start = self._start(samples) if self.warm_start and hasattr(self, "coef_") else None
+        zero = np.zeros(1, np.int64)
         found = solve(self, samples, Batch(np.array([C]), table, zero, zero - 1, start))
+        _tell_of_missing(samples, found)
         self._set_weights(found.coef[0], found.intercept[0], samples.home, samples.X.dtype)
         self.classes_ = samples.label_home.bring(samples.classes)
         self.n_iter_ = samples.home.bring(found.n_iter.astype(np.int32))
@@ -113,3 +116,13 @@ class LogisticRegression(FittedClassifier):
                 f"({K}, {samples.X.shape[1]}). Clone the estimator, or set warm_start=False."
             )
         return np.concatenate([coef, intercept[:, None]], axis=1)[None].astype(np.float64)
+
+
+def _tell_of_missing(samples: Samples, found: Solution) -> None:
+    if not found.present.all():
+        missing = ", ".join(repr(label) for label in samples.classes[~found.present[0]].tolist())
+        warnings.warn(
+            f"No sample of the class {missing} weighs anything: the model gives it the probability 0.",
+            GpuregWarning,
+            stacklevel=3,
+        )

@@ -1,56 +1,78 @@
-"""Scorers for models of a batch: scikit-learn's, told all labels."""
+"""Scorers for models of a batch: scikit-learn's, told all labels, with the metadata that they ask for."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer, make_scorer
+from sklearn.utils.validation import _check_method_params
 
 from gpureg.estimators.arrays import HostArray
 from gpureg.estimators.inputs import Samples
 from gpureg.estimators.solve import Solution
-from gpureg.types import Floats, Ints
+from gpureg.estimators.splits import Splits
+from gpureg.types import Floats
 
 Scorer = Callable[..., float]
 
 
+def named_scorer(scoring: Any) -> Any:
+    """The scorer of a name, a callable or None (accuracy), as scikit-learn has it."""
+    return get_scorer("accuracy" if scoring is None else scoring)
+
+
 def scorer_of(scoring: Any, classes: HostArray) -> Scorer:
-    """The scorer of a name, a callable or None (accuracy), given the labels `classes (K,)` where its metric takes them.
+    """The scorer that `scoring` names, given the labels `classes (K,)` if its metric takes them.
 
     A fold's held-out rows need not have every class, and a metric of probabilities can't tell which column is whose.
     For two classes a metric that has a positive one is told `classes[1]`.
     """
-    scorer: Any = get_scorer("accuracy" if scoring is None else scoring)
+    scorer: Scorer = named_scorer(scoring)
     metric = getattr(scorer, "_score_func", None)
     if metric is None:
         return scorer
-    wanted = inspect.signature(metric).parameters
-    if "labels" not in wanted:
+    parameters = inspect.signature(metric).parameters
+    if "labels" not in parameters:
         return scorer
     told: dict[str, Any] = {"labels": classes}
-    if len(classes) == 2 and "pos_label" in wanted:
+    if len(classes) == 2 and "pos_label" in parameters:
         told["pos_label"] = classes[1]
-    told |= scorer._kwargs  # the caller's own come first
-    return make_scorer(metric, greater_is_better=scorer._sign == 1, response_method=scorer._response_method, **told)
+    own: Any = scorer
+    told |= own._kwargs  # the caller's own come first
+    return make_scorer(metric, greater_is_better=own._sign == 1, response_method=own._response_method, **told)
 
 
-def fold_scores(estimator: Any, samples: Samples, folds: list[tuple[Ints, Ints]], paths: Solution) -> Floats:
-    """Held-out scores `(folds, C)` of the batch's models, folds outermost; sample weights weigh the rows."""
+def fold_scores(
+    estimator: Any, samples: Samples, folds: Splits, paths: Solution, parameters: Mapping[str, Any]
+) -> Floats:
+    """Held-out scores `(folds, C)` of the batch's models, folds outermost.
+
+    `parameters` are the scorer's, those of each row `(N,)` among them: its `sample_weight`, if it is to be weighted.
+    Then rows of weight 0 are left out, as they are of the fit.
+    """
     scorer = scorer_of(estimator.scoring, samples.classes)
     each = len(paths.coef) // len(folds)
     scores = np.empty((len(folds), each))
     model = copy(estimator)
+    vars(model).pop("feature_names_in_", None)  # a fold's rows are an array, which has no names
     for number, (_, test) in enumerate(folds):
-        X, y = samples.X[test], samples.y[test]
+        rows = _weighing(test, parameters.get("sample_weight"))
+        X, y = samples.X[rows], samples.y[rows]
+        own = _check_method_params(samples.X, params=parameters, indices=rows)
         for place in range(each):
             index = number * each + place
             model.coef_, model.intercept_ = paths.coef[index], paths.intercept[index]
-            if samples.given is None:
-                scores[number, place] = scorer(model, X, y)
-            else:
-                scores[number, place] = scorer(model, X, y, sample_weight=samples.given[test])
+            scores[number, place] = scorer(model, X, y, **own)
     return scores
+
+
+def _weighing(rows: Any, weight: Any) -> Any:
+    """The rows that weigh anything; all of them if none does."""
+    if weight is None:
+        return rows
+    kept = rows[np.asarray(weight)[rows] != 0]
+    return kept if len(kept) else rows

@@ -49,5 +49,5 @@ def normalised(weights: Floats, whose: str) -> Floats:
     """`weights / mean(weights)`. Raises UsageError where all are 0."""
     mean = weights.mean()
     if not mean > 0:
-        raise UsageError(f"The sample weights of {whose} are all 0; wanted at least one above 0.")
+        raise UsageError(f"The sample weights of {whose} are all 0; expected at least one above 0.")
     return np.asarray(weights / mean)

@@ -122,7 +122,7 @@ def _assignments(data: Dataset, config: FitConfig, folds: Ints | None) -> list[I
     given = np.atleast_2d(np.asarray(folds))
     if given.shape != (config.seeds, len(data.y_train)) or set(np.unique(given).tolist()) != set(range(config.cv)):
         raise UsageError(
-            f"folds has the shape {np.shape(folds)}; wanted ({config.seeds}, {len(data.y_train)}) (seeds, training "
+            f"folds has the shape {np.shape(folds)}; expected ({config.seeds}, {len(data.y_train)}) (seeds, training "
             f"rows) of the numbers 0 to {config.cv - 1}, each at least once."
         )
     return list(given)

@@ -17,11 +17,12 @@ from gpureg.config import FitConfig
 from gpureg.events import EpochEnded, Evaluated, Event, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.problem import Measurement, Outcome, Problem, measure_final, start_measure
+from gpureg.solvers.problem import Measurement, Outcome, Problem, start_measure
 from gpureg.solvers.sgd.batches import Shuffler
 from gpureg.solvers.sgd.early_stopping import Stopping
+from gpureg.solvers.sgd.finish import finished
 from gpureg.solvers.sgd.packing import pack, unpack
-from gpureg.solvers.sgd.state import NEVER, SgdState, Stream, build_history
+from gpureg.solvers.sgd.state import NEVER, SgdState, Stream
 from gpureg.types import Array, Floats, HostArrays, Ints, StepPlan, StopReason
 
 MOST_QUEUED = 10  # evaluations: a stop is known two epochs late at the most, four if they are made beside the steps
@@ -133,21 +134,7 @@ class SgdDescent:
             pass
         full: StopReason = "max_epochs" if self.problem.limit is None else self.problem.limit.reason
         self._stop_running(state, "interrupted" if interrupted else full)
-        L, D, K = len(self.table), self.problem.D, self.kernels.n_columns
-        weights = np.empty((L, D, K))
-        for model in range(L):
-            chosen = state.best.get(model) if self.config.keep == "best" else None
-            weights[model] = state.finals[model] if chosen is None else chosen
-            if state.reasons[model] == "diverged":
-                weights[model] = np.nan
-        measured = measure_final(self.kernels, self.problem, weights)
-        reasons = self._last_divergences(state, measured.train_loss, weights)
-        early = [r in ("patience", "diverged") for r in reasons]
-        last = np.maximum(state.steps - 1, 0) // self.steps_per_epoch
-        epochs = tuple(int(epoch) if stopped else None for epoch, stopped in zip(last, early, strict=True))
-        before = 0 if self.problem.start is None else self.problem.start.steps
-        outcome = Outcome(weights, state.steps + before, reasons, epochs, measured)
-        return outcome, build_history(state, self.table)
+        return finished(state, self.problem, self.kernels, self.config.keep, self.steps_per_epoch)
 
     def _capacity(self, state: SgdState) -> int:
         """Evaluations that are stacked: by the number of active models alone, so that a resumed run stacks alike."""
@@ -289,14 +276,3 @@ class SgdDescent:
                     steps = min(state.epoch * self.steps_per_epoch, self.last)
                     self._stop(state, model, steps, reason, host[:, place])
         state.streams = []
-
-    def _last_divergences(self, state: SgdState, train_loss: Floats, weights: Floats) -> tuple[StopReason, ...]:
-        """The reasons, with the models whose very last update overflowed among the diverged."""
-        reasons: list[StopReason] = []
-        for model, reason in enumerate(state.reasons):
-            assert reason is not None
-            if not np.isfinite(train_loss[model]):
-                weights[model] = np.nan
-                reason = "diverged"
-            reasons.append(reason)
-        return tuple(reasons)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.sgd.early_stopping import Stopping
-from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
+from gpureg.types import Array, Floats, Ints, StopReason
 
 NEVER = np.iinfo(np.int64).max
 
@@ -102,28 +101,3 @@ class SgdState:
             for step, copies in self.queued
             if kept
         ]
-
-
-def build_history(state: SgdState, table: ModelTable) -> History:
-    """The history of all L models, cut back to each model's stop: NaN from there on."""
-    L = len(table)
-    total = max((first + len(block) for first, _, block in state.losses), default=0)
-    step_loss = np.full((total, L), np.nan)
-    for first, models, block in state.losses:
-        step_loss[first : first + len(block), models] = block
-    step_loss[np.arange(total)[:, None] >= state.steps[None, :]] = np.nan
-    step_loss = step_loss[: _last_row(~np.isnan(step_loss))]
-    values = np.full((3, len(state.evaluations), L), np.nan)
-    for row, (_, models, measured) in enumerate(state.evaluations):
-        values[:, row, models] = measured
-    keep = _last_row(~np.isnan(values).all(axis=0))
-    eval_step = np.array([step for step, _, _ in state.evaluations], np.int64)[:keep]
-    val_loss, val_accuracy, train_accuracy = values[:, :keep]
-    return History(
-        step_loss, eval_step, val_loss, val_accuracy, train_accuracy, table.l2, table.lr, table.fold, table.seed
-    )
-
-
-def _last_row(filled: npt.NDArray[np.bool_]) -> int:
-    rows = np.flatnonzero(filled.any(axis=1))
-    return int(rows[-1]) + 1 if len(rows) else 0

@@ -1,0 +1,209 @@
+"""`Task`: samples of which every class has some with weight, and the models that are fitted to them in one batch."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from gpureg.backend import Backend, choose_backend, numpy_backend
+from gpureg.config import FitConfig
+from gpureg.errors import UsageError
+from gpureg.estimators.arrays import Home, HostArray, cuda_index
+from gpureg.fitting.folds import normalised
+from gpureg.fitting.memory import Sizes, cut, on_device
+from gpureg.fitting.prepare import place
+from gpureg.fitting.stages import Hooks, Stages
+from gpureg.kernels.choice import choose_kernels
+from gpureg.losses import Loss
+from gpureg.solvers.lbfgs.objective import l2_of
+from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.problem import Outcome, Problem, Start
+from gpureg.types import Floats, Ints, ModelTable
+
+NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at a time."
+PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
+DEVICE_WORK = 1 << 23  # and below which a GPU takes longer to be asked than the CPU to answer
+MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
+ROWS_AT_ONCE = 4096  # that are copied
+
+
+@dataclass(frozen=True)
+class Task:
+    """L models of one loss on n samples.
+
+    `X (n, F)` on the host, in the type of the arithmetic; `label (n,)` class indices of K `classes`; `C (L,)` and
+    `column (L,)` into `weights (n, T)`, the row weights as scikit-learn sums them (None: all 1); `fold (L,)` a model's
+    fold, -1 for none. `start (L, F + 1, K)`: weights to begin at, the last row an intercept's, or None. `home`: where
+    the caller's samples lie.
+    """
+
+    X: HostArray
+    label: Ints
+    classes: int
+    loss: Loss
+    C: Floats
+    weights: Floats | None
+    column: Ints
+    fold: Ints
+    start: Floats | None
+    home: Home
+
+    @property
+    def work(self) -> int:
+        """The multiply-adds of a pass over the data."""
+        return self.X.size * self.loss.columns(self.classes) * len(self.C)
+
+    def take(self, models: Ints) -> Task:
+        """The same samples for `models (A,)` alone."""
+        start = None if self.start is None else self.start[models]
+        return replace(self, C=self.C[models], column=self.column[models], fold=self.fold[models], start=start)
+
+
+def optimum(estimator: Any, task: Task) -> tuple[Floats, Ints]:
+    """The models' weights `(L, D, K)`, the bias last if there is one, and their iterations `(L,)`.
+
+    scikit-learn's `C Σ s_i loss_i + ½ Σ w²` is, divided by C Σ s_i, `(1/n) Σ v_i loss_i + λ Σ w²` with weights
+    v = s / mean(s) and `λ = 1 / (2 C Σ s_i)`. `tol` is on scikit-learn's scale, where it bounds a gradient; the gap to
+    the optimum goes with its square, and that is what is asked of the solver: at most tol² nats.
+
+    What float32 can't bring there (its gradients are too coarse where a penalty is weak or features differ much in
+    scale) is finished in float64, to the same tolerance or what float32 can tell apart in the objective.
+
+    Warns with ConvergenceWarning if a model stopped short of that, and with GpuregWarning if the CPU took over from a
+    device with too little memory; raises UsageError if the arithmetic overflowed.
+    """
+    centre = _centre(task) if estimator.fit_intercept else None
+    start = None
+    if task.start is not None:
+        at = task.start[:, : task.X.shape[1] + (centre is not None)]
+        start = Start(_moved(at, centre, 1), np.zeros(len(at), np.int64))
+    backend = _backend(estimator.device, task)
+    found = _fitted(estimator, task, centre, backend, start)
+    short = np.flatnonzero((np.array(found.reasons) == "precision") & (found.steps < estimator.max_iter))
+    if len(short) and backend.dtype == "float32" and 8 * task.X.size <= MOST_DOUBLE_BYTES:
+        some, at_last = task.take(short), Start(found.weights[short], found.steps[short])
+        backend = _backend(estimator.device, some, "float64")
+        later = _fitted(estimator, some, centre, backend, at_last, resolution=float(np.finfo(np.float32).eps))
+        found = _finished(found, short, later)
+    _tell(found)
+    return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
+
+
+def _finished(first: Outcome, models: Ints, later: Outcome) -> Outcome:
+    """With `models (B,)` as they were found later; the warnings are then those of the later ones."""
+    weights, steps, reasons = first.weights.copy(), first.steps.copy(), list(first.reasons)
+    weights[models], steps[models] = later.weights, later.steps
+    for model, reason in zip(models.tolist(), later.reasons, strict=True):
+        reasons[model] = reason
+    return replace(first, weights=weights, steps=steps, reasons=tuple(reasons), warnings=later.warnings)
+
+
+def _centre(task: Task) -> HostArray:
+    """About the weighted mean of the features `(F,)`, in X's type.
+
+    Where the intercept is free any shift of the features is exact, and this one, made before X is rounded to the
+    type of the arithmetic, keeps the digits that an offset would cost: float32 has three left at 1000 +- 1.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if task.weights is None:
+            return task.X.mean(axis=0, dtype=np.float64).astype(task.X.dtype)
+        weight = task.weights.mean(axis=1)
+        parts = range(0, len(task.X), ROWS_AT_ONCE)
+        total = sum(weight[at : at + ROWS_AT_ONCE] @ task.X[at : at + ROWS_AT_ONCE].astype(np.float64) for at in parts)
+        return np.asarray(total / weight.sum()).astype(task.X.dtype)
+
+
+def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
+    """Weights `(L, D, K)` for features less their centre (`sign` 1), or back from them (-1): only the bias moves."""
+    if centre is None:
+        return weights
+    weights = weights.copy()
+    weights[:, -1] += sign * np.einsum("f,lfk->lk", centre.astype(np.float64), weights[:, :-1])
+    return weights
+
+
+def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order: Ints | None) -> HostArray:
+    """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
+    if centre is None:
+        return (X if order is None else X[order]).astype(dtype, copy=False)
+    D = np.ones((len(X), X.shape[1] + 1), dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            D[rows, :-1] = X[rows] if order is None else X[order[rows]]
+            D[rows, :-1] -= centre
+    return D
+
+
+def _fitted(
+    estimator: Any,
+    task: Task,
+    centre: HostArray | None,
+    backend: Backend,
+    start: Start | None,
+    *,
+    resolution: float | None = None,
+) -> Outcome:
+    """The task's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit.
+
+    `resolution`: see `Lbfgs`.
+    """
+    n, D = len(task.X), task.X.shape[1] + (centre is not None)
+    total, table = np.full(len(task.C), float(n)), None
+    if task.weights is not None:
+        total = task.weights.sum(axis=0)[task.column]
+        table = np.stack([normalised(column, "a model") for column in task.weights.T], axis=1)
+    models = replace(ModelTable.plain(l2_of(task.C, total), np.ones(len(total))), column=task.column, fold=task.fold)
+    config = FitConfig(
+        task=task.loss.name,
+        solver="lbfgs",
+        l2=tuple(models.l2.tolist()),
+        dtype=backend.dtype,
+        penalize_bias=centre is None,
+        tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
+        max_iter=int(estimator.max_iter),
+    )
+    solver = Lbfgs(config, resolution=resolution, measures=False)
+
+    def work(backend: Backend) -> Outcome:
+        kernels = choose_kernels(backend, task.loss, task.classes)
+        sizes = Sizes(len(np.unique(solver.members(models))), n, 0, D, 0 if table is None else table.shape[1])
+        least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
+        blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
+        design = partial(_columns, task.X, centre, np.dtype(backend.dtype))
+        rows = place(kernels, design, task.label, table)
+        problem = Problem(rows, None, {}, models, n, D, table is not None, start)
+        return Stages(kernels, solver, Hooks()).train_all(problem, blocks).outcome
+
+    return on_device(backend, work, NEEDS_LESS)
+
+
+def _backend(device: str, task: Task, dtype: str | None = None) -> Backend:
+    """The device that was asked for. `auto`: the GPU that the samples lie on or else the first, unless they are too few
+    for a GPU to pay off.
+
+    The fewest are fitted in float64 whatever their type: it costs nothing there, and float32 can't certify what it
+    finds where features differ much in scale.
+    """
+    dtype = dtype or ("float64" if task.work < PLAIN_WORK else task.X.dtype.name)
+    if device == "auto" and task.work < DEVICE_WORK:
+        return numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
+    return choose_backend(device, dtype, factorises=True, near=cuda_index(task.home) or 0)
+
+
+def _tell(found: Outcome) -> None:
+    """A warning if some models stopped short. Raises UsageError if some overflowed."""
+    diverged = found.reasons.count("diverged")
+    if diverged:
+        raise UsageError(
+            f"{diverged} of {len(found.reasons)} models overflowed: X has numbers too large to square. "
+            "Scale the features first (sklearn.preprocessing.StandardScaler)."
+        )
+    for text in found.warnings:
+        said = f"{text} (λ = 1 / (2 C Σ s_i): a larger λ is a smaller C; the solver's tolerance is tol².)"
+        warnings.warn(said, ConvergenceWarning, stacklevel=5)
