@@ -28,7 +28,7 @@ CASES = {
     "seeds": {"l2": (0.0, 0.1), "lr": (0.3,), "seeds": 2, "epochs": 3},
     "best weights": {"lr": (1.0,), "keep": "best"},
     # wide enough for evaluations that go on beside the steps
-    "wide": {"l2": tuple(np.geomspace(1e-4, 0.5, 50)), "lr": (1.0,), "keep": "best", "evals_per_epoch": 3},
+    "wide": {"l2": tuple(np.geomspace(1e-4, 0.4, 50)), "lr": (1.0,), "keep": "best", "evals_per_epoch": 3},
 }
 
 

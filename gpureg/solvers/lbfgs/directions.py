@@ -68,8 +68,10 @@ class Directions(Protocol):
         """
         ...
 
-    def products(self, s: Array, y: Array, g: Array) -> Array | None:
-        """What the next `direction` wants of the last trial on the host, `(A, q)`, or None."""
+    def products(self, trial: Array) -> Array | None:
+        """What the next `direction` takes of the last trial on the host, `(A, q)`, or None; `trial (A, P, 3)`: its s, y
+        and g.
+        """
         ...
 
     def direction(
@@ -91,14 +93,9 @@ class Directions(Protocol):
         ...
 
 
-def inner_products(xp: Any, s: Array, y: Array, g: Array) -> Array:
-    """`s's, s'y, s'g, y'y, y'g, g'g`, `(A, 6)` on the device, of vectors `(A, P)`."""
-    return xp.stack([xp.sum(a * b, axis=1) for a, b in ((s, s), (s, y), (s, g), (y, y), (y, g), (g, g))], axis=1)
-
-
-def symmetric(products: Floats) -> Floats:
-    """Those products `(A, 6)` as matrices `(A, 3, 3)`."""
-    return products[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+def inner_products(xp: Any, trial: Array) -> Array:
+    """All products of s, y and g with one another, `(A, 9)` on the device, of `trial (A, P, 3)`: one product."""
+    return xp.reshape(xp.matmul(xp.matrix_transpose(trial), trial), (-1, 9))
 
 
 class QuasiNewton:
@@ -119,11 +116,10 @@ class QuasiNewton:
             self.pairs.inherit(pairs, *self._diagonals(conditioning, np.arange(A)))
         flat = xp.reshape(g, (A, -1))
         s, y = (xp.zeros_like(flat), xp.zeros_like(flat)) if pair is None else pair
-        stored = self.products(s, y, flat)
-        own = inner_products(xp, s, y, flat)
-        host = self.kernels.to_host(xp.concat([own, stored], axis=1))  # sync
+        trial = xp.stack([s, y, flat], axis=2)
+        host = self.kernels.to_host(xp.concat([inner_products(xp, trial), self.products(trial)], axis=1))  # sync
         accepted = np.full(A, pair is not None)
-        d = self.direction(accepted, (s, y), flat, W, host[:, 6:], symmetric(host[:, :6]))
+        d = self.direction(accepted, (s, y), flat, W, host[:, 9:], host[:, :9].reshape(-1, 3, 3))
         return xp.reshape(d, g.shape)
 
     def bequeathed(self, places: Ints, conditioning: Any) -> list[Heritage]:
@@ -137,9 +133,9 @@ class QuasiNewton:
         decay = self.objective.take(places).decay(K * D)
         return xp.reshape(scale, (len(places), 1, K * D)), xp.reshape(decay, (len(places), 1, K * D))
 
-    def products(self, s: Array, y: Array, g: Array) -> Array | None:
+    def products(self, trial: Array) -> Array:
         """See the protocol."""
-        stored = self.pairs.products([s, y, g])
+        stored = self.pairs.products(trial)
         return self.kernels.backend.xp.reshape(stored, (stored.shape[0], -1))
 
     def direction(
@@ -154,8 +150,8 @@ class QuasiNewton:
         new = self.pairs.age[:, slot] == self.pairs.count
         with_g[new, slot], with_g[new, M + slot] = own[new, 0, 2], own[new, 1, 2]
         gamma, c = self.pairs.coefficients(with_g[:, :M], with_g[:, M:])
-        from_host = self.kernels.backend.from_host
-        return -(from_host(gamma[:, None]) * g + xp.matmul(from_host(c[:, None, :]), self.pairs.vectors)[:, 0, :])
+        both = self.kernels.backend.from_host(-np.concatenate([gamma[:, None], c], axis=1))
+        return both[:, :1] * g + xp.matmul(both[:, None, 1:], self.pairs.vectors)[:, 0, :]
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""
@@ -183,7 +179,7 @@ class Newton:
         nothing = np.zeros((g.shape[0], 0))
         return self.direction(np.ones(g.shape[0], bool), (flat, flat), flat, W, nothing, nothing)
 
-    def products(self, s: Array, y: Array, g: Array) -> Array | None:
+    def products(self, trial: Array) -> Array | None:
         """See the protocol."""
         return None
 

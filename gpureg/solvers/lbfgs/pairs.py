@@ -96,10 +96,9 @@ class PairHistory:
         """Start those models' histories anew."""
         self.age[models] = 0
 
-    def products(self, columns: list[Array]) -> Array:
-        """Inner products of the stored vectors with `columns`, each `(A, P)`: `(A, 2M, len(columns))` on the device."""
-        xp = self.kernels.backend.xp
-        return xp.matmul(self.vectors, xp.stack(columns, axis=2))
+    def products(self, columns: Array) -> Array:
+        """Inner products of the stored vectors with `columns (A, P, q)`: `(A, 2M, q)` on the device."""
+        return self.kernels.backend.xp.matmul(self.vectors, columns)
 
     def add(self, accepted: np.ndarray, s: Array, y: Array, stored: Floats, own: Floats) -> None:
         """Take in the pairs of the models `accepted (A,)`.
