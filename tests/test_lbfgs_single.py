@@ -58,7 +58,7 @@ def test_rows_that_overflow_diverge() -> None:
 def test_iterations_are_bounded() -> None:
     ((single, history), _), _ = both(1e-6, max_iter=3)  # type: ignore[misc]
     assert single.steps[0] == 3
-    assert single.reasons == ("max_epochs",)
+    assert single.reasons == ("max_iter",)
     assert len(history.objective) == 4
 
 

@@ -127,7 +127,7 @@ def test_a_third_loss_is_trained_by_both_solvers(solver: Any) -> None:
 
 def test_a_loss_that_a_twin_does_not_implement_is_refused_by_name() -> None:
     backend = numpy_backend("float64")
-    with pytest.raises(UsageError, match=r"fused .*implements softmax and logistic, not the loss 'squared-hinge'"):
+    with pytest.raises(UsageError, match=r"fused.* implements softmax and logistic, not the loss 'squared-hinge'"):
         choose_kernels(backend, HINGE, 3, "fused")
     with pytest.raises(UsageError, match="squared-hinge"):
         gpureg.fit(blobs(), task=HINGE, kernels="fused")

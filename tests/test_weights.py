@@ -68,7 +68,13 @@ def test_folds_of_weighted_rows_are_scored_by_weight() -> None:
     data = blobs(120, 0)
     weight = 1.0 + np.arange(120) % 4
     folds = np.arange(120) % 3
-    options: dict[str, Any] = {"solver": "lbfgs", "dtype": "float64", "scale": "none", "penalize_bias": False}
+    options: dict[str, Any] = {
+        "solver": "lbfgs",
+        "dtype": "float64",
+        "scale": "none",
+        "penalize_bias": False,
+        "tol": 1e-14,
+    }
     result = gpureg.fit(replace(data, sample_weight=weight), l2=0.01, cv=3, folds=folds, **options)
     for model in result.models:
         if model.fold is None:

@@ -61,8 +61,8 @@ def fit(
     >>> import gpureg
     >>> data = gpureg.load_dataset("digits")
     >>> result = gpureg.fit(data, solver="lbfgs", l2=[1e-3, 1e-4, 1e-5], cv=3)
-    >>> len(result.models)  # three folds for each λ, and the refit of the chosen one
-    10
+    >>> len(result.models)  # three folds for each λ, and its refit
+    12
     >>> result.models[result.selected].l2
     0.0001
     >>> bool(result.models[result.selected].val_accuracy > 0.95)
