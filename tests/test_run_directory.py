@@ -120,7 +120,7 @@ def test_what_a_kill_left_behind_is_in_nobodys_way(result, tmp_path):
     (tmp_path / ".history.npz.0123456789ab.tmp").rmdir()
     (tmp_path / ".history.npz.0123456789ab.tmp").write_bytes(b"PK")
     (tmp_path / ".gpureg-new-0123456789ab" / "history.npz").write_bytes(b"PK")
-    assert load_run(save_run(result, tmp_path)).result["schema"] == 1
+    assert load_run(save_run(result, tmp_path)).result["schema"] == 2
     assert sorted(os.listdir(tmp_path)) == FILES
 
 
