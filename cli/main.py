@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from gpureg.errors import GpuregError, naming_flags
 from gpureg.version import __version__
 
-from . import data, info, plot, reproduce, sweep, train
+from . import data, evaluate, export, info, plot, predict, reproduce, sweep, train
 from .interrupts import at_once, heeded
 from .notes import complain
 from .streams import loss, take_streams
@@ -107,6 +107,9 @@ def guard_group(group: typer.Typer) -> typer.Typer:
 
 app.command("train", short_help="Fit one model.")(guarded(train.train))
 app.command("sweep-lambda", short_help="Fit a whole grid of λ as one batch.")(guarded(sweep.sweep_lambda))
+app.command("predict", short_help="Labels and probabilities for new rows.")(guarded(predict.predict))
+app.command("evaluate", short_help="Metrics of a run on labelled data.")(guarded(evaluate.evaluate))
+app.command("export", short_help="ONNX, CSV tables, a model card.")(guarded(export.export))
 app.command("plot", short_help="Draw figures from run directories.")(guarded(plot.plot))
 app.command("reproduce", short_help="Reproduce the whole report as one page.")(guarded(reproduce.reproduce))
 app.add_typer(guard_group(data.app), name="data")

@@ -80,6 +80,13 @@ def loss(stream: TextIO) -> OSError | None:
     return None if lost is None or lost.errno in GONE else lost
 
 
+def is_lost(stream: TextIO) -> bool:
+    """Whether what is written to the stream no longer arrives anywhere."""
+    stream.flush()
+    raw = _raw(stream)
+    return raw is not None and raw.lost is not None
+
+
 def _stream(descriptor: int, like: TextIO | None) -> TextIO:
     raw = Output(descriptor, "wb", closefd=False)
     encoding = "utf-8" if like is None else like.encoding

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from .metrics import metrics_table
 from .sparkline import blocks_for, sparkline
 from .tables import Column, distinct, table
 
@@ -62,6 +63,10 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
     line = course(result, console.width, blocks_for(console.encoding))
     if line:
         console.print(line, highlight=False, markup=False)
+    if result.test is not None:
+        console.print()
+        console.print(f"the chosen model on {result.test.n:,} test rows", highlight=False)
+        console.print(metrics_table(result.test, console.width))
 
 
 def course(result: FitResult, width: int, blocks: str) -> str:

@@ -68,6 +68,10 @@ class Loss(Protocol):
         """Probabilities `(..., classes)` of logits `(..., K)`; no positive number is ever exponentiated."""
         ...
 
+    def log_probabilities(self, xp: Any, logits: Array) -> Array:
+        """Logarithms of the probabilities `(..., classes)`, in nats, exact also where they are tiny."""
+        ...
+
     def predict(self, xp: Any, logits: Array) -> Array:
         """Class indices `(...)` of logits `(..., K)`."""
         ...
@@ -116,6 +120,11 @@ class Softmax:
         exps = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         return exps / xp.sum(exps, axis=-1, keepdims=True)
 
+    def log_probabilities(self, xp: Any, logits: Array) -> Array:
+        """`z_k - m - log Σ_j exp(z_j - m)`."""
+        shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+        return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
     def predict(self, xp: Any, logits: Array) -> Array:
         """The most probable class, the first on a tie."""
         return xp.argmax(logits, axis=-1)
@@ -160,6 +169,11 @@ class Logistic:
     def probabilities(self, xp: Any, logits: Array) -> Array:
         """`σ(z) = 1 / (1 + exp(-z))` of the positive class, and its complement `σ(-z)`."""
         return xp.concat([_sigmoid(xp, logits), _sigmoid(xp, -logits)], axis=-1)
+
+    def log_probabilities(self, xp: Any, logits: Array) -> Array:
+        """`min(z, 0) - log(1 + exp(-|z|))` for z of the positive class and -z of the negative one."""
+        both = xp.concat([logits, -logits], axis=-1)
+        return xp.minimum(both, xp.zeros_like(both)) - xp.log1p(xp.exp(-xp.abs(both)))
 
     def predict(self, xp: Any, logits: Array) -> Array:
         """Class 0, the positive one, where its probability exceeds 1/2; else class 1."""

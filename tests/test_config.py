@@ -140,7 +140,13 @@ def test_what_a_run_says_of_its_data_comes_from_the_fields(tmp_path, monkeypatch
     arrays = {"X": random.normal(size=(90, 3)), "label": np.arange(90) % 3, "w": np.ones(90)}
     np.savez(tmp_path / "d.npz", **arrays)
     given = DataConfig(
-        str(tmp_path / "d.npz"), classes=("0", "2"), train_size=60, val_size=20, target="label", weights="w"
+        str(tmp_path / "d.npz"),
+        classes=("0", "2"),
+        train_size=60,
+        val_size=20,
+        target="label",
+        weights="w",
+        test=str(tmp_path / "d.npz"),
     )
     assert all(getattr(given, field.name) not in (None, field.default) for field in fields(DataConfig))
     flags: list[object] = []

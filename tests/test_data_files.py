@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_data_helpers import N, X, Y, csv, idx_bytes, npz, read, tiny_files, write_gz
+from test_data_helpers import N, X, Y, idx_bytes, npz, read, tiny_files, write_gz
 
-from gpureg.data import load_dataset, load_features, load_labelled
+from gpureg.data import load_dataset
 from gpureg.data.idx import read_idx
 from gpureg.data.limits import machine_limit
 from gpureg.errors import DataError, UsageError
@@ -202,39 +202,3 @@ def test_paths_that_are_not_there(tmp_path):
         load_dataset("x" * 5000)
     with pytest.raises(DataError, match="folder without"):
         load_dataset(tmp_path)
-
-
-def test_features_alone(tmp_path):
-    table = csv(tmp_path, "id,c,b,a\n" + "".join(f"w{i},{i},{-i},{2 * i}\n" for i in range(N)))
-    rows = load_features(table, n_features=2, feature_names=("a", "b"))
-    np.testing.assert_array_equal(rows, [[2 * i, -i] for i in range(N)])
-    with pytest.raises(UsageError, match="lacks columns that the model was trained on: z"):
-        load_features(table, n_features=2, feature_names=("a", "z"))
-    np.testing.assert_array_equal(load_features(npz(tmp_path, X=X), n_features=3), X)
-    with pytest.raises(DataError, match="has 3 features, but the model was trained on 4"):
-        load_features(npz(tmp_path, X=X), n_features=4)
-    np.save(tmp_path / "m.npy", X)
-    np.testing.assert_array_equal(load_features(tmp_path / "m.npy", n_features=3), X)
-    np.testing.assert_array_equal(load_features(tmp_path / "m.npy", n_features=2), X[:, :2])
-    write_gz(tmp_path / "idx")
-    (tmp_path / "idx" / "train-labels-idx1-ubyte.gz").unlink()
-    assert load_features(tmp_path / "idx", n_features=6).shape == (12, 6)
-    assert load_features("digits", n_features=64).shape == (1797, 64)
-
-
-def test_labelled_rows_in_the_numbering_of_a_model(tmp_path):
-    table = csv(tmp_path, "b,a,y\n" + "".join(f"{-i},{2 * i},{i % 4}\n" for i in range(N)))
-    rows = load_labelled(table, classes=(3, "1", 9), n_features=2, feature_names=("a", "b"))
-    np.testing.assert_array_equal(rows.X, [[2 * i, -i] for i in range(N) if i % 2])
-    assert rows.y.tolist() == [1, 0] * (N // 4)
-    assert rows.sample_weight is None
-    with pytest.raises(DataError, match="no row has one of the classes 7, 8; it has 0, 1, 2, 3"):
-        load_labelled(table, classes=(7, 8), n_features=2)
-    with pytest.raises(DataError, match="has 2 features, but the model was trained on 3"):
-        load_labelled(table, classes=(0, 1), n_features=3)
-    with pytest.raises(UsageError, match="lacks columns that the model was trained on: z"):
-        load_labelled(table, classes=(0, 1), n_features=2, feature_names=("a", "z"))
-    path = npz(tmp_path, X=X, y=Y, X_val=X[:4], y_val=Y[:4], w=np.arange(N))
-    assert len(load_labelled(path, classes=(0, 1), n_features=3).X) == 4
-    whole = load_labelled(npz(tmp_path, X=X, y=Y, w=np.arange(N)), classes=(1,), n_features=3, weights="w")
-    np.testing.assert_array_equal(whole.sample_weight, np.arange(1, N, 2))

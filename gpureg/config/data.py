@@ -61,6 +61,16 @@ class DataConfig:
     weights: Annotated[
         str | None, About("The column of sample weights of a table.", "Data", shown="none", metavar="COLUMN")
     ] = None
+    test: Annotated[
+        str | None,
+        About(
+            "A test set: the chosen model is evaluated on it once, at the end.",
+            "Data",
+            shown="none",
+            metavar="FILE",
+            path=True,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -97,3 +107,4 @@ class DataOptions(TypedDict, total=False):
     val_size: int | None
     target: str | None
     weights: str | None
+    test: str | None

@@ -133,6 +133,10 @@ class FitConfig:
     device: Annotated[str, About("auto, cpu, cuda or cuda:N.", "Device", metavar="NAME")] = "auto"
     strict_device: Annotated[bool, About("Fail with exit code 3 rather than fall back to the CPU.", "Device")] = False
     dtype: Annotated[str, About("The float type of the arithmetic.", "Device", choices=DTYPES)] = "float32"
+    bootstrap: Annotated[
+        int,
+        About("Resamples of the test set's rows, for 95% intervals of the metrics.", "Data", least=0),
+    ] = 0
     threads: Annotated[
         int | None, About("Threads of the BLAS.", "Device", least=1, shown="the library's own choice")
     ] = None
@@ -276,6 +280,7 @@ class FitOptions(TypedDict, total=False):
     device: str
     strict_device: bool
     dtype: str
+    bootstrap: int
     threads: int | None
     memory: int
     kernels: str

@@ -3,10 +3,10 @@
 Importing this package loads NumPy and nothing else; what reads a file is imported when it is read.
 """
 
+from gpureg.data.blocks import Block, Blocks, Request, open_blocks
 from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
-from gpureg.data.features import Labelled, load_features, load_labelled
 from gpureg.data.load import load, load_dataset, make_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
@@ -14,8 +14,10 @@ from gpureg.data.weighting import class_weights
 
 __all__ = [
     "CATALOG",
+    "Block",
+    "Blocks",
     "Dataset",
-    "Labelled",
+    "Request",
     "Scaling",
     "cache_dir",
     "class_weights",
@@ -28,7 +30,6 @@ __all__ = [
     "is_cached",
     "load",
     "load_dataset",
-    "load_features",
-    "load_labelled",
     "make_dataset",
+    "open_blocks",
 ]

@@ -121,7 +121,7 @@ def read_npy_data(file: Path, *, target: str | None, weights: str | None, limit:
 def load_npy(file: Path, limit: Limit) -> Array:
     """The array of an npy file. Raises DataError if it can't be read or holds pickled objects."""
     refuse_special(file)
-    with _numpy_errors(file), file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
+    with numpy_errors(file), file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
         limit.check(2 * file.stat().st_size, file)  # the matrix, and its features without the label
         array = np.load(stream, allow_pickle=False)
     if not isinstance(array, np.ndarray):
@@ -145,7 +145,7 @@ def load_npz_features(file: Path, limit: Limit) -> Array:
 @contextmanager
 def _archive(file: Path) -> Iterator[Any]:
     refuse_special(file)
-    with _numpy_errors(file), file.open("rb") as stream:
+    with numpy_errors(file), file.open("rb") as stream:
         archive = np.load(stream, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise DataError(f"{file} is an npy file under another name. Rename it to .npy.")
@@ -214,7 +214,7 @@ def label_column(y: Array, where: str) -> Array:
 
 
 @contextmanager
-def _numpy_errors(file: Path) -> Iterator[None]:
+def numpy_errors(file: Path) -> Iterator[None]:
     """What reading raises, as a DataError: NumPy's header parser passes on what it meets, down to tokenize's errors."""
     try:
         with reading(file), warnings.catch_warnings():

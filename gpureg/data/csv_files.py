@@ -33,7 +33,7 @@ def parse_csv(file: Path, header: Header, numbers: tuple[str, ...], words: tuple
     """
     import pyarrow as pa
 
-    guess = _Kinds(numbers, words, header.truths & set(numbers))
+    guess = Kinds(numbers, words, header.truths & set(numbers))
     try:
         return _parse(file, header, guess, limit)
     except pa.ArrowException as error:
@@ -46,13 +46,13 @@ def parse_csv(file: Path, header: Header, numbers: tuple[str, ...], words: tuple
                 f"can't read {file} as CSV: {text}. Expected rows of as many cells as the header."
             ) from error
     try:
-        return _parse(file, header, _Kinds(numbers, words, truths), limit)
+        return _parse(file, header, Kinds(numbers, words, truths), limit)
     except pa.ArrowException as error:
         raise DataError(f"can't read {file} as CSV: {first_words(error)}.") from error
 
 
 @dataclass(frozen=True)
-class _Kinds:
+class Kinds:
     """Which columns are read, and as what; `truths` are those of the `numbers` that hold True and False."""
 
     numbers: tuple[str, ...]
@@ -66,7 +66,7 @@ class _Kinds:
         return kinds | {name: pa.string() for name in self.words}
 
 
-def _parse(file: Path, header: Header, kinds: _Kinds, limit: Limit, block: int = 0) -> Table:
+def _parse(file: Path, header: Header, kinds: Kinds, limit: Limit, block: int = 0) -> Table:
     """`block`: the bytes of Arrow's block; cells with line breaks, and rows longer than a block, take another try."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
@@ -75,7 +75,7 @@ def _parse(file: Path, header: Header, kinds: _Kinds, limit: Limit, block: int =
     row_bytes = 16 * (len(kinds.numbers) + len(kinds.words))  # the columns, and the matrix made of them
     try:
         with opened(file, limit, row_bytes) as stream:
-            return arrow_csv.read_csv(stream, *_options(header, kinds, size, across=block > 0))
+            return arrow_csv.read_csv(stream, *csv_options(header, kinds, size, across=block > 0))
     except pa.ArrowCancelled as error:  # by a signal
         raise KeyboardInterrupt from error
     except pa.ArrowInvalid as error:
@@ -86,7 +86,7 @@ def _parse(file: Path, header: Header, kinds: _Kinds, limit: Limit, block: int =
         raise
 
 
-def _options(header: Header, kinds: _Kinds, block: int, *, across: bool) -> tuple[Any, Any, Any]:
+def csv_options(header: Header, kinds: Kinds, block: int, *, across: bool) -> tuple[Any, Any, Any]:
     """Arrow's options of reading, parsing and converting."""
     import pyarrow.csv as arrow_csv
 
@@ -113,10 +113,10 @@ def _columns_of_truths(file: Path, header: Header, names: tuple[str, ...], limit
         for batch in _batches(file, header, names, limit):
             for name in sorted(numbers | truths):
                 column = batch.column(names.index(name))
-                if name in truths and (word := _first_but(column, truths=True)) is not None:
+                if name in truths and (word := first_but(column, truths=True)) is not None:
                     truths.discard(name)
                     examples.setdefault(name, word)
-                if name in numbers and (word := _first_but(column, truths=False)) is not None:
+                if name in numbers and (word := first_but(column, truths=False)) is not None:
                     numbers.discard(name)
                     examples[name] = word
     except (pa.ArrowException, OSError):
@@ -134,12 +134,12 @@ def _batches(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -
     """The rows as text, a block at a time."""
     import pyarrow.csv as arrow_csv
 
-    options = _options(header, _Kinds((), names), max(_BLOCK_BYTES, 16 * header.width), across=True)
+    options = csv_options(header, Kinds((), names), max(_BLOCK_BYTES, 16 * header.width), across=True)
     with opened(file, limit) as stream, arrow_csv.open_csv(stream, *options) as batches:
         yield from batches
 
 
-def _first_but(column: Column, *, truths: bool) -> str | None:
+def first_but(column: Column, *, truths: bool) -> str | None:
     """The first cell of text that is neither missing nor a number (`truths`: nor True or False); None without one."""
     import pyarrow as pa
     import pyarrow.compute as pc

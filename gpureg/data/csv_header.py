@@ -17,7 +17,7 @@ from gpureg.errors import DataError, GpuregError
 
 _DELIMITERS = ",;\t"
 _LONGEST_LINE = 1 << 24  # characters; a longer first line is not a table's
-_LINES, _CHARACTERS = 60, 1 << 25  # of the file's beginning that are looked at
+FIRST_LINES, _CHARACTERS = 60, 1 << 25  # of the file's beginning that are looked at
 _TRUTHS = frozenset(word for spelling in BOOLEANS for word in spelling)
 
 
@@ -59,18 +59,22 @@ def read_header(file: Path, limit: Limit) -> Header:
 
     Raises DataError for a file that can't be read, and for a first line that is not a header.
     """
-    lines, whole = _first_lines(file, limit)
+    return header_of(*_first_lines(file, limit), str(file))
+
+
+def header_of(lines: list[str], whole: bool, where: str) -> Header:
+    """`read_header` for the first lines of a text, or the `whole` of it; `where` names it in messages."""
     readings = [reading for delimiter in _DELIMITERS if (reading := _read(lines, delimiter, whole))]
     if not readings:
         raise DataError(
-            f"{file}: its first line has a quoted cell that does not end, or one of more than "
+            f"{where}: its first line has a quoted cell that does not end, or one of more than "
             f"{csv.field_size_limit():,} characters. Expected a line of column names, then the rows."
         )
     best = max(readings, key=lambda reading: (len(reading.names) > 1 and reading.fits(), len(reading.names)))
     tabbed = next((r for r in readings if r.delimiter == "\t" and len(r.names) > 1), None)
-    if tabbed is not None and file.name.lower().removesuffix(".gz").endswith(".tsv"):
+    if tabbed is not None and where.lower().removesuffix(".gz").endswith(".tsv"):
         best = tabbed
-    _check_names(best.names, file)
+    _check_names(best.names, where)
     width = sum(len(line) for line in lines[: best.lines])
     return Header(best.names, best.delimiter, best.lines, width, _truths(best))
 
@@ -80,7 +84,7 @@ def _first_lines(file: Path, limit: Limit) -> tuple[list[str], bool]:
     lines: list[str] = []
     try:
         with opened(file, limit) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
-            while len(lines) < _LINES and sum(map(len, lines)) < _CHARACTERS:
+            while len(lines) < FIRST_LINES and sum(map(len, lines)) < _CHARACTERS:
                 line = text.readline(_LONGEST_LINE)
                 if len(line) >= _LONGEST_LINE and not lines:
                     raise DataError(
@@ -128,17 +132,17 @@ def _truths(reading: _Reading) -> frozenset[str]:
     return frozenset(name for name, column in cells if {cell.strip() for cell in column} <= _TRUTHS)
 
 
-def _check_names(names: tuple[str, ...], file: Path) -> None:
+def _check_names(names: tuple[str, ...], where: str) -> None:
     if not any(names):
-        raise DataError(f"{file} has no header: its first line is empty. Expected a line of column names, then rows.")
+        raise DataError(f"{where} has no header: its first line is empty. Expected a line of column names, then rows.")
     if "" in names:
         raise DataError(
-            f"{file}: column {names.index('')} (counted from 0) has no name. Name it in the first line; "
+            f"{where}: column {names.index('')} (counted from 0) has no name. Name it in the first line; "
             "an index that pandas wrote is left out by to_csv(index=False)."
         )
     if _is_data(names):
         raise DataError(
-            f"{file} seems to have no header: its first line is {listed(names, 5)}. "
+            f"{where} seems to have no header: its first line is {listed(names, 5)}. "
             "Put a line of column names first; without it one row would be lost."
         )
 

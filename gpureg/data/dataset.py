@@ -15,6 +15,18 @@ from gpureg.data.summary import Part, table
 from gpureg.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """A file of rows for a test at the end. `target`, `weights`: the columns that the caller named. `selected`: rows of
+    other classes than the model's are left out.
+    """
+
+    path: str
+    target: str | None = None
+    weights: str | None = None
+    selected: bool = False
+
+
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Training and validation rows of one data set, in host memory. Rows of weight 0 are left out.
@@ -28,7 +40,7 @@ class Dataset:
     `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None if the data are not
     images; `image_shape` is (height, width) or None. `options`: what `load` was given, with its task and seed, as
     config.toml holds it; empty for arrays in memory, and for rows that were changed since. `notices`: what a fit will
-    warn of, one line each.
+    warn of, one line each. `target`: the label's column, None if it has no name. `unseen`: a test set.
 
     Raises UsageError for arrays that do not fit one another.
     """
@@ -46,6 +58,8 @@ class Dataset:
     source: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     val_weight: npt.NDArray[np.float64] | None = None
+    target: str | None = None
+    unseen: Unseen | None = None
     # a copy with other rows (`dataclasses.replace`) has neither of the two
     options: dict[str, Any] = field(init=False, default_factory=dict)
     whole: Callable[[], Dataset] | None = field(init=False, default=None, compare=False)

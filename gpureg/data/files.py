@@ -30,20 +30,23 @@ def read_path(path: str | Path, *, target: str | None, weights: str | None, limi
     return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))})
 
 
-def existing(path: str | Path) -> Path:
-    """The path, which must be there. Raises UsageError, with the named data sets that it may have been meant for."""
+def existing(path: str | Path, option: str = "dataset") -> Path:
+    """The path that an option names, which must be there.
+
+    Raises UsageError, with the named data sets that it may have been meant for.
+    """
     if str(path) == "":
-        raise UsageError(f"{named('dataset')} is empty. {EXPECTED}, or one of {', '.join(CATALOG)}.")
+        raise UsageError(f"{_given(option)} is empty. {EXPECTED}, or one of {', '.join(CATALOG)}.")
     try:
         file = Path(path).expanduser()
         file.stat()
     except RuntimeError as error:  # the home of a user that there is not
         raise UsageError(
-            f"{named('dataset', str(path))}: there is no such home folder ({error}). Write the path out."
+            f"{_given(option, str(path))}: there is no such home folder ({error}). Write the path out."
         ) from error
     except PermissionError as error:
         raise DataError(
-            f"{named('dataset', str(path))} can't be reached: permission denied. Check the permissions of the folders "
+            f"{_given(option, str(path))} can't be reached: permission denied. Check the permissions of the folders "
             "that lead to it."
         ) from error
     except (OSError, ValueError) as error:  # not there, a name too long, a null byte
@@ -52,10 +55,15 @@ def existing(path: str | Path) -> Path:
         if not isinstance(error, FileNotFoundError):
             hint = f" ({first_words(error)})"
         raise UsageError(
-            f"{named('dataset', str(path))} is neither a named data set ({', '.join(CATALOG)}) nor a file that exists."
+            f"{_given(option, str(path))} is neither a named data set ({', '.join(CATALOG)}) nor a file that exists."
             f"{hint}"
         ) from error
     return file
+
+
+def _given(option: str, value: str | None = None) -> str:
+    """An option in its caller's words; an argument (in capitals) is the same everywhere."""
+    return named(option, value) if option.islower() else f"{option} {value}" if value else option
 
 
 def _printable(name: str) -> str:

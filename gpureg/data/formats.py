@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-
+from gpureg.data.blocks import Blocks, Request
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.opening import opened
-from gpureg.data.raw import RawData, as_features
+from gpureg.data.raw import RawData
 from gpureg.errors import DataError, UsageError, named
 
 EXPECTED = "Expected a file: npz (X, y), npy, csv with a header, parquet, or IDX images"
-Names = tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -23,15 +20,14 @@ class FileFormat:
     """A format: the `suffixes` of its files' names, the first bytes that tell it without them, and its readers.
 
     `labelled(file, target, weights, limit)` reads rows with their labels, without those of weight 0.
-    `features(file, n_features, feature_names, limit)` reads the matrix X (N, F) alone, for a model that is trained
-    already. `limit` bounds the memory that either takes.
+    `limit` bounds the memory that they take. `blocks(file, request)` reads rows for a model that is trained already.
     """
 
     name: str
     suffixes: tuple[str, ...]
     magic: bytes | None
     labelled: Callable[[Path, str | None, str | None, Limit], RawData]
-    features: Callable[[Path, int, Names, Limit], npt.NDArray[Any]]
+    blocks: Callable[[Path, Request], Blocks]
 
 
 def _npz(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
@@ -40,10 +36,10 @@ def _npz(file: Path, target: str | None, weights: str | None, limit: Limit) -> R
     return read_npz_data(file, target=target, weights=weights, limit=limit)
 
 
-def _npz_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
-    from gpureg.data.arrays import load_npz_features
+def _npz_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.array_blocks import npz_blocks
 
-    return load_npz_features(file, limit)
+    return npz_blocks(file, request)
 
 
 def _npy(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
@@ -52,12 +48,10 @@ def _npy(file: Path, target: str | None, weights: str | None, limit: Limit) -> R
     return read_npy_data(file, target=target, weights=weights, limit=limit)
 
 
-def _npy_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
-    from gpureg.data.arrays import load_npy
+def _npy_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.array_blocks import npy_blocks
 
-    matrix = load_npy(file, limit)
-    labelled = matrix.ndim == 2 and matrix.shape[1] == n_features + 1
-    return as_features(matrix[:, :n_features] if labelled else matrix, str(file))[0]
+    return npy_blocks(file, request)
 
 
 def _csv(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
@@ -66,10 +60,10 @@ def _csv(file: Path, target: str | None, weights: str | None, limit: Limit) -> R
     return read_table(file, csv=True, target=target, weights=weights, limit=limit)
 
 
-def _csv_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
-    from gpureg.data.tables import read_columns
+def _csv_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.csv_blocks import csv_blocks
 
-    return read_columns(file, csv=True, features=names, n_features=n_features, limit=limit)
+    return csv_blocks(file, request)
 
 
 def _parquet(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
@@ -78,10 +72,10 @@ def _parquet(file: Path, target: str | None, weights: str | None, limit: Limit) 
     return read_table(file, csv=False, target=target, weights=weights, limit=limit)
 
 
-def _parquet_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
-    from gpureg.data.tables import read_columns
+def _parquet_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.parquet_blocks import parquet_blocks
 
-    return read_columns(file, csv=False, features=names, n_features=n_features, limit=limit)
+    return parquet_blocks(file, request)
 
 
 def _idx(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
@@ -93,18 +87,18 @@ def _idx(file: Path, target: str | None, weights: str | None, limit: Limit) -> R
     return read_idx_path(file, limit)
 
 
-def _idx_features(file: Path, n_features: int, names: Names, limit: Limit) -> npt.NDArray[Any]:
-    from gpureg.data.idx_set import images_in, read_idx
+def _idx_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.array_blocks import idx_blocks
 
-    return as_features(read_idx(images_in(file) if file.is_dir() else file, limit), str(file))[0]
+    return idx_blocks(file, request)
 
 
-IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_features)
+IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_blocks)
 FORMATS = (
-    FileFormat("npz", (".npz",), b"PK\x03\x04", _npz, _npz_features),
-    FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_features),
-    FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_features),
-    FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_features),
+    FileFormat("npz", (".npz",), b"PK\x03\x04", _npz, _npz_blocks),
+    FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_blocks),
+    FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_blocks),
+    FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks),
     IDX,
 )
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,7 @@ def read_idx(path: Path, limit: Limit) -> npt.NDArray[np.generic]:
     Raises DataError for a file that can't be read, is not an IDX file, or has other than the promised number of bytes.
     """
     with opened(path, limit) as stream:
-        start = stream.read(4)
-        if len(start) < 4 or start[0] or start[1] or start[2] not in _TYPES:
-            raise DataError(f"{path} is not an IDX file: it begins with {start.hex(' ') or 'nothing'}.")
-        shape = _shape(path, start[3], stream.read(4 * start[3]))
-        dtype = np.dtype(_TYPES[start[2]])
+        shape, dtype = read_idx_header(stream, path)
         promised = math.prod(shape) * dtype.itemsize
         content = bytearray()
         while len(content) <= promised and (block := stream.read(min(1 << 24, promised + 1 - len(content)))):
@@ -51,6 +48,14 @@ def read_idx(path: Path, limit: Limit) -> npt.NDArray[np.generic]:
         )
     flat = np.frombuffer(content, dtype=dtype)
     return flat.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def read_idx_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type that an IDX file begins with. Raises DataError."""
+    start = stream.read(4)
+    if len(start) < 4 or start[0] or start[1] or start[2] not in _TYPES:
+        raise DataError(f"{path} is not an IDX file: it begins with {start.hex(' ') or 'nothing'}.")
+    return _shape(path, start[3], stream.read(4 * start[3])), np.dtype(_TYPES[start[2]])
 
 
 def _shape(path: Path, dimensions: int, sizes: bytes) -> tuple[int, ...]:

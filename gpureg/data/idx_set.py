@@ -31,6 +31,12 @@ def read_idx_path(path: Path, limit: Limit) -> RawData:
     can't be read.
     """
     images = images_in(path) if path.is_dir() else path
+    labels = labels_of(images)
+    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), validation_of(images), limit)
+
+
+def labels_of(images: Path) -> Path:
+    """The file of the labels that belong to images. Raises UsageError and DataError as `read_idx_path`."""
     if "images" not in images.name:
         raise UsageError(
             f"{named('dataset', str(images))}: expected the IDX file of the images, with 'images' in its name, so that "
@@ -39,7 +45,7 @@ def read_idx_path(path: Path, limit: Limit) -> RawData:
     labels = _labels_of(images)
     if labels is None:
         raise DataError(f"{images}: its labels are not there. Expected {_labels_name(images.name)} in {images.parent}.")
-    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), _validation_of(images), limit)
+    return labels
 
 
 def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> RawData:
@@ -95,7 +101,8 @@ def _labels_of(images: Path) -> Path | None:
     return _plain_or_gz(images.with_name(_labels_name(images.name)))
 
 
-def _validation_of(images: Path) -> Pair | None:
+def validation_of(images: Path) -> Pair | None:
+    """The images and labels for validation that lie with those for training."""
     if "train" not in images.name:
         return None
     for part in _VAL_NAMES:

@@ -62,12 +62,12 @@ def read_features(X: Any, where: str, kept: Kept = ALL) -> Features:
     A frame's columns may be numbers and booleans of several types. Raises UsageError for what is not an array,
     DataError for features that can't be used.
     """
-    if _is_frame(X):
+    if is_frame(X):
         matrix, names = _frame(X, where, kept)
         return matrix, None, None, names
     array = as_array(X, where)
     if array.dtype.kind == "O":
-        array = _numbers(array, where)
+        array = numbers_of_objects(array, where)
     matrix, image_shape, pixel_max = as_features(kept.of(array) if array.ndim else array, where, kept)
     return matrix, image_shape, pixel_max, None
 
@@ -77,7 +77,7 @@ def read_labels(y: Any, where: str, kept: Kept = ALL) -> Found:
 
     Raises UsageError for what is not one label for each row, DataError for labels that can't be used.
     """
-    if _is_frame(y) and len(y.columns) != 1:
+    if is_frame(y) and len(y.columns) != 1:
         raise DataError(
             f"{where} is a data frame of {len(y.columns)} columns; expected one label for each row. Name one column of "
             "it."
@@ -127,7 +127,7 @@ def as_array(values: Any, where: str) -> Matrix:
     return array
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
     """pandas', Polars' and Arrow's tables: they have columns, and Arrow can read them."""
     return hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__")
 
@@ -166,7 +166,7 @@ def _refuse_twice(names: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
 
 
-def _numbers(array: Matrix, where: str) -> Matrix:
+def numbers_of_objects(array: Matrix, where: str) -> Matrix:
     """An array of objects that are all numbers (or booleans) as float64. Raises DataError for any other."""
     for row, value in np.ndenumerate(array):
         if not isinstance(value, (int, float, np.bool_, np.integer, np.floating)):

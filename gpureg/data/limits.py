@@ -41,6 +41,9 @@ class Limit:
             )
 
 
+UNLIMITED = Limit(sys.maxsize)  # for what is read in blocks
+
+
 def machine_limit() -> Limit:
     """Half of the machine's memory; without a limit where the platform does not say what it has."""
     memory = machine_memory()

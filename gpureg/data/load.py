@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gpureg.config import DataConfig, DataOptions, FitConfig, options_of, refuse_unknown
 from gpureg.data.catalog import CATALOG, DatasetSpec
-from gpureg.data.dataset import Dataset
+from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.files import read_path
 from gpureg.data.in_memory import in_memory
 from gpureg.data.labels import Codes, listed, match_classes
@@ -60,6 +60,9 @@ def load(
     if by_default and folds:
         chosen = replace(chosen, val_size=0)
     dataset = _choose_classes(_take_rows(raw, chosen, seed), loss, chosen.classes)
+    if config.test is not None:
+        unseen = Unseen(config.test, config.target, config.weights, chosen.classes is not None)
+        dataset = replace(dataset, unseen=unseen)
     whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
     return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
 
@@ -73,7 +76,8 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
 
-    `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `target`, `weights`.
+    `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `target`, `weights`,
+    `test`.
     See `gpureg.data.load.load` for what they do and for what is raised.
 
     >>> import gpureg
@@ -194,6 +198,7 @@ def _take_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         source=raw.source,
         notices=data_notices(raw),
         val_weight=None if raw.weights is None or raw.X_val is not None or val_size == 0 else raw.weights[val],
+        target=raw.target,
     )
 
 

@@ -20,7 +20,7 @@ _ROWS_OF_LISTS = 1024  # that are read at once
 
 def read_schema(file: Path) -> Schema:
     """The columns of a Parquet file. Raises DataError if it can't be read or has none."""
-    with _opened(file) as parquet:
+    with opened_parquet(file) as parquet:
         schema = parquet.schema_arrow
         names = schema.names  # decodes them
     if not names:
@@ -35,7 +35,7 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
     """
     import pyarrow as pa
 
-    with _opened(file, read_dictionary=list(words)) as parquet:
+    with opened_parquet(file, read_dictionary=list(words)) as parquet:
         schema = parquet.schema_arrow
         limit.check(_bytes(parquet.metadata, schema, columns, words), file)
         if not any(_is_list(schema.field(name).type) for name in columns):
@@ -91,7 +91,7 @@ def _width(kind: Any) -> int:
 
 
 @contextmanager
-def _opened(file: Path, **options: Any) -> Iterator[Any]:
+def opened_parquet(file: Path, **options: Any) -> Iterator[Any]:
     """What Arrow raises for a file that is damaged is of many kinds; here it becomes a DataError."""
     import pyarrow.parquet as pq
 

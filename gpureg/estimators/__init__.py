@@ -6,5 +6,8 @@ imports scikit-learn.
 
 from gpureg.estimators.logistic import LogisticRegression
 from gpureg.estimators.logistic_cv import LogisticRegressionCV
+from gpureg.estimators.onnx import register_with_skl2onnx
 
 __all__ = ["LogisticRegression", "LogisticRegressionCV"]
+
+register_with_skl2onnx(LogisticRegression, LogisticRegressionCV)

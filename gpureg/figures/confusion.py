@@ -41,13 +41,19 @@ def counts(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[objec
 
 
 def confusion(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[object]) -> Figure:
-    """Counts by true (rows) and predicted (columns) class; shaded by the share of the true class.
+    """`confusion_of` the counts of labels `(N,)`. Raises UsageError as `counts` does."""
+    return confusion_of(counts(y_true, y_pred, classes), classes)
+
+
+def confusion_of(table: npt.NDArray[np.generic], classes: Sequence[object]) -> Figure:
+    """Counts, or sums of weights, `(K, K)` by true (rows) and predicted (columns) class; shaded by the share of the
+    true class.
 
     Long names are shortened and stand upright along the horizontal axis; of many classes every second, third, ... is
     named.
     """
-    table = counts(y_true, y_pred, classes)
-    share = table / np.maximum(1, table.sum(axis=1, keepdims=True))
+    sums = np.asarray(table, np.float64).sum(axis=1, keepdims=True)
+    share = np.divide(table, sums, out=np.zeros(table.shape), where=sums > 0)
     K = len(classes)
     with styled():
         figure, (axes,) = new_figure(height=3.3)
@@ -63,13 +69,14 @@ def confusion(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[ob
         return figure
 
 
-def _numbers(axes: Axes, table: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> None:
-    digits = len(str(table.max(initial=0)))
+def _numbers(axes: Axes, table: npt.NDArray[np.generic], share: npt.NDArray[np.float64]) -> None:
+    texts = [f"{value:.5g}" for value in table.ravel().tolist()]
+    digits = max(map(len, texts))
     cell = ROOM / len(table)
     size = min(7.0, 72 * cell / (0.62 * digits + 0.3))  # points: a digit is 0.6 as wide as it is high
-    for (i, j), value in np.ndenumerate(table):
-        ink = "white" if share[i, j] > 0.5 else "black" if value else "#999999"
-        axes.text(j, i, str(value), ha="center", va="center", fontsize=size, color=ink)
+    for (i, j), part in np.ndenumerate(share):
+        ink = "white" if part > 0.5 else "black" if part else "#999999"
+        axes.text(j, i, texts[i * len(share) + j], ha="center", va="center", fontsize=size, color=ink)
 
 
 def _names(axes: Axes, classes: Sequence[object]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.data import Scaling
-from gpureg.fitting.results import ModelResult
+from gpureg.config import FitConfig
+from gpureg.data import Dataset, Scaling
+from gpureg.fitting.defaults import total_weight
+from gpureg.fitting.results import CvRow, ModelResult
 from gpureg.history import History
-from gpureg.losses import Loss
 from gpureg.model.linear import LinearModel
 from gpureg.solvers.problem import Outcome, join_measured
 from gpureg.types import Floats, ModelTable
@@ -107,16 +108,40 @@ def number(value: float) -> float | None:
 
 
 def linear_model(
-    weights: Floats,
-    l2: Floats,
-    task: str | Loss,
-    classes: tuple[int | float | str, ...],
+    trained: Trained,
+    data: Dataset,
+    config: FitConfig,
     scaling: Scaling,
-    dtype: str,
-    selected: int | None,
+    rows: Sequence[CvRow] | None,
+    chosen: int | None,
 ) -> LinearModel:
-    """Weights `(L, D, K)` with the bias row last as a `LinearModel` in the dtype they were trained in."""
-    stacked = np.swapaxes(weights, 1, 2)
-    coef = np.ascontiguousarray(stacked[:, :, :-1], dtype)
-    intercept = np.ascontiguousarray(stacked[:, :, -1], dtype)
-    return LinearModel(task, classes, coef, intercept, scaling.offset, scaling.scale, l2, selected)
+    """The trained models in the dtype of the arithmetic, with the names of their features and the scores by which they
+    were compared: validation losses, or of the refits, which are kept after a cross-validation, those of its `rows`.
+    `chosen`: the index of the chosen one.
+    """
+    table = trained.table
+    kept, selected, scores = np.arange(len(table)), 0 if len(table) == 1 else chosen, trained.outcome.measured.val_loss
+    refits = np.flatnonzero(table.fold < 0)
+    if rows is not None and len(refits):
+        kept, selected = refits, None if chosen is None else chosen - int(refits[0])
+        means = {(row.l2, row.lr or 0.0): np.nan if row.mean is None else row.mean for row in rows}
+        scores = np.array([means.get(pair, np.nan) for pair in zip(table.l2, table.lr, strict=True)])
+    stacked = np.swapaxes(trained.outcome.weights[kept], 1, 2)  # (L, K, D), the bias last
+    table = table.take(kept)
+    return LinearModel(
+        task=config.task,
+        classes=data.classes,
+        coef=np.ascontiguousarray(stacked[:, :, :-1], config.dtype),
+        intercept=np.ascontiguousarray(stacked[:, :, -1], config.dtype),
+        offset=scaling.offset,
+        scale=scaling.scale,
+        l2=table.l2,
+        selected=selected,
+        lr=np.where(table.lr > 0, table.lr, np.nan),
+        seed=table.seed,
+        scores=scores[kept],
+        total_weight=total_weight(data, config),
+        feature_names=data.feature_names,
+        image_shape=data.image_shape,
+        target=data.target,
+    )

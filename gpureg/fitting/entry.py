@@ -15,22 +15,23 @@ from gpureg.backend import Backend, choose_backend
 from gpureg.config import FitConfig, FitOptions, refuse_unknown
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.environment import blas_threads, describe_environment
-from gpureg.errors import GpuregWarning, UsageError, named
+from gpureg.errors import GpuregWarning, named
 from gpureg.events import Event
 from gpureg.fitting.assemble import Trained, join, linear_model, model_results
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import cv_rows, model_table, select_row, with_refits
 from gpureg.fitting.memory import cut, on_device
-from gpureg.fitting.patience import check_held_out, left_out_notices, without_the_rest
-from gpureg.fitting.prepare import prepare, refit_problem, sizes_of
+from gpureg.fitting.patience import left_out_notices, without_the_rest
+from gpureg.fitting.prepare import check_data, prepare, refit_problem, sizes_of
 from gpureg.fitting.results import CvRow, FitResult
 from gpureg.fitting.resume import Saved, check_resumable, fingerprint
 from gpureg.fitting.stages import Hooks, Stages
+from gpureg.fitting.testing import TestRows, tested, tester
 from gpureg.kernels.choice import choose_kernels
 from gpureg.solvers.choice import choose_solver
 from gpureg.solvers.problem import Limit
 from gpureg.solvers.protocol import Solver
-from gpureg.types import Floats, Ints
+from gpureg.types import Ints
 
 __all__ = ["Hooks", "fit", "fit_on", "run_fit"]
 
@@ -40,6 +41,7 @@ def fit(
     config: FitConfig | None = None,
     *,
     folds: Ints | None = None,
+    test: TestRows | None = None,
     observe: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     **options: Unpack[FitOptions],
@@ -52,7 +54,8 @@ def fit(
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
     else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out; without it `cv` draws stratified ones. `observe(event)` sees the events
+    fold in which each training row is held out; without it `cv` draws stratified ones. `test`, a file or `(X, y)` or
+    `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end. `observe(event)` sees the events
     of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass over the data.
 
     Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
@@ -73,11 +76,17 @@ def fit(
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=2)
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return run_fit(data, chosen, hooks, folds=folds)
+    return run_fit(data, chosen, hooks, folds=folds, test=test)
 
 
 def run_fit(
-    data: Dataset, config: FitConfig, hooks: Hooks, *, folds: Ints | None = None, saved: Saved | None = None
+    data: Dataset,
+    config: FitConfig,
+    hooks: Hooks,
+    *,
+    folds: Ints | None = None,
+    test: TestRows | None = None,
+    saved: Saved | None = None,
 ) -> FitResult:
     """`fit` with the options as one value, from the checkpoint `saved` on if there is one.
 
@@ -87,6 +96,7 @@ def run_fit(
         data = data.for_folds()
     notices = of_two_classes(config, data)
     config = settled(config, data, folds)
+    testing = tester(data, config, test)
     with ExitStack() as stack:
         threads = config.threads if saved is None else saved.meta["threads"]  # bits depend on their number
         if threads is not None:
@@ -97,7 +107,7 @@ def run_fit(
         def work(backend: Backend) -> FitResult:
             return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved, notices=notices)
 
-        return on_device(backend, work, _needs_less(), strict=config.strict_device)
+        return tested(on_device(backend, work, _needs_less(), strict=config.strict_device), testing)
 
 
 def fit_on(
@@ -117,7 +127,7 @@ def fit_on(
     """
     config = settled(config, data, folds)
     solver = solver or choose_solver(config)
-    _check_data(data, config, solver)
+    check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
     table = model_table(config)
     if config.cv is not None and solver.refits_along:
@@ -195,34 +205,6 @@ def _unchosen(trained: Trained, config: FitConfig, validated: bool) -> list[str]
     ]
 
 
-def _check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
-    K = len(data.classes)
-    check_held_out(config.path_patience, config.cv is not None or len(data.y_val) > 0)
-    if config.loss.binary and K != 2:
-        raise UsageError(
-            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two, the positive one first, "
-            f"with {named('classes')}, or use {named('task', 'softmax')}."
-        )
-    if K < 2:
-        raise UsageError(f"{data.name} has {K} class; expected at least two.")
-    if len(data.y_train) == 0:
-        raise UsageError(f"{data.name} has no training rows; expected at least one.")
-    if len(data.y_val) or not solver.wants_validation:
-        return
-    best = f"{named('keep', 'best')} takes the weights of the lowest validation loss"
-    if config.cv is None:
-        why = best if config.keep == "best" else f"early stopping ({named('patience', config.patience)}) goes by it"
-        raise UsageError(
-            f"{data.name} has no validation rows, and {why}. Give {named('patience', 0)} and {named('keep', 'last')}, "
-            f"validation rows ({named('val_size')}), or {named('solver', 'lbfgs')}."
-        )
-    if config.keep == "best":
-        raise UsageError(
-            f"{best}, and the refit on {data.name} has no validation rows. Give {named('keep', 'last')}, or validation "
-            f"rows ({named('val_size')})."
-        )
-
-
 def _result(
     data: Dataset,
     config: FitConfig,
@@ -235,13 +217,7 @@ def _result(
     outcome, table = trained.outcome, trained.table
     (rows, chosen), (seconds, notices) = selection, course
     models = model_results(outcome, table)
-    kept: Floats = outcome.weights
-    l2, selected = table.l2, 0 if len(table) == 1 else chosen
-    refits = np.flatnonzero(table.fold < 0)
-    if config.cv is not None and len(refits):  # after a cross-validation the models that are kept are the refits
-        kept, l2 = outcome.weights[refits], table.l2[refits]
-        selected = None if chosen is None else chosen - int(refits[0])
-    model = linear_model(kept, l2, config.task, data.classes, scaling, config.dtype, selected)
+    model = linear_model(trained, data, config, scaling, rows, chosen)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)
     return FitResult(

@@ -8,6 +8,7 @@ from typing import Any
 
 from gpureg.history import History
 from gpureg.model.linear import LinearModel
+from gpureg.model.metrics import Evaluation
 from gpureg.storage.directory import Run, write_run
 from gpureg.storage.encoding import plain
 from gpureg.storage.versions import SCHEMA
@@ -101,7 +102,7 @@ class FitResult:
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
     left_out: tuple[float, ...] = ()
-    test: dict[str, Any] | None = None
+    test: Evaluation | None = None
     total_weight: float | None = None
 
     def C(self, l2: float) -> float | None:  # noqa: N802
@@ -140,7 +141,7 @@ def to_json_dict(result: FitResult, run_dir: str | Path | None = None) -> dict[s
         "selected": result.selected,
         "cv": [asdict(row) for row in result.cv or ()],
         "left_out": result.left_out,
-        "test": result.test,
+        "test": None if result.test is None else result.test.to_dict(),
     }
     found: dict[str, Any] = plain(value)
     return found

@@ -1,18 +1,27 @@
-"""`LinearModel`: L trained linear classifiers with the scaling of their inputs."""
+"""`LinearModel`: L trained linear classifiers with the scaling of their inputs and the names of their features."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.errors import UsageError
+from gpureg.data.matching import Expected, NotFinite, not_finite, read_rows
+from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
 
+if TYPE_CHECKING:
+    from gpureg.model.metrics import Evaluation
+
 Floats = npt.NDArray[np.floating]
-ROWS_AT_ONCE = 4096  # that are in float64 beside the data
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+BLOCK_BYTES = 1 << 20  # of float64 rows that are scaled at once: they stay in a core's cache
+NEAR = 1e-3  # how far from the λ of a model, relatively, the λ may be that names it
 
 
 @dataclass(frozen=True)
@@ -21,9 +30,16 @@ class LinearModel:
 
     Shapes: `coef (L, K, D)`, `intercept (L, K)`, `offset (D,)`, `scale (D,)`, `l2 (L,)`; D counts features, without the
     bias; K is the number of classes, 1 for the logistic task. Logits are `((x - offset) / scale) @ coef[l].T +
-    intercept[l]`.
+    intercept[l]`, in float64.
     `classes` is `(positive, negative)` for the logistic task. `selected` is the index of the chosen model, which the
     methods use if no other is named; None if none was chosen.
+
+    `lr (L,)`, `seed (L,)` (-1: none) and `scores (L,)` (by `scored_by`; of a loss the lowest is the best, of all others
+    the highest) tell models of one λ apart; None where a run did not keep them. `total_weight` is S, the sum of sample
+    x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
+    `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as the training data had
+    them, None where they had none. `encoding` says how the columns of a table become the features, as plain values;
+    None: a column is a feature.
     """
 
     task: str | Loss
@@ -34,36 +50,62 @@ class LinearModel:
     scale: Floats
     l2: Floats
     selected: int | None = 0
+    lr: Floats | None = None
+    seed: Ints | None = None
+    scores: Floats | None = None
+    scored_by: str = "loss"
+    total_weight: float | None = None
+    feature_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, int] | None = None
+    target: str | None = None
+    encoding: Mapping[str, Any] | None = None
 
     @property
     def loss(self) -> Loss:
         """The loss that `task` names, or is."""
         return loss_of(self.task)
 
-    def decision_function(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
+    @property
+    def expected(self) -> Expected:
+        """What it takes from the columns of data."""
+        return Expected(self.coef.shape[2], self.feature_names)
+
+    def decision_function(self, X: Any, model: int | None = None) -> Doubles:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
 
-        Raises UsageError where X has another number of features, or the model diverged and has no finite weights.
+        X is an array, images `(N, height, width)`, or a data frame (pandas, Polars, Arrow), whose columns are found by
+        name if the model knows names: in any order, further ones are ignored. Raises UsageError for another number of
+        features, for columns that are not there (it names them), for rows with NaN or infinite values (their number and
+        the first place), and if the model diverged and has no finite weights.
         """
-        rows = np.asarray(X)
-        if rows.ndim != 2 or rows.shape[1] != self.coef.shape[2]:
-            raise UsageError(
-                f"X has the shape {rows.shape}; expected (rows, {self.coef.shape[2]}), the features that this model "
-                "was trained on."
-            )
-        coef, intercept = self._weights(model)
-        logits = np.empty((len(rows), len(coef)), coef.dtype)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            # as in training: scaled in float64, which features far from 0 need, and rounded once
-            scaled = np.subtract(rows[start : start + ROWS_AT_ONCE], self.offset, dtype=np.float64) / self.scale
-            logits[start : start + ROWS_AT_ONCE] = scaled.astype(coef.dtype, copy=False) @ coef.T + intercept
+        return self.logits(read_rows(X, self.expected), model)
+
+    def logits(
+        self,
+        rows: npt.NDArray[Any],
+        model: int | None = None,
+        where: str = "X",
+        number: Callable[[int], int] = lambda row: row,
+    ) -> Doubles:
+        """Logits `(N, K)` of a matrix `rows (N, D)`; for messages `where` names the data and `number` numbers a row."""
+        coef, intercept = self.weights(self.index(model))
+        weights = np.ascontiguousarray(coef.T, np.float64)
+        logits = np.empty((len(rows), len(coef)))
+        step = max(64, BLOCK_BYTES // (8 * max(1, coef.shape[1])))
+        plain = not self.offset.any() and bool((self.scale == 1).all())
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            scaled = block.astype(np.float64, copy=False) if plain else self._scaled(block)
+            if not np.isfinite(scaled).all():
+                raise not_finite(NotFinite.among(rows, start, number), self.expected, where)
+            np.matmul(scaled, weights, out=logits[start : start + step])
+        logits += intercept
         return logits
 
-    def predict_proba(self, X: npt.ArrayLike, model: int | None = None) -> Floats:
-        """Probabilities `(N, number of classes)`, columns in the order of `classes`.
+    def predict_proba(self, X: Any, model: int | None = None) -> Doubles:
+        """Probabilities `(N, number of classes)`, columns in the order of `classes`; X as in `decision_function`.
 
-        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, its complement for the
-        other.
+        Softmax: `exp(z_k) / Σ_j exp(z_j)`. Logistic: `1 / (1 + exp(-z))` for the positive class, and its complement.
 
         >>> import gpureg
         >>> data = gpureg.load_dataset("digits", task="logistic", classes=[3, 8])
@@ -71,21 +113,46 @@ class LinearModel:
         >>> model.classes  # positive, negative: the order of the columns
         (3, 8)
         >>> model.predict_proba(data.X_val[data.y_val == 0]).mean(axis=0).round(1)
-        array([1., 0.], dtype=float32)
+        array([1., 0.])
         """
         return np.asarray(self.loss.probabilities(np, self.decision_function(X, model)))
 
-    def predict(self, X: npt.ArrayLike, model: int | None = None) -> npt.NDArray[np.generic]:
-        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive where its probability
-        exceeds ½."""
+    def predict_log_proba(self, X: Any, model: int | None = None) -> Doubles:
+        """Logarithms of the probabilities `(N, number of classes)`, in nats; exact also where they are tiny."""
+        return np.asarray(self.loss.log_probabilities(np, self.decision_function(X, model)))
+
+    def predict(self, X: Any, model: int | None = None) -> npt.NDArray[np.generic]:
+        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive if its probability exceeds
+        ½."""
         return np.asarray(self.classes)[self.loss.predict(np, self.decision_function(X, model))]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, model: int | None = None) -> float:
+        """Share of the rows whose label `y (N,)` is predicted, weighted by `sample_weight (N,)`.
+
+        Raises UsageError as `evaluate` does.
+        """
+        return self.evaluate(X, y, sample_weight, model=model).accuracy
+
+    def evaluate(
+        self, X: Any, y: Any, sample_weight: Any = None, *, model: int | None = None, bootstrap: int = 0, seed: int = 0
+    ) -> Evaluation:
+        """Metrics on labelled rows: losses in nats, accuracies, ROC AUC, calibration, each class's, the confusion.
+
+        `y (N,)` labels as in `classes`; `sample_weight (N,)`: the metrics are weighted by them. `bootstrap`: number of
+        resamples of the rows, by `seed`, for 95% intervals. Raises UsageError as `decision_function` does, and for
+        labels that are none of the model's classes, with their number.
+        """
+        from gpureg.model.evaluation import evaluate
+
+        return evaluate(self, X, y, sample_weight, index=model, bootstrap=bootstrap, seed=seed)
 
     def to_sklearn(self, model: int | None = None) -> Any:
         """A fitted `sklearn.linear_model.LogisticRegression` with the probabilities of one model.
 
         Its classes are sorted, as scikit-learn's are, and it takes rows in the data's own units: the scaling is folded
-        into its weights. Its C is scikit-learn's default; the one that these weights belong to, `1 / (2 λ Σ s_i)`,
-        depends on the number of training rows. Raises UsageError if the model diverged.
+        into its weights. Its C is `1 / (2 λ S)`, S the sum of the training weights (a softmax of two classes is
+        scikit-learn's binary model at `2 C`); scikit-learn's default if S is not known. Raises UsageError if the model
+        diverged.
 
         >>> import gpureg
         >>> data = gpureg.load_dataset("digits")
@@ -96,21 +163,74 @@ class LinearModel:
         """
         from gpureg.model.to_sklearn import to_sklearn
 
-        coef, intercept = self._weights(model)
-        return to_sklearn(self.classes, coef, intercept, offset=self.offset, scale=self.scale)
+        number = self.index(model)
+        coef, intercept = self.weights(number)
+        C, l2 = 1.0, float(self.l2[number])
+        if self.total_weight is not None:
+            C = 1 / (2 * l2 * self.total_weight) if l2 else float("inf")
+            C *= 2 if len(coef) == 2 else 1
+        twin = to_sklearn(self.classes, coef, intercept, offset=self.offset, scale=self.scale, C=C)
+        if self.feature_names is not None:
+            twin.feature_names_in_ = np.asarray(self.feature_names, object)
+        return twin
 
-    def _weights(self, model: int | None) -> tuple[Floats, Floats]:
-        """Weights `(K, D)` and intercepts `(K,)` of a model, None for the chosen one.
+    def to_onnx(self, path: str | Path, model: int | None = None) -> Path:
+        """Write one model as ONNX: input `X (N, D)`, outputs `label (N,)` and `probabilities (N, number of classes)`.
 
-        Raises UsageError if none was chosen, or it diverged.
+        X is float32, or float64 if rounding it to float32 could cost more than 1e-6 of a probability. Needs the package
+        onnx (`pip install 'gpureg[onnx]'`). Raises UsageError if that is missing, the model diverged, or `path` can't
+        be written.
         """
-        index = self.selected if model is None else model
-        if index is None:
+        from gpureg.model.onnx import write_onnx
+
+        return write_onnx(self, Path(path), self.index(model))
+
+    def index(self, model: int | None = None) -> int:
+        """The index of a model, of the chosen one for None. Raises UsageError if there is none."""
+        count = len(self.coef)
+        if model is None:
+            if self.selected is None and count > 1:
+                raise UsageError(
+                    f"None of the {count} models was chosen: there were no validation rows and no folds, or all "
+                    f"diverged. Name one, model=0 to model={count - 1} (λ = {self.lambdas()})."
+                )
+            return self.selected or 0
+        if isinstance(model, bool) or not -count <= model < count:
+            raise UsageError(f"model is {model!r}; expected a whole number from 0 to {count - 1}.")
+        return int(model) % count
+
+    def index_of(self, l2: float) -> int:
+        """The index of the model whose λ is nearest to `l2`, within 0.1%.
+
+        Among several of that λ it is the best by the score, the first on a tie; models without weights come last.
+        Raises UsageError, with the λ that there are, if none is near.
+        """
+        distance = np.abs(self.l2 - l2)
+        nearest = float(self.l2[int(np.argmin(distance))])
+        if not abs(nearest - l2) <= NEAR * nearest:
             raise UsageError(
-                f"None of the {len(self.l2)} models was chosen: there were no validation rows and no folds, or all "
-                f"diverged. Name one, model=0 to model={len(self.l2) - 1} (λ = "
-                f"{', '.join(f'{l2:g}' for l2 in self.l2[:8])}{', ...' if len(self.l2) > 8 else ''})."
+                f"{named('l2', l2)}: this run has no model within 0.1% of that λ; it has {self.lambdas()}."
             )
+        there = np.flatnonzero(self.l2 == nearest)
+        scores = np.zeros(len(self.l2)) if self.scores is None else np.asarray(self.scores, np.float64)
+        costs = np.where(np.isfinite(scores), scores if self.scored_by == "loss" else -scores, np.inf)
+        costs = np.where(np.isfinite(self.coef).all(axis=(1, 2)), costs, np.nan)  # which sorts last
+        return int(there[np.argsort(costs[there], kind="stable")[0]])
+
+    def lambdas(self, most: int = 20) -> str:
+        """The λ of its models, for a message."""
+        from gpureg.data.labels import listed
+
+        return listed([f"{value:.6g}" for value in dict.fromkeys(self.l2.tolist())], most)
+
+    def _scaled(self, block: npt.NDArray[Any]) -> Doubles:
+        # as in training: features far from 0 keep their digits
+        scaled: Doubles = np.subtract(block, self.offset, dtype=np.float64)
+        scaled /= self.scale
+        return scaled
+
+    def weights(self, index: int) -> tuple[Floats, Floats]:
+        """Weights `(K, D)` and intercepts `(K,)` of a model. Raises UsageError if it diverged."""
         coef, intercept = self.coef[index], self.intercept[index]
         if not np.isfinite(coef).all():
             raise UsageError(
@@ -118,3 +238,9 @@ class LinearModel:
                 "train it with a smaller learning rate."
             )
         return coef, intercept
+
+    def __repr__(self) -> str:
+        """A table of a few lines: what it takes, and its models."""
+        from gpureg.model.summary import table
+
+        return table(self)

@@ -14,6 +14,7 @@ from gpureg.errors import RunError
 from gpureg.history import History
 from gpureg.losses import LOSSES
 from gpureg.model.linear import LinearModel
+from gpureg.model.metadata import described, model_of
 from gpureg.storage.encoding import (
     Arrays,
     damaged,
@@ -28,7 +29,7 @@ from gpureg.storage.encoding import (
     toml_bytes,
 )
 from gpureg.storage.schema import Array, MismatchError, conform, conform_arrays
-from gpureg.storage.versions import READ, completed
+from gpureg.storage.versions import READ, completed, told_apart
 from gpureg.types import StopReason
 
 RESULT, CONFIG, ENVIRONMENT = "result.json", "config.toml", "environment.json"
@@ -75,7 +76,7 @@ class ResultFile(TypedDict):
     n_train: int
     n_val: int
     n_features: int
-    classes: list[int | float | str]
+    classes: list[bool | int | float | str]
     feature_names: NotRequired[list[str] | None]
     image_shape: NotRequired[list[int] | None]
     seconds: float
@@ -89,9 +90,18 @@ class ModelMetadata(TypedDict):
     """What model.safetensors says of its arrays."""
 
     task: str
-    classes: list[int | float | str]
+    classes: list[bool | int | float | str]
     l2: list[float]
     selected: int | None
+    lr: NotRequired[list[float | None] | None]
+    seed: NotRequired[list[int] | None]
+    scores: NotRequired[list[float | None] | None]
+    scored_by: NotRequired[str]
+    total_weight: NotRequired[float | None]
+    feature_names: NotRequired[list[str] | None]
+    image_shape: NotRequired[list[int] | None]
+    target: NotRequired[str | None]
+    encoding: NotRequired[dict[str, Any] | None]
 
 
 HISTORY_ARRAYS = {
@@ -155,12 +165,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def encode_run(run: Run) -> dict[str, bytes]:
     """The five files of a run by their names; the same run gives the same bytes."""
     model = run.model
-    metadata = {
-        "task": model.loss.name,
-        "classes": json.dumps(plain(model.classes)),
-        "l2": json.dumps(plain(model.l2)),
-        "selected": json.dumps(model.selected),
-    }
+    known = plain(described(model))
+    metadata = {name: value if name == "task" else json.dumps(value) for name, value in known.items()}
     tensors = {name: np.asarray(getattr(model, name)) for name in MODEL_ARRAYS}
     history = {field.name: np.asarray(getattr(run.history, field.name)) for field in fields(History)}
     return {
@@ -236,11 +242,9 @@ def _model(content: bytes, path: Path, result: Mapping[str, Any]) -> LinearModel
         conform_arrays(tensors, MODEL_ARRAYS, {"L": len(l2), "K": K, "D": result["n_features"]})
         if not (selected is None or 0 <= selected < len(l2)):
             raise MismatchError(f"selected is {selected}, of {len(l2)} models")
-    except MismatchError as error:
+        return model_of(told_apart(known, result["models"]), tensors)
+    except ValueError as error:
         raise damaged(path, error, AGAIN) from error
-    arrays: dict[str, Any] = {name: tensors[name] for name in MODEL_ARRAYS}
-    classes = tuple(known["classes"])
-    return LinearModel(known["task"], classes, l2=np.asarray(l2, np.float64), selected=selected, **arrays)
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, Any]:

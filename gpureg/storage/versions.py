@@ -26,3 +26,16 @@ def completed(result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     models = [ADDED_TO_MODELS | model for model in result["models"]]
     cv = [{"lr": None, "score": "loss"} | row for row in result.get("cv") or []]
     return ADDED | {"solver": config.get("solver", "sgd")} | result | {"models": models, "cv": cv}
+
+
+def told_apart(known: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is known of a model file, with what tells its models of one λ apart: schema 1 has that in the result alone.
+
+    After a cross-validation its file holds one model, which nothing need tell apart.
+    """
+    if "scores" in known or len(models) != len(known["l2"]):
+        return known
+    columns = {"lr": "lr", "scores": "val_loss"}
+    seeds = [model.get("seed") for model in models]
+    told = {name: [model.get(key) for model in models] for name, key in columns.items()}
+    return known | told | {"seed": [-1 if seed is None else seed for seed in seeds]}

@@ -1,0 +1,86 @@
+"""What `predict`, `evaluate` and `export` have in common: a run, one of its models, and new data for it."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpureg.config import DataConfig, options_of
+from gpureg.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpureg.data import Blocks, Request
+    from gpureg.storage.directory import Run
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="A file, mnist, fashion-mnist or digits; - reads CSV from stdin.")
+]
+L2Option = Annotated[
+    float | None,
+    typer.Option("--l2", help="The model of this λ, within 0.1%.", metavar="X", show_default="the chosen one"),
+]
+
+
+def model_index(run: Run, l2: float | None) -> int:
+    """The model that `--l2` names, else the chosen one. Raises UsageError if there is none."""
+    if l2 is not None:
+        return run.model.index_of(l2)
+    if run.model.selected is None and len(run.model.l2) > 1:
+        raise UsageError(
+            f"{run.directory}: none of its {len(run.model.l2)} models was chosen, since there were no validation rows "
+            f"and no folds, or all diverged. Name one by its λ: --l2 {run.model.l2[0]:g}; there are "
+            f"{run.model.lambdas()}."
+        )
+    return run.model.index()
+
+
+def columns(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas; one that holds a comma stands in quotes. Raises UsageError."""
+    names = tuple(name.strip() for name in next(csv.reader([text or ""], skipinitialspace=True), []))
+    if "" in names or (text is not None and not names):
+        raise UsageError(f"--keep is {text!r}; expected names of columns separated by commas.")
+    return tuple(dict.fromkeys(names))
+
+
+def request_for(run: Run, **given: Any) -> Request:
+    """What is read of new data for a run's model: `given` options, and what the run's own data were called."""
+    from gpureg.data import Request
+
+    own_target = run.model.target or run.config.get("target")
+    return Request(run.model.expected, own_target=own_target, own_weights=run.config.get("weights"), **given)
+
+
+def open_data(run: Run, data: str, request: Request) -> Blocks:
+    """The rows that DATA names: a named set's validation part (the run's own classes), a file, or CSV on stdin.
+
+    Raises UsageError, DataError.
+    """
+    from gpureg.data import CATALOG, load, open_blocks
+    from gpureg.data.blocks import STDIN, dataset_blocks
+
+    if data == STDIN:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("- reads CSV from stdin, which is a terminal or closed; expected a pipe or a file.")
+        return open_blocks(sys.stdin.buffer, request)
+    if data not in CATALOG:
+        return open_blocks(data, request)
+    own = run.config if run.config.get("dataset") == data else {"classes": run.config.get("classes")}
+    options = {name: value for name, value in own.items() if name in options_of(DataConfig)} | {"dataset": data}
+    seed = run.config.get("seed", run.result.get("seed", 0))
+    return dataset_blocks(load(DataConfig.from_dict(options), task=run.result["task"], seed=seed), request)
+
+
+def show_notices(notices: tuple[str, ...]) -> None:
+    """On stderr, each in a line."""
+    if notices:
+        from rich.console import Console
+
+        from .notes import say
+
+        for notice in notices:
+            say(Console(stderr=True, highlight=False), "note: ", "bold", notice)

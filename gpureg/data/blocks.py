@@ -1,0 +1,205 @@
+"""New rows for a trained model, read front to back in blocks: never more than a block is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.dataset import Dataset
+from gpureg.data.labels import Found, listed
+from gpureg.data.matching import Expected
+from gpureg.data.raw import check_weights, pick_column
+from gpureg.errors import DataError, UsageError, named
+
+Matrix = npt.NDArray[Any]
+Table = Any  # pyarrow.Table; pyarrow has no types
+Schema = Any  # pyarrow.Schema
+
+BLOCK_ROWS, BLOCK_BYTES = 1 << 16, 1 << 25  # of a block in float64
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is read of new data: the `expected` features, `keep` (further columns, as they are), and if `labelled` the
+    labels and, if there are any, weights.
+
+    `target` and `weights` are named by the caller and must be there. `own_target` and `own_weights` are those of the
+    training data, and may be missing where no label is needed.
+    """
+
+    expected: Expected
+    labelled: bool = False
+    target: str | None = None
+    weights: str | None = None
+    own_target: str | None = None
+    own_weights: str | None = None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def block_rows(self) -> int:
+        """How many rows a block has at the most."""
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (8 * max(1, self.expected.n_features))))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows, of which the first has the number `first` in the data, from 0.
+
+    `X (n, D)` numbers in the order of the model's features, missing values as NaN; `labels` and `weights (n,)` if they
+    were asked for; `kept`: the further columns.
+    """
+
+    first: int
+    X: Matrix
+    labels: Found | None = None
+    weights: npt.NDArray[np.float64] | None = None
+    kept: Table = None
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Opened data: what messages call them (`where`), the columns that are kept (`schema`), what the user should know
+    (`notices`), and the rows, which can be read once.
+    """
+
+    where: str
+    schema: Schema
+    rows: Iterator[Block]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table by their use; `features` hold the model's, each once."""
+
+    features: tuple[str, ...]
+    label: str | None
+    weights: str | None
+    keep: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that is read, once."""
+        named = [name for name in (self.label, self.weights) if name is not None]
+        return tuple(dict.fromkeys((*self.features, *named, *self.keep)))
+
+
+def open_blocks(data: str | Path | BinaryIO, request: Request, option: str = "DATA") -> Blocks:
+    """The rows of a file (npz, npy, CSV, Parquet, IDX images), or of CSV text that is read from a stream.
+
+    `option` named the file, for messages.
+
+    A table gives its columns by name if the model knows names, else by number; an npz its features `X`, or those for
+    testing or validation if it has several parts; IDX images need no labels.
+
+    Raises UsageError for a path or a column that is not there, DataError for what can't be read.
+    """
+    if not isinstance(data, (str, Path)):
+        from gpureg.data.csv_blocks import stream_blocks
+
+        return stream_blocks(data, request)
+    from gpureg.data.files import existing
+    from gpureg.data.formats import format_of
+
+    file = existing(data, option)
+    return format_of(file).blocks(file, request)
+
+
+def dataset_blocks(data: Dataset, request: Request) -> Blocks:
+    """The validation rows of a data set in memory."""
+    import pyarrow as pa
+
+    F = data.X_val.shape[1]
+    if request.expected.n_features != F:
+        raise UsageError(f"{data.name} has {F} features; this model was trained on {request.expected.n_features}.")
+    for option, value in (("target", request.target), ("weights", request.weights), ("keep", request.keep or None)):
+        if value is not None:
+            raise UsageError(f"{named(option)}: {data.name} has no columns to name. Leave out {named(option)}.")
+    if not len(data.y_val):
+        raise DataError(f"{data.name} has no validation rows in this run. Name a file instead.")
+
+    def rows() -> Iterator[Block]:
+        for start in range(0, len(data.y_val), request.block_rows):
+            part = slice(start, start + request.block_rows)
+            labels = Found(data.y_val[part], data.classes, data.name) if request.labelled else None
+            yield Block(start, data.X_val[part], labels)
+
+    return Blocks(f"{data.name} (validation part)", pa.schema([]), rows())
+
+
+def table_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Request, where: str) -> Columns:
+    """`choose_columns` for a table, with a notice if its names do not count. Raises DataError for a name that is used
+    and is that of two columns.
+    """
+    chosen = choose_columns(names, hidden, request, where)
+    twice = sorted({name for name in chosen.all if (*names, *hidden).count(name) > 1})
+    if twice:
+        raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
+    if request.expected.names is not None:
+        return chosen
+    text = f"The run has no names of features: the columns of {where} are matched by number, in their order."
+    return replace(chosen, notices=(text, *chosen.notices))
+
+
+def choose_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Request, where: str) -> Columns:
+    """Which columns of a table are read. `hidden` ones (pandas' index) are used only where they are named.
+
+    The label is the column that the caller names, else that of the training data, else the only one that is not a
+    feature, else the last one. Raises UsageError for a column that is not there.
+    """
+    for column in request.keep:
+        pick_column(column, names, "keep", hidden)
+    weights = request.weights if request.weights is not None else _own(request.own_weights, names, hidden)
+    if weights is not None:
+        pick_column(weights, names, "weights", hidden)
+    label = _label(names, hidden, weights, request, where)
+    if label is not None and label == weights:
+        raise UsageError(f"{named('weights', weights)} is the label column of {where}. Name another column.")
+    others = tuple(name for name in names if name not in (label, weights))
+    notices: tuple[str, ...] = ()
+    if request.expected.names is None and len(others) == request.expected.n_features + 1 and label is None:
+        notices = (f"{where}: its last column, {listed([others[-1]])!r}, is taken for the label and left out.",)
+        others = others[:-1]
+    features = request.expected.columns(others if request.expected.names is None else (*names, *hidden), where)
+    if not request.labelled:
+        label = weights = None
+    return Columns(features, label, weights, request.keep, notices)
+
+
+def checked_weights(values: Matrix, rows: int, where: str) -> npt.NDArray[np.float64]:
+    """Weights `(rows,)` of a block, all of which may be 0. Raises DataError."""
+    if not values.any():
+        return np.zeros(rows)
+    return check_weights(values, rows, where)
+
+
+def _own(column: str | None, names: Sequence[str], hidden: Sequence[str]) -> str | None:
+    return column if column in names or column in hidden else None
+
+
+def _label(
+    names: tuple[str, ...], hidden: tuple[str, ...], weights: str | None, request: Request, where: str
+) -> str | None:
+    if request.target is not None:
+        return pick_column(request.target, names, "target", hidden)
+    own = _own(request.own_target, names, hidden)
+    if own is not None or not request.labelled:
+        return own
+    if request.own_target is not None:
+        raise UsageError(
+            f"{where} has no column {request.own_target!r}, the label of the training data; it has "
+            f"{listed(names, 40)}. Name the label column with {named('target')}."
+        )
+    features = set(request.expected.names or ())
+    others = [name for name in names if name not in features and name != weights]
+    single = [name for name in others if name not in request.keep]
+    if len(single) == 1 or (others and others[-1] == names[-1]):
+        return (single if len(single) == 1 else others)[-1]
+    raise UsageError(f"{where}: which column is the label? It has {listed(names, 40)}. Name it with {named('target')}.")

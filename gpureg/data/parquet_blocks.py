@@ -1,0 +1,56 @@
+"""Blocks of rows from Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, table_columns
+from gpureg.data.columns import label_column
+from gpureg.data.kept import Kept
+from gpureg.data.labels import listed
+from gpureg.data.matching import Expected, table_matrix
+from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema
+
+BUFFER = 1 << 18  # bytes of a column that are read at once
+
+
+def parquet_blocks(file: Path, request: Request) -> Blocks:
+    """The rows of a Parquet file. Columns in which pandas has stored the index are read only if they are named."""
+    import pyarrow as pa
+
+    schema = read_schema(file)
+    index = index_columns(schema)
+    names = tuple(name for name in schema.names if name not in index)
+    chosen = table_columns(names, tuple(name for name in schema.names if name in index), request, str(file))
+    kept = pa.schema([schema.field(name) for name in chosen.keep])
+    return Blocks(str(file), kept, _rows(file, chosen, request), chosen.notices)
+
+
+def _rows(file: Path, chosen: Columns, request: Request) -> Iterator[Block]:
+    import pyarrow as pa
+
+    first = 0
+    # what is buffered ahead stays until the file is closed, which would be all of it
+    with opened_parquet(file, pre_buffer=False, buffer_size=BUFFER) as parquet:
+        for batch in parquet.iter_batches(request.block_rows, columns=list(chosen.all)):
+            yield _block(pa.Table.from_batches([batch]), first, chosen, request, str(file))
+            first += batch.num_rows
+
+
+def _block(table: Any, first: int, chosen: Columns, request: Request, where: str) -> Block:
+    X = table_matrix(table, request.expected, chosen.features, where)
+    labels = weights = None
+    if chosen.label is not None:
+        kept = Kept(np.arange(first, first + table.num_rows))
+        labels = label_column(
+            table.column(chosen.label), f"{where}, column {listed([chosen.label])!r} (the label)", kept
+        )
+    if chosen.weights is not None:
+        described = f"{where}, column {chosen.weights!r}"
+        values = table_matrix(table, Expected(1), (chosen.weights,), described)[:, 0]
+        weights = checked_weights(values, len(X), described)
+    return Block(first, X, labels, weights, table.select(list(chosen.keep)) if chosen.keep else None)

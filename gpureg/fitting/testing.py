@@ -1,0 +1,105 @@
+"""A test set: read and checked before anything is trained, and the chosen model evaluated on it once, at the end."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpureg.config import FitConfig
+from gpureg.data import CATALOG, Blocks, Dataset, Request, open_blocks
+from gpureg.data.dataset import Unseen
+from gpureg.data.matching import Expected, NotFinite, not_finite
+from gpureg.errors import GpuregError, GpuregWarning, UsageError, named
+from gpureg.fitting.results import FitResult
+from gpureg.model.evaluation import known_rows, labelled_rows
+from gpureg.model.linear import LinearModel
+from gpureg.model.metrics import Evaluation, measure
+
+TestRows = str | os.PathLike[str] | tuple[Any, ...]
+Tester = Callable[[LinearModel], Evaluation]
+
+
+def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | None:
+    """What evaluates a model on the test set, which is `rows` or that of the data; None if there is none.
+
+    Raises UsageError and DataError for rows that can't be evaluated on, and if nothing would choose a model.
+    """
+    if rows is None and data.unseen is None:
+        if config.bootstrap:
+            raise UsageError(f"{named('bootstrap', config.bootstrap)} needs a test set; give {named('test')}.")
+        return None
+    candidates = len(config.lambdas) * len(config.rates)
+    if candidates > 1 and config.cv is None and not len(data.y_val):
+        raise UsageError(
+            f"{named('test')} is for the chosen model, and nothing chooses among {candidates}: there are neither "
+            f"validation rows nor folds. Give {named('cv', 5)} or a larger {named('val_size')}."
+        )
+    if isinstance(rows, tuple):
+        return _of_arrays(data, config, rows)
+    unseen = data.unseen if rows is None else Unseen(os.fspath(rows), data.target)
+    assert unseen is not None
+    if unseen.path in CATALOG:
+        raise UsageError(f"{named('test', unseen.path)} is a named data set; expected a file.")
+    for part in known_rows(_opened(unseen, data), data.classes, select=unseen.selected):
+        if not np.isfinite(part.X).all():
+            raise not_finite(NotFinite.among(part.X, 0, part.number), _expected(data), unseen.path)
+
+    def test(model: LinearModel) -> Evaluation:
+        found = labelled_rows(model, None, _opened(unseen, data), select=unseen.selected)
+        return measure(found, model.classes, bootstrap=config.bootstrap, seed=config.seed)
+
+    return test
+
+
+def tested(result: FitResult, test: Tester | None) -> FitResult:
+    """The result with the metrics of its chosen model; as it is if it has none, or was interrupted.
+
+    A test set that has changed since it was checked costs its metrics, with a warning, not the result.
+    """
+    interrupted = any(model.stop_reason == "interrupted" for model in result.models)
+    if test is None or interrupted or not _is_chosen(result):
+        return result
+    try:
+        return replace(result, test=test(result.model))
+    except GpuregError as error:
+        text = f"The test set could not be evaluated: {error}"
+        warnings.warn(text, GpuregWarning, stacklevel=3)
+        return replace(result, warnings=(*result.warnings, text))
+
+
+def _is_chosen(result: FitResult) -> bool:
+    model = result.model
+    index = model.selected if model.selected is not None else 0 if len(model.coef) == 1 else None
+    return index is not None and bool(np.isfinite(model.coef[index]).all())
+
+
+def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Tester:
+    if len(rows) not in (2, 3):
+        raise UsageError(f"test is a tuple of {len(rows)}; expected (X, y) or (X, y, sample_weight).")
+    F, K = data.X_train.shape[1], config.loss.columns(len(data.classes))
+    zero = np.zeros((1, K, F))
+    blank = LinearModel(
+        config.task, data.classes, zero, zero[:, :, 0], zero[0, 0], zero[0, 0] + 1, zero[0, 0, :1], 0,
+        feature_names=data.feature_names,
+    )  # fmt: skip
+    blank.evaluate(*rows)  # which checks them
+
+    def test(model: LinearModel) -> Evaluation:
+        return model.evaluate(*rows, bootstrap=config.bootstrap, seed=config.seed)
+
+    return test
+
+
+def _opened(unseen: Unseen, data: Dataset) -> Blocks:
+    own = data.target if unseen.target is None else None
+    request = Request(_expected(data), True, unseen.target, None, own, own_weights=unseen.weights)
+    return open_blocks(unseen.path, request, "test")
+
+
+def _expected(data: Dataset) -> Expected:
+    return Expected(data.X_train.shape[1], data.feature_names)
