@@ -6,7 +6,7 @@ import gzip
 import io
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -15,6 +15,7 @@ from gpureg.data.limits import Limit
 from gpureg.errors import DataError
 
 GZIP = b"\x1f\x8b"
+_MOST_PER_BYTE = 8  # a cell of one character and what ends it become two float64: Arrow's and the matrix'
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISCHR, "a device"),
@@ -54,17 +55,17 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
 def opened(path: Path, limit: Limit, row_bytes: int = 0) -> Iterator[BinaryIO]:
     """The content of a file, unpacked where its first bytes are gzip's (files go by wrong names).
 
-    `row_bytes`: what each of its lines takes once it is read, which the limit counts too. Raises DataError.
+    `row_bytes`: what each of its lines takes once it is read, which the limit counts too (of a file so small that it
+    can't take too much they are not counted). Raises DataError.
     """
     refuse_special(path)
     with reading(path), path.open("rb") as file:
         packed = file.read(2) == GZIP
         file.seek(0)
-        if not packed and not row_bytes:
+        if not packed and (not row_bytes or _MOST_PER_BYTE * path.stat().st_size <= limit.most):
             yield file
             return
-        with io.BufferedReader(_Counted(path, file, packed, limit, row_bytes), 1 << 20) as stream:
-            yield stream
+        yield cast(BinaryIO, _Counted(path, file, packed, limit, row_bytes))
 
 
 def first_words(error: BaseException) -> str:
@@ -80,31 +81,36 @@ def _advice(error: OSError) -> str:
     return "Check that the file is there and whole; write or fetch it again."
 
 
-class _Counted(io.RawIOBase):
+class _Counted(io.BufferedIOBase):
     """A file's unpacked bytes and lines, counted while they are read."""
 
     def __init__(self, path: Path, file: BinaryIO, packed: bool, limit: Limit, row_bytes: int) -> None:
         super().__init__()
         self._path, self._file, self._limit, self._row_bytes = path, file, limit, row_bytes
-        self._source = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+        self._source: Any = gzip.GzipFile(fileobj=file) if packed else file
         self._packed = packed
         self._bytes = self._lines = 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._count(self._source.read, size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._count(self._source.read1, size)
+
+    def _count(self, read: Callable[[Any], bytes], size: int | None) -> bytes:
         try:
-            block = self._source.read(len(buffer))
+            block = read(size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(
                 f"can't read {self._path}: damaged gzip data ({first_words(error)}). Write or fetch the file again."
             ) from error
-        buffer[: len(block)] = block
         self._bytes += len(block)
         if self._row_bytes:
             self._lines += block.count(b"\n")
             self._limit.check(self._row_bytes * self._lines, self._path)
         if self._packed:
             self._limit.check(self._bytes, self._path, self._file.tell())
-        return len(block)
+        return block
