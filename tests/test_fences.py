@@ -163,6 +163,70 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert (node.end_lineno or 0) - first.lineno + 1 <= MOST_IN_A_FUNCTION, node.name
 
 
+# those that mirror scikit-learn's signature
+MANY_PARAMETERS = {
+    ("gpureg/estimators/logistic.py", "__init__"),
+    ("gpureg/estimators/logistic_cv.py", "__init__"),
+}
+MOST_PARAMETERS = 8
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_functions_take_few_parameters(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len(names) - (names[:1] in (["self"], ["cls"]))
+            assert count <= MOST_PARAMETERS or (relative(path), node.name) in MANY_PARAMETERS, (
+                f"{node.name} takes {count} parameters; make a value of those that belong together"
+            )
+
+
+def compared(node: ast.Compare) -> set[str]:
+    """The last names of what `==` and `!=` compare: `solver` of `solver`, `config.solver`, `d["solver"]` and
+    `d.get("solver")`."""
+    if not all(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in node.ops):
+        return set()
+    found = set()
+    for side in (node.left, *node.comparators):
+        key = side.slice if isinstance(side, ast.Subscript) else None
+        if isinstance(side, ast.Call) and isinstance(side.func, ast.Attribute) and side.func.attr == "get":
+            key = side.args[0]
+        name = getattr(side, "id", getattr(side, "attr", getattr(key, "value", None)))
+        found.add(name if isinstance(name, str) else "")
+    return found
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_a_loss_and_a_solver_are_asked_and_not_compared_by_name(path: Path) -> None:
+    where = relative(path)
+    configures = where.startswith("gpureg/config")
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Compare):
+            names = compared(node)
+            assert "task" not in names or configures or where == "gpureg/losses.py", f"line {node.lineno}: ask the loss"
+            assert "solver" not in names or configures or path.name == "choice.py", (
+                f"line {node.lineno}: ask the solver"
+            )
+
+
+@pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
+def test_kernels_have_no_optional_members(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            assert "kernels" not in ast.unparse(node.args[0]), (
+                f"line {node.lineno}: a member of Kernels is always there"
+            )
+
+
+@pytest.mark.parametrize("source", ["solver == 'x'", "a.solver != b", "d['solver'] == 1", "d.get('solver', 'x') == 1"])
+def test_what_a_comparison_compares(source: str) -> None:
+    (node,) = (found for found in ast.walk(ast.parse(source)) if isinstance(found, ast.Compare))
+    assert "solver" in compared(node)
+    (other,) = (found for found in ast.walk(ast.parse(f"{source[0]} is None")) if isinstance(found, ast.Compare))
+    assert compared(other) == set()
+
+
 @pytest.mark.parametrize("path", sources("gpureg") + sources("cli"), ids=relative)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(tree(path)), "a module begins with a docstring"
