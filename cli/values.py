@@ -42,7 +42,7 @@ def configs(
     named_set = chosen.get("dataset", DataConfig.dataset) in CATALOG
     choice = decide_solver(given.values, CLI_OWNERS, named_set, where=given.where)
     if sweep and not {"l2", "Cs"} & set(chosen):
-        chosen["l2"] = REPORT_LAMBDAS if choice.solver == "sgd" else grid("lambda_grid", LBFGS_GRID)
+        chosen["l2"] = grid("lambda_grid", LBFGS_GRID) if choice.to_optimum else REPORT_LAMBDAS
     return *parted(chosen | {"solver": choice.solver}), choice
 
 

@@ -166,7 +166,7 @@ def test_through_the_script(here: Path) -> None:
         (("--resume", "file"), "--resume file is a file"),
         (
             ("--resume", "empty"),
-            "--resume empty: it holds no interrupted run. Start one with `gpureg train --out empty`",
+            "empty does not hold an interrupted run. Start one with `gpureg train --out empty`",
         ),
         (("--resume", "empty", "--epochs", "3"), "--epochs can't be given with it"),
         (("--resume", "empty", "--out", "x", "--force"), "--out, --force can't be given with it"),

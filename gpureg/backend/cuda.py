@@ -31,7 +31,7 @@ def backend_of(dtype: str, index: int, why: str, requested: str) -> Backend:
 
     @contextmanager
     def current() -> Iterator[None]:
-        before = cupy.cuda.runtime.getDevice()  # that of the caller, whoever chose it
+        before = cupy.cuda.runtime.getDevice()  # the caller's own
         cupy.cuda.runtime.setDevice(index)
         try:
             yield

@@ -189,6 +189,11 @@ class FitConfig:
         if solver == "sgd" and self.l2 is None and self.Cs is None:
             object.__setattr__(self, "l2", (0.0,))
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the solver is still to be chosen, by the data."""
+        return self.solver == AUTO
+
     def given(self) -> dict[str, Any]:
         """The fields that differ from their defaults, which are the solver's for some."""
         settled = {"penalize_bias": self.solver == "sgd", "l2": (0.0,) if self.solver == "sgd" else None}

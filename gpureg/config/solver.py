@@ -17,6 +17,11 @@ class SolverChoice:
     solver: str
     reason: str
 
+    @property
+    def to_optimum(self) -> bool:
+        """Whether it goes to the optimum, on a grid of its own."""
+        return self.solver == "lbfgs"
+
 
 def decide_solver(
     given: Mapping[str, Any], owners: Mapping[str, str], named_set: bool | None, *, where: str = ""

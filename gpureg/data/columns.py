@@ -154,7 +154,7 @@ def _numbers(column: Column, name: str, where: str, kept: Kept) -> Column | Matr
 
 
 def _fill(X: Matrix, columns: dict[int, Column]) -> None:
-    """Copy columns into a matrix, so many rows at a time that they stay in the processor's cache."""
+    """Copy columns into a matrix, a block of rows at a time, small enough for the processor's cache."""
     import pyarrow as pa
 
     if not columns:

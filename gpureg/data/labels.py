@@ -59,7 +59,7 @@ def settle(columns: Sequence[Found]) -> tuple[list[Codes], tuple[Label, ...]]:
 
     What words spell is decided over all columns; `1` and `1.0` are one class, and whole floats become ints.
 
-    Raises DataError where columns hold different kinds of labels, or so many fractions that they are a measurement.
+    Raises DataError if columns hold different kinds of labels, or more fractions than classes can be: a measurement.
     """
     words = list(dict.fromkeys(value for column in columns for value in column.values if isinstance(value, str)))
     meaning: dict[Label, Label] = dict(zip(words, spelled(words), strict=True))

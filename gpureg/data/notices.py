@@ -11,7 +11,7 @@ from gpureg.data.spelling import EXACT
 from gpureg.errors import named
 
 FEW_ROWS = 20  # in so few, measurements too are often all different
-TARGETS, SHARE = 50, 0.05  # whole numbers that may be classes: so many, or of so few rows each
+TARGETS, SHARE = 50, 0.05  # whole numbers that may be classes: their maximum number, or share of the rows
 _FIRST = 64  # rows in which a number that repeats is looked for first
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.config import AUTO, OWNERS, FitConfig, decide_solver, layered
+from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.data import CATALOG, Dataset, class_weights
 from gpureg.errors import named
 from gpureg.types import Ints
@@ -43,7 +43,7 @@ def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitC
     """
     if folds is not None and config.cv is None:
         config = replace(config, cv=int(np.max(folds)) + 1)
-    if config.solver == AUTO:
+    if config.undecided:
         config = replace(config, solver=decide_solver(config.given(), OWNERS, is_named(data)).solver)
     if config.l2 is None:
         S = total_weight(data, config)

@@ -115,7 +115,7 @@ def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float,
 
 
 def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Sizes:
-    """What the memory of a fit depends on, that has work arrays for so many models, and so many columns of row weights
+    """What the memory of a fit depends on: `models` that have work arrays, and columns of row weights
     (0: what folds and weights take).
     """
     folds = config.seeds * config.cv if config.cv is not None else 0

@@ -62,7 +62,7 @@ def _summary(run: Run, l2: float) -> Iterator[str]:
     K, D = len(model.classes), model.coef.shape[2]
     yield (
         f"A linear model of {K} classes and {D} features, trained by gpureg {run.environment.get('gpureg', '')} with "
-        f"`--task {model.loss.name}`, λ = {l2:.6g}."
+        f"the task `{model.loss.name}`, λ = {l2:.6g}."
     )
 
 

@@ -20,7 +20,7 @@ from gpureg.storage.files import is_debris, reading, write_bytes, writing
 
 CHECKPOINT, STATE = "checkpoint", "state.npz"
 META = "meta.json"  # the JSON travels as a byte array among the arrays: one file, so one atomic rename
-AGAIN = "It can't be resumed: start the run again with --force."
+AGAIN = "It can't be resumed: start the run again in place of this one."
 
 
 def checkpoint_bytes(arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpureg.errors import RunError
+from gpureg.errors import RunError, named
 
 DEBRIS = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
@@ -77,8 +77,8 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"The run directory {directory} can't be written ({error.strerror or error}). Give an --out on a disk that "
-            "has room and that you may write to."
+            f"The run directory {directory} can't be written ({error.strerror or error}). Give {named('out')} on a "
+            "disk that has room and that you may write to."
         ) from error
 
 

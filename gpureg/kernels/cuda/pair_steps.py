@@ -68,7 +68,7 @@ class PairSteps:
         self._memory: _Memory | None = None
 
     def fits(self) -> bool:
-        """Whether models of so many columns can be trained this way."""
+        """Whether models of this many columns can be trained this way."""
         return self.columns <= pair.MAX_COLUMNS
 
     def run(

@@ -33,7 +33,7 @@ SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
 
 @dataclass(frozen=True)
 class Hessians:
-    """When a model's Hessian is worth its cost: up to so many weights, D K, and so many multiplications, n (D K)².
+    """When a model's Hessian is worth its cost: bounds of its weights, D K, and of the multiplications, n (D K)².
 
     A tiny model starts with Newton's method (a Hessian takes about a millisecond); a middling one goes on in whitened
     variables after `fewest` iterations or more.

@@ -74,7 +74,7 @@ class Batch:
         """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass.
 
         `spectrum`: what the variables of the way "quasi" are made of. A model begins at the point that is `known`
-        instead, if W is no better or None (then without a pass).
+        instead, if W is not better, or None (then without a pass).
         """
         kernels, A = objective.kernels, len(active)
         first = W if known is None or W is not None else known.W
