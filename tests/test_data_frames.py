@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy import sparse
-from test_data_helpers import read
+from test_data_helpers import new_rows, read
 
 import gpureg
-from gpureg.data import load_dataset, load_features
+from gpureg.data import load_dataset
 from gpureg.errors import DataError, UsageError
 
 N = 40
@@ -46,7 +46,7 @@ def test_pandas_index_is_not_a_column(tmp_path, index, label_first):
     table.to_parquet(tmp_path / "t.parquet")
     raw = read(tmp_path / "t.parquet", target="y" if label_first else None)
     assert (raw.feature_names, raw.target, raw.labels) == (("a", "b"), "y", (0, 1))
-    rows = load_features(tmp_path / "t.parquet", n_features=2, feature_names=("b", "a"))
+    rows = new_rows(tmp_path / "t.parquet", 2, ("b", "a"))
     np.testing.assert_array_equal(rows, raw.X[:, ::-1])
 
 
@@ -122,7 +122,7 @@ def test_lists_of_equal_length_in_parquet(tmp_path):
         raw = read(tmp_path / "t.parquet")
         assert raw.feature_names == ("e[0]", "e[1]", "e[2]", "a")
         np.testing.assert_array_equal(raw.X, np.column_stack([values, np.arange(N) / 4]))
-        rows = load_features(tmp_path / "t.parquet", n_features=3, feature_names=("a", "e[2]", "e[0]"))
+        rows = new_rows(tmp_path / "t.parquet", 3, ("a", "e[2]", "e[0]"))
         np.testing.assert_array_equal(rows, raw.X[:, [3, 2, 0]])
     ragged = pa.table({"e": [[1.0], [1.0, 2.0]], "y": [0, 1]})
     pq.write_table(ragged, tmp_path / "t.parquet")

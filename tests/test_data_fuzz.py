@@ -16,8 +16,9 @@ import pytest
 from mutations import LABELS, corpus, mutate
 
 import gpureg
-from gpureg.data import load_features, load_labelled
+from gpureg.data import Request, open_blocks
 from gpureg.data.idx_set import _labels_name
+from gpureg.data.matching import Expected
 from gpureg.errors import GpuregError
 
 CORPUS = corpus()
@@ -45,15 +46,20 @@ def peak_mb() -> float:
     return size / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def blocks(path: Path, request: Request) -> None:
+    for block in open_blocks(path, request).rows:
+        assert block.X.shape[1] == request.expected.n_features
+
+
 def read_all_ways(path: Path) -> int:
     """How many ways of reading the file gave data; the others raised an error of gpureg's."""
     read = 0
     for way in (
         lambda: gpureg.load_dataset(path),
         lambda: gpureg.load_dataset(path, target="a", weights="n"),
-        lambda: load_features(path, n_features=3),
-        lambda: load_features(path, n_features=2, feature_names=("b", "a")),
-        lambda: load_labelled(path, classes=(0, 1, "cat"), n_features=3),
+        lambda: blocks(path, Request(Expected(3))),
+        lambda: blocks(path, Request(Expected(2, ("b", "a")))),
+        lambda: blocks(path, Request(Expected(3, ("a", "b", "n")), labelled=True, keep=("a",))),
     ):
         with contextlib.suppress(GpuregError):
             way()

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data import Dataset
+from gpureg.data import Dataset, Request, open_blocks
 from gpureg.data.catalog import DatasetSpec, FileSpec
 from gpureg.data.files import read_path
+from gpureg.data.matching import Expected
 
 
 def idx_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -57,6 +58,12 @@ Y = np.arange(N) % 2
 
 def read(path: Path, target: str | None = None, weights: str | None = None):
     return read_path(path, target=target, weights=weights)
+
+
+def new_rows(path: Path | str, n_features: int, names: tuple[str, ...] | None = None) -> np.ndarray:
+    """The features of new data, as a model of so many features (of these names) reads them."""
+    blocks = list(open_blocks(path, Request(Expected(n_features, names))).rows)
+    return np.concatenate([block.X for block in blocks])
 
 
 def csv(tmp_path: Path, text: str) -> Path:

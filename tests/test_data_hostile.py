@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_data_helpers import N, X, Y, csv, idx_bytes, npz, read, write_gz
+from test_data_helpers import N, X, Y, csv, idx_bytes, new_rows, npz, read, write_gz
 
 import gpureg.data.arrays
 import gpureg.data.idx_set
 import gpureg.data.tables  # noqa: F401  # now: nobody may not read what is imported where it is used
-from gpureg.data import load_dataset, load_features, make_dataset
+from gpureg.data import load_dataset, make_dataset
 from gpureg.data.files import read_path
 from gpureg.data.limits import BOMB_BYTES, Limit, machine_limit, machine_memory
 from gpureg.errors import DataError, UsageError
@@ -42,7 +42,7 @@ def limited(path: Path) -> None:
 @pytest.mark.parametrize("name", ["pipe", "p.csv", "p.npz", "p.npy", "p.parquet", "images-p", "p.csv.gz"])
 def test_a_pipe_is_refused_at_once(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    for load in (load_dataset, lambda path: load_features(path, n_features=2)):
+    for load in (load_dataset, lambda path: new_rows(path, 2)):
         with pytest.raises(DataError, match=r"is a named pipe \(FIFO\); expected a file"):
             load(tmp_path / name)
 
@@ -288,7 +288,7 @@ def test_parquet_without_columns_or_rows(tmp_path):
     with pytest.raises(DataError, match="has no columns"):
         load_dataset(path)
     with pytest.raises(DataError, match="has no columns"):
-        load_features(path, n_features=2)
+        new_rows(path, 2)
     pq.write_table(pa.table({"x": pa.array([], pa.float64()), "y": pa.array([], pa.string())}), path)
     with pytest.raises(DataError, match="no rows"):
         load_dataset(path)
@@ -337,7 +337,7 @@ def test_names_of_arrays(tmp_path):
             npz(tmp_path, **{f"{prefix}_train": X, "y_train": Y, f"{prefix}_val": X[:4], "y_val": Y[:4]})
         )
         assert (len(data.y_train), len(data.y_val)) == (N, 4)
-        np.testing.assert_array_equal(load_features(tmp_path / "a.npz", n_features=3), X)
+        np.testing.assert_array_equal(new_rows(tmp_path / "a.npz", 3), X[:4])
     parity, third = Y, np.arange(N) % 3
     path = npz(tmp_path, X=X, y=Y, X_val=X, y_val=Y, third=third, third_val=third[::-1])
     assert load_dataset(path, target="third").y_val.tolist() == third[::-1].tolist()

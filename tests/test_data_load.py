@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 
+import gpureg
 from gpureg.data import class_weights, load_dataset
 from gpureg.data.split import stratified_split
 from gpureg.errors import DataError, UsageError
@@ -166,6 +167,20 @@ def test_the_split_is_frozen():
     train, val = stratified_split(np.arange(20) % 2, 4, 0)
     assert val.tolist() == [4, 7, 11, 16]
     assert len(train) == 16
+
+
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, -np.inf])
+def test_class_weights_that_are_not_weights(weight):
+    X, y = np.arange(20.0).reshape(10, 2), np.array(["cat", "dog"])[np.arange(10) % 2]
+    for estimator in (gpureg.LogisticRegression, gpureg.LogisticRegressionCV):
+        with pytest.raises(
+            UsageError, match=r"class_weight gives the class cat the weight .*; expected finite numbers"
+        ):
+            estimator(class_weight={"cat": weight, "dog": 1}).fit(X, y)
+        with pytest.raises(UsageError, match="class_weight gives every class the weight 0"):
+            estimator(class_weight={"cat": 0, "dog": 0}).fit(X, y)
+    with pytest.raises(UsageError, match=r"class_weight is .*; expected one of none, balanced"):
+        gpureg.fit(gpureg.make_dataset(X, y), class_weight=weight)
 
 
 def test_balanced_class_weights():

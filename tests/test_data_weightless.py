@@ -14,7 +14,7 @@ import pytest
 from test_data_helpers import read
 
 import gpureg
-from gpureg.data import load_dataset, load_labelled
+from gpureg.data import load_dataset
 from gpureg.errors import DataError, UsageError
 
 N, EXTRA = 300, 30
@@ -122,13 +122,6 @@ def test_a_class_that_has_only_such_rows_is_not_there(tmp_path):
     assert load_dataset(tmp_path / "t.npz", weights="w").classes == (0, 1)
     with pytest.raises(UsageError, match="no training row has the class 2; the classes are 0, 1"):
         load_dataset(tmp_path / "t.npz", weights="w", classes=[0, 2])
-
-
-def test_rows_to_evaluate_on_are_without_them(tmp_path):
-    np.savez(tmp_path / "t.npz", X=np.arange(8.0).reshape(4, 2), y=[0, 1, 0, 1], w=[1.0, 0, 2, 3])
-    rows = load_labelled(tmp_path / "t.npz", classes=(0, 1), n_features=2, weights="w")
-    assert rows.y.tolist() == [0, 0, 1]
-    assert rows.sample_weight.tolist() == [1, 2, 3]
 
 
 def test_noise_beside_a_row_of_weight_0_is_not_a_feature():

@@ -10,7 +10,7 @@ from gpureg.data.dataset import Dataset
 from gpureg.data.load import load, load_dataset, make_dataset
 from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
-from gpureg.data.weighting import class_weights
+from gpureg.data.weighting import check_class_weights, class_weights
 
 __all__ = [
     "CATALOG",
@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Scaling",
     "cache_dir",
+    "check_class_weights",
     "class_weights",
     "dataset_dir",
     "default_scaling",

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 from gpureg.errors import UsageError, named
+
+
+def check_class_weights(weights: npt.NDArray[np.float64], classes: Iterable[object]) -> None:
+    """Raise UsageError unless the weights `(K,)` of the classes are finite numbers of at least 0, one of them above."""
+    for weight, label in zip(weights.tolist(), classes, strict=True):
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UsageError(
+                f"{named('class_weight')} gives the class {label} the weight {weight:g}; expected finite numbers of at "
+                "least 0."
+            )
+    if not (weights > 0).any():
+        raise UsageError(f"{named('class_weight')} gives every class the weight 0; expected one above 0.")
 
 
 def class_weights(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gpureg.backend import parse_device
 from gpureg.config import CLASS_WEIGHTS, DTYPES
-from gpureg.data import class_weights
+from gpureg.data import check_class_weights, class_weights
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HOST, Home, HostArray, home_of, to_host
 from gpureg.types import Floats, Ints
@@ -52,6 +52,7 @@ class Samples:
             by_class = class_weights(class_weight, self.label, len(self.classes), self.given)
         else:
             by_class = compute_class_weight(class_weight, classes=self.classes, y=self.y)
+            check_class_weights(by_class, self.classes)
         weights = by_class[self.label]
         return weights if self.given is None else weights * self.given
 
