@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpureg.config import FIGURE_FORMATS, FitConfig
 from gpureg.errors import RunError, UsageError
 
 from .metrics import show_metrics
@@ -37,9 +36,9 @@ def evaluate(
     ] = None,
     l2: L2Option = None,
     bootstrap: Annotated[
-        int, typer.Option(help="Resamples of the rows for 95% intervals of the metrics.", metavar="N")
+        int,
+        typer.Option(help="Resamples of the rows, by the run's seed, for 95% intervals of the metrics.", metavar="N"),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed for the resamples.", metavar="N")] = FitConfig.seed,
     as_json: Annotated[bool, typer.Option("--json", help="The metrics as one JSON object.")] = False,
     out: Annotated[
         Path | None,
@@ -50,7 +49,6 @@ def evaluate(
             show_default="no figures",
         ),
     ] = None,
-    kind: Annotated[str, typer.Option("--format", help=f"Of the figures: {', '.join(FIGURE_FORMATS)}.")] = "png",
 ) -> None:
     """Metrics on the labelled rows of DATA: losses, accuracies, ROC AUC, calibration, each class's, the confusion.
 
@@ -60,15 +58,16 @@ def evaluate(
     from gpureg.model.metrics import measure
     from gpureg.storage.directory import load_run
 
-    _check(bootstrap, seed, kind)
+    if not 0 <= bootstrap < 2**31:
+        raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number of at least 0.")
     loaded = load_run(run)
     index = model_index(loaded, l2)
     blocks = open_data(loaded, data, request_for(loaded, labelled=True, target=target, weights=weights))
     show_notices(blocks.notices)
     rows = labelled_rows(loaded.model, index, blocks)
-    found = measure(rows, loaded.model.classes, bootstrap=bootstrap, seed=seed)
+    found = measure(rows, loaded.model.classes, bootstrap=bootstrap, seed=loaded.result["seed"])
     if out is not None:
-        draw_figures(rows, loaded.model.classes, out, kind)
+        draw_figures(rows, loaded.model.classes, out)
     if as_json:
         ascii_only = not shows_unicode(sys.stdout.encoding)
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=ascii_only, allow_nan=False))
@@ -76,7 +75,7 @@ def evaluate(
         show_metrics(found)
 
 
-def draw_figures(rows: Rows, classes: tuple[int | float | str, ...], out: Path, kind: str) -> None:
+def draw_figures(rows: Rows, classes: tuple[int | float | str, ...], out: Path) -> None:
     """The figures, into the folder `out`; their paths are said on stderr. Raises RunError if it can't be written."""
     from gpureg.figures.evaluation import evaluation_figures
     from gpureg.figures.style import save_figure
@@ -84,16 +83,7 @@ def draw_figures(rows: Rows, classes: tuple[int | float | str, ...], out: Path, 
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in evaluation_figures(rows, classes):
-            for path in save_figure(figure, out, name, [kind]):
+            for path in save_figure(figure, out, name, ["png"]):
                 typer.echo(path, err=True)
     except OSError as error:
         raise RunError(f"--out {out} can't be written ({error.strerror or error}); give another --out.") from error
-
-
-def _check(bootstrap: int, seed: int, kind: str) -> None:
-    if bootstrap < 0:
-        raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number of at least 0.")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed is {seed}; expected a whole number from 0 to {2**32 - 1}.")
-    if kind not in FIGURE_FORMATS:
-        raise UsageError(f"--format is {kind!r}; expected one of {', '.join(FIGURE_FORMATS)}.")

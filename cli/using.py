@@ -52,7 +52,8 @@ def request_for(run: Run, **given: Any) -> Request:
     from gpureg.data import Request
 
     own_target = run.model.target or run.config.get("target")
-    return Request(run.model.expected, own_target=own_target, own_weights=run.config.get("weights"), **given)
+    own: dict[str, Any] = {"own_target": own_target, "own_weights": run.config.get("weights")}
+    return Request(run.model.expected, outputs=len(run.model.classes), **own, **given)
 
 
 def open_data(run: Run, data: str, request: Request) -> Blocks:

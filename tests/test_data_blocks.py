@@ -152,7 +152,7 @@ def test_a_matrix_with_its_label(tmp_path: Path) -> None:
     blocks, rows = read(tmp_path / "m.npy", keep=("3",))
     np.testing.assert_array_equal(np.concatenate([block.X for block in rows]), X)
     assert blocks.notices == (f"{tmp_path / 'm.npy'}: its last column, '3', is taken for the label and left out.",)
-    with pytest.raises(UsageError, match=r"no such column; the columns are 0, 1, 2, 3"):
+    with pytest.raises(UsageError, match=r"has no such column; it has 0, 1, 2, 3"):
         read(tmp_path / "m.npy", keep=("7",))
 
 
@@ -248,7 +248,7 @@ def test_missing_columns_are_named(table: pa.Table, tmp_path: Path) -> None:
     path = csv(table.drop_columns(["a", "c"]), tmp_path)
     with pytest.raises(UsageError, match="lacks columns that this model was trained on: a, c; it has label, id, b, w"):
         read(path)
-    with pytest.raises(UsageError, match="keep='z': there is no such column"):
+    with pytest.raises(UsageError, match=r"keep='z': .* has no such column"):
         read(csv(table, tmp_path), keep=("z",))
 
 

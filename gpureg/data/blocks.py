@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gpureg.data.dataset import Dataset
 from gpureg.data.labels import Found, listed
 from gpureg.data.matching import Expected
-from gpureg.data.raw import check_weights, pick_column
+from gpureg.data.raw import check_weights
 from gpureg.errors import DataError, UsageError, named
 
 Matrix = npt.NDArray[Any]
@@ -30,7 +30,7 @@ class Request:
     labels and, if there are any, weights.
 
     `target` and `weights` are named by the caller and must be there. `own_target` and `own_weights` are those of the
-    training data, and may be missing where no label is needed.
+    training data, and may be missing where no label is needed. `outputs`: the probabilities that a row gets.
     """
 
     expected: Expected
@@ -40,11 +40,13 @@ class Request:
     own_target: str | None = None
     own_weights: str | None = None
     keep: tuple[str, ...] = ()
+    outputs: int = 1
 
     @property
     def block_rows(self) -> int:
-        """How many rows a block has at the most."""
-        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (8 * max(1, self.expected.n_features))))
+        """The maximum number of rows of a block."""
+        widest = max(1, self.expected.n_features, 4 * self.outputs)  # logits, probabilities, and their copies
+        return max(1, min(BLOCK_ROWS, BLOCK_BYTES // (8 * widest)))
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ def choose_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Req
     feature, else the last one. Raises UsageError for a column that is not there.
     """
     for column in request.keep:
-        pick_column(column, names, "keep", hidden)
+        _check(column, (*names, *hidden), "keep", where)
     weights = request.weights if request.weights is not None else _own(request.own_weights, names, hidden)
     if weights is not None:
-        pick_column(weights, names, "weights", hidden)
+        _check(weights, (*names, *hidden), "weights", where)
     label = _label(names, hidden, weights, request, where)
     if label is not None and label == weights:
         raise UsageError(f"{named('weights', weights)} is the label column of {where}. Name another column.")
@@ -180,6 +182,11 @@ def checked_weights(values: Matrix, rows: int, where: str) -> npt.NDArray[np.flo
     return check_weights(values, rows, where)
 
 
+def _check(column: str, names: tuple[str, ...], option: str, where: str) -> None:
+    if column not in names:
+        raise UsageError(f"{named(option, column)}: {where} has no such column; it has {listed(names, 40)}.")
+
+
 def _own(column: str | None, names: Sequence[str], hidden: Sequence[str]) -> str | None:
     return column if column in names or column in hidden else None
 
@@ -188,7 +195,8 @@ def _label(
     names: tuple[str, ...], hidden: tuple[str, ...], weights: str | None, request: Request, where: str
 ) -> str | None:
     if request.target is not None:
-        return pick_column(request.target, names, "target", hidden)
+        _check(request.target, (*names, *hidden), "target", where)
+        return request.target
     own = _own(request.own_target, names, hidden)
     if own is not None or not request.labelled:
         return own

@@ -97,7 +97,9 @@ def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Teste
 
 def _opened(unseen: Unseen, data: Dataset) -> Blocks:
     own = data.target if unseen.target is None else None
-    request = Request(_expected(data), True, unseen.target, None, own, own_weights=unseen.weights)
+    request = Request(
+        _expected(data), True, unseen.target, None, own, own_weights=unseen.weights, outputs=len(data.classes)
+    )
     return open_blocks(unseen.path, request, "test")
 
 

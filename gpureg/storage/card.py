@@ -61,8 +61,8 @@ def _summary(run: Run, l2: float) -> Iterator[str]:
     model = run.model
     K, D = len(model.classes), model.coef.shape[2]
     yield (
-        f"A linear model of {K} classes and {D} features, trained by gpureg {run.environment.get('gpureg', '')} with "
-        f"the task `{model.loss.name}`, λ = {l2:.6g}."
+        f"A linear model of {K} classes and {D} features ({_kind(model.loss.name)}), λ = {l2:.6g}, trained by gpureg "
+        f"{run.environment.get('gpureg', '?')} with the solver {run.result.get('solver', '?')}."
     )
 
 
