@@ -15,21 +15,22 @@ from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.directions import Hessians
-from gpureg.solvers.lbfgs.hessian import _inverse_factor, _is_factor, triangular_inverse, whitened
+from gpureg.solvers.lbfgs.hessian import are_factors, inverse_factors, triangular_inverses, whitened
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.solver import Lbfgs
 
 
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
 @pytest.mark.parametrize("free", [True, False])
-def test_the_hessian_is_the_identity(any_backend: BackendFactory, task: str, free: bool) -> None:
+@pytest.mark.parametrize("sizes", [[2], [1, 1]], ids=["together", "apart"])
+def test_the_hessian_is_the_identity(any_backend: BackendFactory, task: str, free: bool, sizes: list[int]) -> None:
     data = blobs(n=60, features=3, classes=3 if task == "softmax" else 2)
     problem, kernels = place(data.X_train + 5.0, data.y_train, [1e-2, 1e-4], task, backend=any_backend("float64"))
     objective = Objective(kernels, problem.train, problem.table, problem.D, weighted=False, penalize_bias=not free)
     backend, K, D = kernels.backend, kernels.n_columns, problem.D
     W = 0.3 * np.random.default_rng(0).normal(size=(2, K, D))
     plain, _ = centred(kernels, problem.train, free=free)
-    own = whitened(objective, backend.from_host(W))
+    own = whitened(objective, backend.from_host(W), np.arange(2), sizes)
 
     def at(z: np.ndarray) -> np.ndarray:
         value = objective.value(own.weights(backend.from_host(z)))
@@ -57,21 +58,25 @@ def test_the_hessian_is_the_identity(any_backend: BackendFactory, task: str, fre
 def test_a_triangle_s_inverse(any_backend: BackendFactory, size: int) -> None:
     kernels = choose_kernels(any_backend("float64"), LOSSES["softmax"], 3, "reference")
     L = np.tril(np.random.default_rng(size).normal(size=(size, size))) / np.sqrt(size) + 2 * np.eye(size)
-    found = kernels.to_host(triangular_inverse(kernels, kernels.backend.from_host(L)))
-    np.testing.assert_allclose(found @ L, np.eye(size), atol=1e-10)
+    both = np.stack([L, 2.0 * L])
+    found = kernels.to_host(triangular_inverses(kernels, kernels.backend.from_host(both)))
+    np.testing.assert_allclose(found @ both, np.stack([np.eye(size)] * 2), atol=1e-10)
     assert not np.triu(found, 1).any()
 
 
 def test_a_singular_hessian_gets_a_ridge_and_none_the_identity(any_backend: BackendFactory) -> None:
     kernels = choose_kernels(any_backend("float64"), LOSSES["softmax"], 3, "reference")
-    singular = np.ones((3, 3))
-    found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(singular)))
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found @ singular @ found.T, np.diag([1.0, 0.0, 0.0]), atol=1e-3)
-    for bad in (-np.eye(3), np.full((3, 3), np.nan)):
-        np.testing.assert_array_equal(
-            kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad))), np.eye(3)
-        )
+    regular, singular = np.eye(3) + 0.5 * np.ones((3, 3)), np.ones((3, 3))
+    all_of_them = (-np.eye(3), singular, regular, np.full((3, 3), np.nan), 2.0 * regular, singular)
+    for some in (all_of_them, all_of_them[::-1], *([one] for one in all_of_them)):
+        found = kernels.to_host(inverse_factors(kernels, kernels.backend.from_host(np.stack(some))))
+        for H, inverse in zip(some, found, strict=True):
+            if H is singular:
+                np.testing.assert_allclose(inverse @ H @ inverse.T, np.diag([1.0, 0.0, 0.0]), atol=1e-3)
+            elif H.min() > 0:
+                np.testing.assert_allclose(inverse @ H @ inverse.T, np.eye(3), atol=1e-10)
+            else:
+                np.testing.assert_array_equal(inverse, np.eye(3))
 
 
 def test_a_factor_is_tried() -> None:
@@ -79,13 +84,12 @@ def test_a_factor_is_tried() -> None:
     kernels = choose_kernels(numpy_backend("float64"), LOSSES["softmax"], 3, "reference")
     H = np.eye(40) + 0.5 * np.ones((40, 40))
     L = np.linalg.cholesky(H)
-    assert _is_factor(kernels, L, H)
     unfinished, negative, unknown = L.copy(), L.copy(), L.copy()
     unfinished[:, 20:] = np.tril(H)[:, 20:]
     negative[:, 39] *= -1.0
     unknown[3, 3] = np.nan
-    for bad in (unfinished, negative, unknown):
-        assert not _is_factor(kernels, bad, H)
+    tried = np.stack([unfinished, L, negative, unknown])
+    assert are_factors(kernels, tried, np.stack([H] * 4)).tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

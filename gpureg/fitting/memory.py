@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,10 +17,12 @@ from gpureg.backend import Backend, numpy_backend
 from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named, size_text
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
+from gpureg.solvers.problem import COLUMNS_AT_ONCE
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints, ModelTable, RunShape
 
 T = TypeVar("T")
+CERTIFYING = 10  # arrays as large as the weights, in float64
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Sizes:
 
     `models` that have work arrays at the same time; `rows` training samples with D `features`, `evaluated` validation
     samples; `weights` columns of the row-weight table; `copies` of the training samples, each to be evaluated fold by
-    fold.
+    fold; `measured` models at once in the last evaluation, which is of all of them, and in their certificates.
     """
 
     models: int
@@ -38,6 +40,7 @@ class Sizes:
     features: int
     weights: int = 0
     copies: int = 0
+    measured: int = 0
 
 
 def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memory: int) -> list[Ints]:
@@ -48,6 +51,7 @@ def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memor
     """
     per_model = solver.bytes_per_model(sizes.rows, sizes.features, kernels.n_columns)
     members = solver.members(table)
+    sizes = replace(sizes, measured=min(len(table), max(1, COLUMNS_AT_ONCE // kernels.n_columns)))
     blocks = chunks(sizes.models, per_model, memory, batches=solver.minibatches)
     check_memory(solver, kernels, sizes, max(map(len, blocks)), memory)
     return [np.flatnonzero(np.isin(members, block)) for block in blocks]
@@ -90,13 +94,14 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     item, n, D = np.dtype(kernels.backend.dtype).itemsize, sizes.rows, sizes.features
     full_batch = not solver.minibatches
     order = min(D, MOST_ROTATED) if solver.factorises else 0
-    shape = RunShape(n, max(n, sizes.evaluated), D, at_once, solver.queued, sizes.weights > 0, full_batch, order)
+    models, weighted = max(at_once, sizes.measured), sizes.weights > 0
+    shape = RunShape(n, max(n, sizes.evaluated), D, models, solver.queued, weighted, full_batch, order)
     work, copies = kernels.run_bytes(shape), sizes.copies
     if work is None:  # NumPy: the folds of the first assignment lie together
         copies = max(0, copies - 1)
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
-        work = (work or 0) + min(own, memory)
+        work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
     work += solver.shared_bytes(n, D)
     rows = n * (1 + copies) + sizes.evaluated
     return rows * (D * item + 4) + n * sizes.weights * item, work

@@ -13,7 +13,7 @@ from gpureg.errors import DeviceError, GpuregWarning
 from gpureg.fitting.entry import Hooks, fit_on
 from gpureg.kernels.cuda import CudaKernels
 from gpureg.losses import LOSSES
-from gpureg.solvers.lbfgs.hessian import _inverse_factor
+from gpureg.solvers.lbfgs.hessian import inverse_factors
 from gpureg.solvers.lbfgs.solver import Lbfgs
 
 from .conftest import device_backend
@@ -113,8 +113,13 @@ def test_a_failed_factorisation_is_noticed():
     """CuPy does not raise where a matrix has no Cholesky factor."""
     kernels = CudaKernels(device_backend("float64"), LOSSES["softmax"], 3)
     for bad in (-np.eye(300), np.full((3, 3), np.nan)):
-        found = kernels.to_host(_inverse_factor(kernels, kernels.backend.from_host(bad)))
-        np.testing.assert_array_equal(found, np.eye(len(bad)))
+        for count in (1, 3):  # cuSOLVER's routine for one, and that for many
+            found = kernels.to_host(inverse_factors(kernels, kernels.backend.from_host(np.stack([bad] * count))))
+            np.testing.assert_array_equal(found, np.stack([np.eye(len(bad))] * count))
+    good = np.eye(70) + 0.1
+    found = kernels.to_host(inverse_factors(kernels, kernels.backend.from_host(np.stack([good, -good, 2.0 * good]))))
+    for H, inverse in zip((good, 2.0 * good), (found[0], found[2]), strict=True):
+        np.testing.assert_allclose(inverse @ H @ inverse.T, np.eye(70), atol=1e-10)
 
 
 def test_the_last_device_trains_too():

@@ -91,6 +91,14 @@ template <class T> int getrs(int trans, I n, I columns, const T* A, I lda, const
   f(trans ? "T" : "N", &n, &columns, A, &lda, wide.data(), B, &ldb, &failed, 1); *info = static_cast<int>(failed);
   return 0;
 }
+// The inverse from a factorisation, by LAPACK: in place there, out of place here.
+template <class T> void getri(int n, const T* A, int lda, const int* pivots, T* C, int ldc, int* info) {
+  static auto* f = lapack<void(I*, T*, I*, I*, T*, I*, I*)>("getri", sizeof(T));
+  check(A, n, n, lda, "getri: A"); check(C, n, n, ldc, "getri: C");
+  for (int j = 0; j < n; ++j) std::copy(A + (I)j * lda, A + (I)j * lda + n, C + (I)j * ldc);
+  I order = n, ld = ldc, size = 64 * n, failed = 0; std::vector<I> wide(pivots, pivots + n); std::vector<T> work(size);
+  f(&order, C, &ld, wide.data(), work.data(), &size, &failed); *info = static_cast<int>(failed);
+}
 template <class T> int syevd(int vectors, int uplo, I n, T* A, I lda, T* W, int* info) {
   static auto* f = lapack<void(const char*, const char*, I*, T*, I*, T*, T*, I*, I*, I*, I*, size_t, size_t)>("syevd", sizeof(T));
   check(A, n, n, lda, "syevd: A"); check(W, n, 1, n, "syevd: W");
@@ -114,6 +122,7 @@ int cublasSetPointerMode_v2(void* h, int m) { handle_of(h)->pointer_mode = m; re
 int cublasGetPointerMode_v2(void* h, int* m) { *m = handle_of(h)->pointer_mode; return 0; }
 int cublasSetMathMode(void* h, int m) { handle_of(h)->math_mode = m; return 0; }
 int cublasGetMathMode(void* h, int* m) { *m = handle_of(h)->math_mode; return 0; }
+int cusolverGetProperty(int kind, int* v) { *v = kind == 0 ? 12 : 0; return 0; }  // major, minor, patch
 int cusolverDnCreate(void** h) { *h = new Handle; return 0; }
 int cusolverDnDestroy(void* h) { delete handle_of(h); return 0; }
 int cusolverDnSetStream(void* h, void* s) { handle_of(h)->stream = s; return 0; }
@@ -157,6 +166,8 @@ int cublas##L##trsm_v2(void* h, int side, int uplo, int trans, int unit, int m, 
   return later(h, "trsm", [=] { trsm<T>(side, uplo, trans, unit, m, n, one(), A, lda, B, ldb); }); } \
 int cublas##L##getrfBatched(void* h, int n, T** A, int lda, int* pivots, int* info, int count) { \
   SOFT_LOCK; return later(h, "getrf", [=] { for (int j = 0; j < count; ++j) getrf<T>(n, n, A[j], lda, pivots + j * n, info + j); }); } \
+int cublas##L##getriBatched(void* h, int n, const T** A, int lda, const int* pivots, T** C, int ldc, int* info, int count) { \
+  SOFT_LOCK; return later(h, "getri", [=] { for (int j = 0; j < count; ++j) getri<T>(n, A[j], lda, pivots + j * n, C[j], ldc, info + j); }); } \
 int cublas##L##getrsBatched(void* h, int trans, int n, int columns, const T** A, int lda, const int* pivots, T** B, int ldb, int* info, int count) { \
   SOFT_LOCK; *info = 0; \
   return later(h, "getrs", [=] { int failed = 0; for (int j = 0; j < count; ++j) getrs<T>(trans, n, columns, A[j], lda, pivots + j * n, B[j], ldb, &failed); }); } \

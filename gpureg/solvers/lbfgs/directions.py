@@ -21,13 +21,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpureg.solvers.lbfgs.hessian import RIDGES, scaled_hessian
+from gpureg.solvers.lbfgs.hessian import HESSIAN_BYTES, RIDGES, scaled_hessian
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.pairs import Heritage, PairHistory
 from gpureg.types import Array, Floats, Ints
 
 MEMORY = 10  # pairs; more gained no passes that their products did not cost again
-HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
 SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
 
 
@@ -190,7 +189,7 @@ class Newton:
         objective, A = self.objective, len(accepted)
         kernels, P = objective.kernels, g.shape[1]
         at_once = max(1, HESSIAN_BYTES // (8 * P * P))
-        if 8 * P * P > SHARED_BYTES:
+        if kernels.lanes > 1 and 8 * P * P > SHARED_BYTES:
             at_once = 1  # each is a task of its own for a thread
         starts = range(0, A, at_once)
         parts: list[Array] = [None] * len(starts)

@@ -1,11 +1,11 @@
-"""Exact Hessians of single models, and the variables in which they are the identity.
+"""Exact Hessians, and the variables in which they are the identity.
 
 Both are for models small enough that `D K` squared numbers are affordable; `directions` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from gpureg.types import Array, Floats, Ints
 DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
 RIDGES = (1e-12, 1e-9, 1e-6)  # of the diagonal: keep what no sample moves (a constant feature, equal biases) solvable
 LEAST_BLOCK = 64  # rows of a triangle that LAPACK inverts as a whole
+HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
 
 
 def scaled_hessian(objective: Objective, W: Array, centre: Floats | None) -> tuple[Array, Array]:
@@ -41,18 +42,31 @@ def scaled_hessian(objective: Objective, W: Array, centre: Floats | None) -> tup
 
 
 @dataclass(frozen=True)
+class Group:
+    """Models whose Hessians were made together: `models (B,)` as the fit numbers them, at `origins (B, K, D)`. Those at
+    the places `kept (b,)` are still here, with `L^-1`, `inverses (b, P, P)`. Float64, on the device.
+
+    A fit that is resumed makes them anew, and in the same company: a product of another width rounds otherwise.
+    """
+
+    models: Ints
+    origins: Array
+    kept: Ints
+    inverses: Array
+
+
+@dataclass(frozen=True)
 class Whitened:
     """`W = origin + T z` for A models, T such that the Hessian at the origin is the identity in z: with `H = L L'` in
     the centred variables, `T = C L^-T`, C the centring.
 
     Offers what `Conditioning` does; `plain` is C as one. The gradient at z = 0 is minus Newton's step, and pairs that
-    L-BFGS collects there mend what changes in H on the way: a few Hessians do the work of many. `inverses` has `L^-1
-    (P, P)` of each model (kept separate, so that removing one copies none), `origin (A, K, D)`, float64 on the
-    device.
+    L-BFGS collects there mend what changes in H on the way: a few Hessians do the work of many. `origin (A, K, D)` is
+    on the device; `groups` have the inverses.
     """
 
     plain: Conditioning
-    inverses: tuple[Array, ...]
+    groups: tuple[Group, ...]
     origin: Array
 
     def variables(self, W: Array) -> Array:
@@ -62,85 +76,131 @@ class Whitened:
     def weights(self, v: Array) -> Array:
         """`origin + T v`, `(A, K, D)`."""
         xp = self.plain.kernels.backend.xp
-        return self.origin + self.plain.weights(self._each(v, lambda row, inverse: xp.matmul(row, inverse)))
+        moved = self._each(v, lambda rows, inverses: xp.matmul(rows[:, None, :], inverses)[:, 0, :])
+        return self.origin + self.plain.weights(moved)
 
     def slope(self, gradient: Array) -> tuple[Array, Array, Array]:
         """As `Conditioning.slope`: `T' ∇_W`, and the squared norms in the penalised weights and in a free bias."""
         xp = self.plain.kernels.backend.xp
         g, slope, bias = self.plain.slope(gradient)
-        return self._each(g, lambda row, inverse: xp.matmul(inverse, row)), slope, bias
+        return self._each(g, lambda rows, inverses: xp.matmul(inverses, rows[:, :, None])[:, :, 0]), slope, bias
 
     def take(self, models: Ints) -> Whitened:
-        """That of `models (B,)`."""
-        backend = self.plain.kernels.backend
+        """That of `models (B,)`, in rising order. What is left of a group is copied, if it has lost any."""
+        backend, groups, first = self.plain.kernels.backend, [], 0
+        for group in self.groups:
+            last = first + len(group.kept)
+            own = models[(models >= first) & (models < last)] - first
+            if 0 < len(own) < len(group.kept):
+                inverses = backend.xp.take(group.inverses, backend.from_host(own), axis=0)
+                group = replace(group, kept=group.kept[own], inverses=inverses)
+            groups += [group] if len(own) else []
+            first = last
         origin = backend.xp.take(self.origin, backend.from_host(models), axis=0)
-        return replace(self, inverses=tuple(self.inverses[model] for model in models.tolist()), origin=origin)
+        return replace(self, groups=tuple(groups), origin=origin)
 
     def _each(self, vectors: Array, product: Callable[[Array, Array], Array]) -> Array:
-        """`product(vector (P,), inverse (P, P))` of each model's vector, `vectors (A, K, D)`."""
+        """`product(vectors (b, P), inverses (b, P, P))` of each group, `vectors (A, K, D)`."""
         xp = self.plain.kernels.backend.xp
         flat = xp.reshape(vectors, (vectors.shape[0], vectors.shape[1] * vectors.shape[2]))
-        parts: list[Array] = [None] * len(self.inverses)
+        ends = np.cumsum([0, *(len(group.kept) for group in self.groups)]).tolist()
+        parts: list[Array] = [None] * len(self.groups)
 
-        def task(model: int) -> None:
-            parts[model] = product(flat[model, :], self.inverses[model])
+        def task(number: int) -> None:
+            parts[number] = product(flat[ends[number] : ends[number + 1], :], self.groups[number].inverses)
 
         self.plain.kernels.share_out(len(parts), task)
-        return xp.reshape(xp.stack(parts, axis=0), vectors.shape) if parts else vectors
+        found = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0) if parts else vectors
+        return xp.reshape(found, vectors.shape)
 
 
-def whitened(objective: Objective, W: Array) -> Whitened:
-    """The variables in which the Hessian at `W (A, K, D)` is the identity."""
+def whitened(objective: Objective, W: Array, models: Ints, sizes: Sequence[int] | None = None) -> Whitened:
+    """The variables in which the Hessians at `W (A, K, D)` are the identity; `models (A,)` as the fit numbers them.
+
+    `sizes`: of the groups that are made together; by default one model for a thread, and for a device as many as
+    `HESSIAN_BYTES` hold.
+    """
     kernels = objective.kernels
-    xp, A = kernels.backend.xp, W.shape[0]
+    xp, A, (K, D) = kernels.backend.xp, W.shape[0], W.shape[1:]
+    if sizes is None:
+        at_once = 1 if kernels.lanes > 1 else max(1, HESSIAN_BYTES // (8 * (K * D) ** 2))
+        sizes = [min(at_once, A - start) for start in range(0, A, at_once)]
+    ends = np.cumsum([0, *sizes]).tolist()
     plain, centre = centred(kernels, objective.rows, free=not objective.penalize_bias)
-    parts: list[Array] = [None] * A
+    groups: list[Group] = [None] * len(sizes)  # type: ignore[list-item]
 
-    def task(model: int) -> None:
-        mine = objective.take(np.array([model]))
-        H, root = scaled_hessian(mine, W[model : model + 1, :, :], centre)
-        inverse = xp.reshape(_inverse_factor(kernels, H[0, :, :]) * root, (-1, W.shape[1], W.shape[2]))
-        parts[model] = xp.reshape(mine.unmoved(inverse), H.shape[1:])
+    def task(number: int) -> None:
+        places = np.arange(ends[number], ends[number + 1])
+        mine, at = objective.take(places), W[ends[number] : ends[number + 1], :, :]
+        H, root = scaled_hessian(mine, at, centre)
+        rows = xp.reshape(inverse_factors(kernels, H) * root[:, None, :], (len(places), K * D, K, D))
+        inverses = xp.reshape(mine.unmoved(rows), H.shape)
+        groups[number] = Group(models[places], at, np.arange(len(places)), inverses)
 
-    kernels.share_out(A, task)
-    return Whitened(plain, tuple(parts), W)
+    kernels.share_out(len(sizes), task)
+    return Whitened(plain, tuple(groups), W)
 
 
-def _inverse_factor(kernels: Kernels, H: Array) -> Array:
-    """`L^-1` with `L L' = H (P, P)` of unit diagonal, the ridge as small as it can be; the identity where there is
-    none."""
-    xp = kernels.backend.xp
-    eye = kernels.backend.from_host(np.eye(H.shape[0]))
+def inverse_factors(kernels: Kernels, H: Array) -> Array:
+    """`L^-1 (A, P, P)` with `L L' = H (A, P, P)` of unit diagonals, each ridge as small as it can be; the identity
+    where there is none."""
+    backend, count = kernels.backend, H.shape[0]
+    xp, eye = backend.xp, backend.from_host(np.eye(H.shape[1])[None, :, :])
+    left, order = np.arange(count), []
+    found: list[Array] = []
     for ridge in RIDGES:
         ridged = H + ridge * eye
-        try:
-            factor = xp.linalg.cholesky(ridged)
-        except (np.linalg.LinAlgError, RuntimeError):  # RuntimeError: PyTorch's
-            continue
-        if _is_factor(kernels, factor, ridged):
-            return triangular_inverse(kernels, factor)
-    return eye
+        factors, good = _factors(kernels, ridged)
+        if good.all() and not found:
+            return triangular_inverses(kernels, factors)
+        if good.any():
+            found.append(
+                triangular_inverses(kernels, xp.take(factors, backend.from_host(np.flatnonzero(good)), axis=0))
+            )
+            order.append(left[good])
+        left = left[~good]
+        if not len(left):
+            break
+        H = xp.take(H, backend.from_host(np.flatnonzero(~good)), axis=0)
+    found += [eye] * len(left)
+    order.append(left)
+    places = np.argsort(np.concatenate(order))
+    return xp.take(xp.concat(found, axis=0), backend.from_host(places), axis=0)
 
 
-def _is_factor(kernels: Kernels, L: Array, H: Array) -> bool:
-    """Whether `L L' = H`, tried on one vector: CuPy answers a failed factorisation with what it has got so far."""
+def _factors(kernels: Kernels, H: Array) -> tuple[Array, np.ndarray]:
+    """Cholesky factors `(A, P, P)`, and the mask `(A,)` of those that are one."""
     xp = kernels.backend.xp
-    ones = xp.ones_like(H[:, :1])
-    expected = xp.sum(H, axis=1, keepdims=True)
-    left = xp.max(xp.abs(xp.matmul(L, xp.matmul(xp.matrix_transpose(L), ones)) - expected))
-    host = kernels.to_host(xp.stack([left, xp.min(xp.linalg.diagonal(L))]))  # sync
-    return bool(np.isfinite(host).all() and host[0] <= 1e-8 * H.shape[0] and host[1] > 0.0)
+    try:  # of one matrix LAPACK's own routine, and not that for many small ones
+        factors = xp.linalg.cholesky(H[0, :, :])[None, :, :] if H.shape[0] == 1 else xp.linalg.cholesky(H)
+    except (np.linalg.LinAlgError, RuntimeError):  # RuntimeError: PyTorch's
+        if H.shape[0] == 1:
+            return H, np.zeros(1, bool)
+        single = [_factors(kernels, H[number : number + 1, :, :]) for number in range(H.shape[0])]
+        return xp.concat([factor for factor, _ in single], axis=0), np.concatenate([good for _, good in single])
+    return factors, are_factors(kernels, factors, H)
 
 
-def triangular_inverse(kernels: Kernels, L: Array) -> Array:
-    """`L^-1` of a lower triangle `(P, P)`, by halves: matrix products, where LAPACK's general inverse takes ten times
+def are_factors(kernels: Kernels, L: Array, H: Array) -> np.ndarray:
+    """Mask `(A,)` of the models with `L L' = H (A, P, P)`, tried on one vector: CuPy answers a failed factorisation
+    with what it has got so far."""
+    xp = kernels.backend.xp
+    ones = xp.ones_like(H[:, :, :1])
+    wrong = xp.abs(xp.matmul(L, xp.matmul(xp.matrix_transpose(L), ones)) - xp.sum(H, axis=2, keepdims=True))
+    least = xp.min(xp.linalg.diagonal(L), axis=1)
+    most, pivot = kernels.to_host(xp.stack([xp.max(wrong, axis=(1, 2)), least], axis=0))  # sync
+    mask: np.ndarray = np.isfinite(most) & np.isfinite(pivot) & (most <= 1e-8 * H.shape[1]) & (pivot > 0.0)
+    return mask
+
+
+def triangular_inverses(kernels: Kernels, L: Array) -> Array:
+    """`L^-1` of lower triangles `(A, P, P)`, by halves: matrix products, where LAPACK's general inverse takes ten times
     as long."""
-    backend = kernels.backend
-    xp, size = backend.xp, L.shape[0]
+    xp, size = kernels.backend.xp, L.shape[1]
     if size <= LEAST_BLOCK:
         return xp.linalg.inv(L)
     half = size // 2
-    first, last = triangular_inverse(kernels, L[:half, :half]), triangular_inverse(kernels, L[half:, half:])
-    corner = -xp.matmul(last, xp.matmul(L[half:, :half], first))
-    right = backend.from_host(np.zeros((half, size - half)))
-    return xp.concat([xp.concat([first, right], axis=1), xp.concat([corner, last], axis=1)], axis=0)
+    first, last = (triangular_inverses(kernels, L[:, part, part]) for part in (slice(half), slice(half, size)))
+    corner = -xp.matmul(last, xp.matmul(L[:, half:, :half], first))
+    above = L[:, :half, half:]  # zeros
+    return xp.concat([xp.concat([first, above], axis=2), xp.concat([corner, last], axis=2)], axis=1)

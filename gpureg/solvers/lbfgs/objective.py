@@ -59,14 +59,15 @@ class Objective:
         return 2.0 * xp.reshape(xp.concat([self._factor] * K, axis=1), (self._factor.shape[0], size))
 
     def unmoved(self, d: Array) -> Array:
-        """Directions `(L, K, D)` without the shift of all classes in unpenalised weights, which changes no
+        """Directions `(L, ..., K, D)` without the shift of all classes in unpenalised weights, which changes no
         probability.
         """
         xp = self.kernels.backend.xp
         if not self.kernels.loss.shift_invariant:
             return d
-        shift = xp.mean(d, axis=1, keepdims=True)
-        return d - xp.where(self._factor == 0.0, shift, xp.zeros_like(shift))
+        shift = xp.mean(d, axis=-2, keepdims=True)
+        factor = xp.reshape(self._factor, (d.shape[0], *[1] * (d.ndim - 2), self.D))
+        return d - xp.where(factor == 0.0, shift, xp.zeros_like(shift))
 
     def columns(self, W: Array) -> Array:
         """Weights `(L, K, D)` in the layout of the kernels, `(D, L*K)` in the samples' type (a transposed view)."""

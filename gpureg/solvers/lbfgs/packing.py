@@ -96,8 +96,30 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
         meta["pairs"] = pairs.count
         arrays |= {"vectors": host(pairs.filled()), "ss_yy": pairs.ss_yy.copy(), "pair_age": pairs.age.copy()}
     if isinstance(batch.conditioning, Whitened):
-        arrays["whitened_at"] = host(batch.conditioning.origin)
+        arrays |= _pack_whitened(kernels, batch.conditioning)
     return arrays, meta
+
+
+def _pack_whitened(kernels: Kernels, variables: Whitened) -> HostArrays:
+    """Whole groups, models that have left among them: what is made anew is made as it was."""
+    groups = variables.groups
+    sizes = np.array([len(group.models) for group in groups], np.int64)
+    first = np.cumsum(sizes) - sizes
+    return {
+        "whitened_sizes": sizes,
+        "whitened_models": np.concatenate([group.models for group in groups]),
+        "whitened_at": np.concatenate([kernels.to_host(group.origins) for group in groups]),  # sync
+        "whitened_kept": np.concatenate([start + group.kept for start, group in zip(first, groups, strict=True)]),
+    }
+
+
+def _whitened(whole: Objective, read: Unpacker, active: Ints) -> Whitened:
+    kernels, models = whole.kernels, read.ints("whitened_models", None, below=len(whole.table))
+    sizes, kept = read.ints("whitened_sizes", None), read.ints("whitened_kept", len(active), below=len(models))
+    if not (sizes.sum() == len(models) and (sizes > 0).all() and np.array_equal(models[kept], active)):
+        raise ValueError(f"whitened models {models.tolist()} in groups of {sizes.tolist()}, expected {active.tolist()}")
+    at = read.floats("whitened_at", len(models), kernels.n_columns, whole.D)
+    return whitened(whole.take(models), kernels.backend.from_host(at), models, sizes.tolist()).take(kept)
 
 
 def _pack_pairs(kernels: Kernels, pairs: Mapping[int, Heritage]) -> HostArrays:
@@ -167,18 +189,13 @@ def _unpack_batch(
         setattr(search, name, read.ints(f"search.{name}", A) if name == "tries" else read.floats(f"search.{name}", A))
     vectors = (from_host(read.floats(name, A, P)) for name in VECTORS)
     numbers = (read.ints(name, A) if name in ("idle", "age") else read.floats(name, A) for name in NUMBERS)
-    conditioning = _variables(objective, spectrum, read, way, A)
+    conditioning = _whitened(whole, read, active) if way == "whitened" else _variables(objective, spectrum, way)
     return Batch(active, objective, conditioning, directions, way, search, *vectors, *numbers)
 
 
-def _variables(
-    objective: Objective, spectrum: Spectrum | None, read: Unpacker, way: Way, A: int
-) -> Conditioning | Whitened:
-    kernels, D, K = objective.kernels, objective.D, objective.kernels.n_columns
-    if way == "whitened":
-        return whitened(objective, kernels.backend.from_host(read.floats("whitened_at", A, K, D)))
+def _variables(objective: Objective, spectrum: Spectrum | None, way: Way) -> Conditioning:
     if way == "newton":
-        return centred(kernels, objective.rows, free=not objective.penalize_bias)[0]
+        return centred(objective.kernels, objective.rows, free=not objective.penalize_bias)[0]
     if spectrum is None:
         raise ValueError("no spectrum, which the variables of a batch are made of")
     return spectrum.at(objective.table.l2)

@@ -21,7 +21,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
-from gpureg.solvers.lbfgs.hessian import triangular_inverse
+from gpureg.solvers.lbfgs.hessian import triangular_inverses
 from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints, StopReason
@@ -116,7 +116,8 @@ class SingleDescent(LbfgsDescent):
         S = S[:-1, :-1] if free else S
         try:
             factor = np.linalg.cholesky(self.kernels.loss.curvature(self.K) * S + 2.0 * l2 * np.eye(len(S)))
-            inverse = self.kernels.to_host(triangular_inverse(self.kernels, self.kernels.backend.from_host(factor)))
+            triangle = self.kernels.backend.from_host(factor[None, :, :])
+            inverse = self.kernels.to_host(triangular_inverses(self.kernels, triangle))[0]
         except np.linalg.LinAlgError:
             return None
         return _Variables(inverse, centre[:-1] if free else None, 1.0 / np.sqrt(self.kernels.loss.curvature(self.K)))

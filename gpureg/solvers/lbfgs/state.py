@@ -79,7 +79,7 @@ class Batch:
         kernels, A = objective.kernels, len(active)
         first = W if known is None or W is not None else known.W
         at = kernels.backend.from_host(np.ascontiguousarray(first, np.float64))
-        conditioning, directions = _variables(objective, at, way, spectrum)
+        conditioning, directions = _variables(objective, active, at, way, spectrum)
         point, pair = _start(objective, conditioning, at, known, fresh=W is not None)
         d = directions.first(point.W, point.g, pair, known.pairs if known is not None else (), conditioning)
         zero, norm = np.zeros(A, np.int64), point.numbers[2] + point.numbers[3]
@@ -149,7 +149,7 @@ class Batch:
 
 
 def _variables(
-    objective: Objective, W: Array, way: Way, spectrum: Spectrum | None
+    objective: Objective, models: Ints, W: Array, way: Way, spectrum: Spectrum | None
 ) -> tuple[Conditioning | Whitened, Directions]:
     kernels = objective.kernels
     if way == "newton":
@@ -157,7 +157,7 @@ def _variables(
         return conditioning, Newton(objective, centre)
     directions = QuasiNewton(objective, W.shape[0], W.shape[1] * W.shape[2])
     if way == "whitened":
-        return whitened(objective, W), directions
+        return whitened(objective, W, models), directions
     assert spectrum is not None
     return spectrum.at(objective.table.l2), directions
 
