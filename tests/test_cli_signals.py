@@ -126,7 +126,10 @@ def test_it_is_resumed_from_the_first_moment(
     assert number == signal.SIGKILL or "interrupted; resume with: gpureg train --resume run" in stderr
     again = script(*sweep, "--out", "run", cwd=tmp_path)
     assert again.returncode == 2
-    assert "run holds an interrupted run; go on with it by --resume run, or replace it with --force" in again.stderr
+    assert (
+        "run holds an interrupted run; go on with it by `gpureg train --resume run`, or replace it with --force"
+        in again.stderr
+    )
     ended_so_far = (tmp_path / "run" / "result.json").exists()
     plotted = script("plot", "run", "--out", "figures", cwd=tmp_path)
     assert plotted.returncode == (0 if ended_so_far else 2)

@@ -168,7 +168,7 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
 
 def not_of_this_fit(cause: object) -> RunError:
     """The error for a checkpoint whose content does not fit the run that it claims to be of."""
-    return RunError(f"The checkpoint does not fit its run ({cause!r}). It can't be resumed: start again with --force.")
+    return RunError(f"The checkpoint does not fit its run ({cause!r}). It can't be resumed: start again in its place.")
 
 
 def restore(saved: Saved, descent: Descent[Any]) -> Any:

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.errors import RunError
+from gpureg.errors import RunError, named
 from gpureg.storage import swap
 from gpureg.storage.checkpoint import (
     CHECKPOINT,
@@ -145,7 +145,7 @@ def claim(directory: str | Path, *, force: bool = False, beginning: Beginning | 
     with _made_or_removed(path):
         with writing(path):
             if path.exists() and not path.is_dir():
-                raise RunError(f"{path} is a file, expected a folder for the run. Give another --out.")
+                raise RunError(f"{path} is a file, expected a folder for the run. Give another {named('out')}.")
             lock, begun = _enter(path, beginning)
         folder = RunFolder(path, beginning, begun)
         try:
@@ -185,7 +185,7 @@ def claim_again(directory: str | Path) -> Iterator[RunFolder]:
     with reading(path, "Give the directory of an interrupted run."):
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
-            raise RunError(f"--resume {path} {what}, expected the directory of an interrupted run.")
+            raise RunError(f"{path} {what}, expected the directory of an interrupted run.")
     with writing(path):
         lock = Lock.acquire(path)
     try:
@@ -265,13 +265,18 @@ def _refuse(path: Path, force: bool) -> None:
     if not _is_ours(path):
         others = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
         if others:
-            raise RunError(f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty --out.")
+            raise RunError(
+                f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty folder as {named('out')}."
+            )
     elif not force:
         if has_checkpoint(path) or not (path / RESULT).exists():
             raise OccupiedError(
-                f"{path} holds an interrupted run; go on with it by --resume {path}, or replace it with --force."
+                f"{path} holds an interrupted run; go on with it by `gpureg train --resume {path}`, or replace it with "
+                f"{named('force', True)}."
             )
-        raise OccupiedError(f"{path} already holds a run; give another --out, or replace it with --force.")
+        raise OccupiedError(
+            f"{path} already holds a run; give another {named('out')}, or replace it with {named('force', True)}."
+        )
 
 
 def _refuse_ended(path: Path) -> None:
@@ -279,9 +284,11 @@ def _refuse_ended(path: Path) -> None:
         return
     result = read_result(path)
     if result and not is_interrupted(result):
-        raise RunError(f"--resume {path}: this run is finished; there is nothing to resume. Train again with --force.")
+        raise RunError(
+            f"{path}: this run is finished; there is nothing to resume. {named('force', True)} replaces it by a new one."
+        )
     if not read_config(path):
-        raise RunError(f"--resume {path}: it holds no interrupted run. Start one with `gpureg train --out {path}`.")
+        raise RunError(f"{path} holds no interrupted run. Start one with `gpureg train --out {path}`.")
 
 
 def _is_ours(path: Path) -> bool:

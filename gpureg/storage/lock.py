@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpureg.errors import GpuregWarning, RunError
+from gpureg.errors import GpuregWarning, RunError, named
 
 LOCK = ".lock"
 PATIENCE = 0.5  # seconds: a reader that finishes a swap, or a process that is just being killed, holds it for less
@@ -50,7 +50,7 @@ class Lock:
             os.close(descriptor)
             if time.monotonic() >= deadline and not held:
                 raise OccupiedError(
-                    f"Another process is writing into {folder}. Wait until it has ended, or give another --out."
+                    f"Another process is writing into {folder}. Wait for it to end, or give another {named('out')}."
                 )
             time.sleep(0 if held else PAUSE)
 
