@@ -284,9 +284,7 @@ def _refuse_ended(path: Path) -> None:
         return
     result = read_result(path)
     if result and not is_interrupted(result):
-        raise RunError(
-            f"{path}: this run is finished; there is nothing to resume. {named('force', True)} replaces it by a new one."
-        )
+        raise RunError(f"{path}: this run is finished; there is nothing to resume. {named('force', True)} replaces it.")
     if not read_config(path):
         raise RunError(f"{path} holds no interrupted run. Start one with `gpureg train --out {path}`.")
 
