@@ -162,11 +162,11 @@ def test_through_the_script(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--resume", "nowhere"), "--resume nowhere does not exist, expected the directory of an interrupted run"),
-        (("--resume", "file"), "--resume file is a file"),
+        (("--resume", "nowhere"), "nowhere does not exist, expected the directory of an interrupted run"),
+        (("--resume", "file"), "file is a file"),
         (
             ("--resume", "empty"),
-            "empty does not hold an interrupted run. Start one with `gpureg train --out empty`",
+            "empty holds no interrupted run. Start one with `gpureg train --out empty`",
         ),
         (("--resume", "empty", "--epochs", "3"), "--epochs can't be given with it"),
         (("--resume", "empty", "--out", "x", "--force"), "--out, --force can't be given with it"),

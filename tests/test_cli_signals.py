@@ -127,7 +127,7 @@ def test_it_is_resumed_from_the_first_moment(
     again = script(*sweep, "--out", "run", cwd=tmp_path)
     assert again.returncode == 2
     assert (
-        "run holds an interrupted run; resume it with `gpureg train --resume run`, or replace it with --force"
+        "run holds an interrupted run; go on with it by `gpureg train --resume run`, or replace it with --force"
         in again.stderr
     )
     ended_so_far = (tmp_path / "run" / "result.json").exists()

@@ -23,22 +23,23 @@ from gpureg.errors import GpuregError
 from gpureg.figures.choice import default_figures, draw
 from gpureg.fitting.entry import Hooks, run_fit
 from gpureg.fitting.resume import unpack
-from gpureg.storage.checkpoint import read_checkpoint, write_checkpoint
+from gpureg.storage.checkpoint import checkpoint_bytes, parse_checkpoint
 from gpureg.storage.directory import Run, load_run
 from gpureg.storage.encoding import npz_bytes, parse_npz, parse_safetensors, safetensors_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BLOCKS = [pytest.param(block, marks=pytest.mark.long if block else ()) for block in range(100)]
-CASES = 50  # of a block
+CASES = 200  # of a block
+DRAWN = 10  # every tenth run is drawn too, which takes longer than all else
 FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
 
 
-def used(run: Run) -> None:
+def used(run: Run, drawn: bool) -> None:
     """What reads a run, and must find in it all that it needs."""
     if run.model.coef.shape[2] == 16:
         run.model.predict_proba(np.zeros((2, 16)))
     run.model.to_sklearn()
-    for name in default_figures([run]):
+    for name in default_figures([run]) if drawn else ():
         draw(name, [run], None)
 
 
@@ -83,7 +84,7 @@ def test_run_directories(block: int, saved: Path, tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(content)
         mutate_file(tmp_path / FILES[rng.integers(len(FILES))], rng)
         try:
-            used(load_run(tmp_path))
+            used(load_run(tmp_path), number % DRAWN == 0)
         except GpuregError as error:
             assert str(error)  # noqa: PT017
         except Exception as error:
@@ -123,8 +124,7 @@ def test_checkpoints(block: int, checkpoints: list[tuple[FitConfig, Arrays, dict
         else:
             meta = mutated_json(meta, rng)
         try:
-            write_checkpoint(tmp_path, arrays, meta if isinstance(meta, dict) else {})
-            again = unpack(*read_checkpoint(tmp_path))
+            again = unpack(*parse_checkpoint(checkpoint_bytes(arrays, meta), tmp_path))
             FitConfig.from_dict(again.meta["config"])
             DataConfig.from_dict(again.meta.get("options", {}))
             run_fit(DATA[config.task], config, Hooks(), saved=again)

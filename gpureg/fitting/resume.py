@@ -17,7 +17,7 @@ import numpy as np
 from gpureg.config import FitConfig, options_of
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads
-from gpureg.errors import RunError, named
+from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
 from gpureg.history import History
 from gpureg.solvers.packing import Unpacker, stop_reasons
@@ -168,10 +168,7 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
 
 def not_of_this_fit(cause: object) -> RunError:
     """The error for a checkpoint whose content does not fit the run that it claims to be of."""
-    return RunError(
-        f"The checkpoint does not fit its run ({cause!r}), which can't be resumed. Start again with "
-        f"{named('force', True)}."
-    )
+    return RunError(f"The checkpoint does not fit its run ({cause!r}). It can't be resumed: start again in its place.")
 
 
 def restore(saved: Saved, descent: Descent[Any]) -> Any:

@@ -20,7 +20,7 @@ from gpureg.storage.files import is_debris, reading, write_bytes, writing
 
 CHECKPOINT, STATE = "checkpoint", "state.npz"
 META = "meta.json"  # the JSON travels as a byte array among the arrays: one file, so one atomic rename
-AGAIN = "It can't be resumed: start the run again in place of this one."
+AGAIN = "It can't be resumed: start the run again in its place."
 
 
 def checkpoint_bytes(arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> bytes:
@@ -28,7 +28,7 @@ def checkpoint_bytes(arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mappin
 
     `arrays` may have any names and shapes (no object arrays); `meta` is JSON (floats keep every bit, ±∞ is allowed).
     """
-    text = json.dumps(dict(meta), default=plain).encode()
+    text = json.dumps(meta, default=plain).encode()
     return npz_bytes({**arrays, META: np.frombuffer(text, np.uint8)})
 
 
@@ -48,10 +48,15 @@ def write_checkpoint(
 
 
 def read_checkpoint(directory: str | Path) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the meta of the last checkpoint. Raises RunError where there is none or it can't be read."""
+    """The arrays and the meta of the last checkpoint. Raises RunError if there is none or it can't be read."""
     path = Path(directory) / CHECKPOINT / STATE
     with reading(path, AGAIN):
         content = path.read_bytes()
+    return parse_checkpoint(content, path)
+
+
+def parse_checkpoint(content: bytes, path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """The inverse of `checkpoint_bytes`; `path` is where the file lies. Raises RunError."""
     arrays = parse_npz(content, path, AGAIN)
     try:
         meta = json.loads(arrays.pop(META).astype(np.uint8).tobytes())

@@ -185,7 +185,7 @@ def claim_again(directory: str | Path) -> Iterator[RunFolder]:
     with reading(path, "Give the directory of an interrupted run."):
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
-            raise RunError(f"{named('resume', path)} {what}, expected the directory of an interrupted run.")
+            raise RunError(f"{path} {what}, expected the directory of an interrupted run.")
     with writing(path):
         lock = Lock.acquire(path)
     try:
@@ -266,12 +266,12 @@ def _refuse(path: Path, force: bool) -> None:
         others = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
         if others:
             raise RunError(
-                f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty {named('out')}."
+                f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty folder as {named('out')}."
             )
     elif not force:
         if has_checkpoint(path) or not (path / RESULT).exists():
             raise OccupiedError(
-                f"{path} holds an interrupted run; resume it with `gpureg train --resume {path}`, or replace it with "
+                f"{path} holds an interrupted run; go on with it by `gpureg train --resume {path}`, or replace it with "
                 f"{named('force', True)}."
             )
         raise OccupiedError(
@@ -284,11 +284,9 @@ def _refuse_ended(path: Path) -> None:
         return
     result = read_result(path)
     if result and not is_interrupted(result):
-        raise RunError(
-            f"{path}: this run is finished; there is nothing to resume. Train again with {named('force', True)}."
-        )
+        raise RunError(f"{path}: this run is finished; there is nothing to resume. {named('force', True)} replaces it.")
     if not read_config(path):
-        raise RunError(f"{path} does not hold an interrupted run. Start one with `gpureg train --out {path}`.")
+        raise RunError(f"{path} holds no interrupted run. Start one with `gpureg train --out {path}`.")
 
 
 def _is_ours(path: Path) -> bool:

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpureg.errors import RunError, named
+from gpureg.atomic import replacing
+from gpureg.errors import RunError
 
 DEBRIS = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
-def temporary_beside(path: Path) -> Path:
-    """An unused hidden name in the folder of `path`: on the same file system, so that a rename is atomic."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-
-
 def is_debris(name: str, of: Collection[str]) -> bool:
-    """Whether `name` is what a kill left of `temporary_beside` for a file that is named in `of`."""
+    """Whether `name` is what a kill left of `replacing` for a file that is named in `of`."""
     return bool(DEBRIS.fullmatch(name)) and name[1:].rsplit(".", 2)[0] in of
 
 
@@ -50,13 +45,8 @@ def write_new(path: Path, content: bytes) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` atomically. Raises OSError; what was at `path` is then untouched."""
-    temporary = temporary_beside(path)
-    try:
-        write_new(temporary, content)
-        os.replace(temporary, path)
-    except BaseException:  # an interrupt too leaves no debris
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     sync_folder(path.parent)
 
 
@@ -77,8 +67,8 @@ def writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"The run directory {directory} can't be written ({error.strerror or error}). Give {named('out')} on a "
-            "disk that has room and that you may write to."
+            f"The run directory {directory} can't be written ({error.strerror or error}). Free space there, or name a "
+            "folder that you may write to, on a disk with room."
         ) from error
 
 

@@ -50,8 +50,7 @@ class Lock:
             os.close(descriptor)
             if time.monotonic() >= deadline and not held:
                 raise OccupiedError(
-                    f"Another process is writing into {folder}. Wait until it has ended, or give another "
-                    f"{named('out')}."
+                    f"Another process is writing into {folder}. Wait for it to end, or give another {named('out')}."
                 )
             time.sleep(0 if held else PAUSE)
 

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NotRequired, Union
 
 import numpy as np
@@ -66,12 +67,21 @@ def conforms(value: Any, kind: Any) -> bool:
 
 def _table(value: Any, kind: Any, where: str) -> None:
     _expect(isinstance(value, dict), value, kind, where)
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        optional = typing.get_origin(hint) is NotRequired
+    for name, (hint, optional) in _fields(kind).items():
         if name in value:
-            conform(value[name], typing.get_args(hint)[0] if optional else hint, _inside(where, name))
+            conform(value[name], hint, _inside(where, name))
         elif not optional:
             raise MismatchError(f"{_inside(where, name)} is missing")
+
+
+@cache
+def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
+    """The fields of a TypedDict: the type of each, and whether it may be missing."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    optional = {name for name, hint in hints.items() if typing.get_origin(hint) is NotRequired}
+    return {
+        name: (typing.get_args(hint)[0] if name in optional else hint, name in optional) for name, hint in hints.items()
+    }
 
 
 def _one_of(value: Any, parts: tuple[Any, ...], where: str) -> None:
