@@ -57,7 +57,7 @@ from gpureg.storage.contents import (
     read_result,
 )
 from gpureg.storage.encoding import Arrays, toml_bytes
-from gpureg.storage.files import reading, sync_folder, write_bytes, write_files, writing
+from gpureg.storage.files import reading, write_bytes, write_files, writing
 from gpureg.storage.lock import LOCK, Lock, OccupiedError
 
 __all__ = ["Beginning", "OccupiedError", "Run", "RunFolder", "claim", "claim_again", "load_run", "write_run"]
@@ -244,11 +244,10 @@ def _enter(path: Path, beginning: Beginning | None) -> tuple[Lock, bool]:
     if beginning is not None and not path.exists():
         temporary, lock = path.with_name(swap.unused_name()), None
         try:
-            write_files(temporary, beginning.files())
+            write_files(temporary, beginning.files(), flushed=False)  # nothing has been trained that could be lost
             lock = Lock.acquire(temporary)
             os.rename(temporary, path)
             lock.folder = path
-            sync_folder(path.parent)
             return lock, True
         except BaseException as error:
             if lock is not None:

@@ -35,14 +35,6 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, and flush it. Raises OSError."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path` atomically. Raises OSError; what was at `path` is then untouched."""
     with replacing(path) as temporary:
@@ -50,13 +42,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write new files below a new folder, `files` by their names relative to it, and flush them. Raises OSError."""
+def write_files(folder: Path, files: Mapping[str, bytes], *, flushed: bool = True) -> None:
+    """Write new files below a new folder, `files` by their names relative to it. Raises OSError.
+
+    Files that need not outlive a power cut are not flushed to the disk, which takes longer than all else.
+    """
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        write_new(folder / name, content)
-    for inner in {(folder / name).parent for name in files} | {folder}:
+        with (folder / name).open("xb") as file:
+            file.write(content)
+            file.flush()
+            if flushed:
+                os.fsync(file.fileno())
+    for inner in {(folder / name).parent for name in files} | {folder} if flushed else ():
         sync_folder(inner)
 
 
