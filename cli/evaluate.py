@@ -11,7 +11,6 @@ import typer
 
 from gpureg.errors import RunError, UsageError
 
-from .metrics import show_metrics
 from .streams import shows_unicode
 from .using import DataArgument, L2Option, RunArgument, model_index, open_data, request_for, show_notices
 
@@ -72,6 +71,8 @@ def evaluate(
         ascii_only = not shows_unicode(sys.stdout.encoding)
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=ascii_only, allow_nan=False))
     else:
+        from .metrics import show_metrics
+
         show_metrics(found)
 
 

@@ -28,12 +28,14 @@ def show_metrics(found: Evaluation, console: Console | None = None) -> None:
     """The metrics, those of each class, and the confusion matrix if it is small."""
     from rich.console import Console
 
+    from gpureg.data.labels import listed  # which shows control characters
+
     console = console or Console(highlight=False)
     console.print(f"{found.n:,} rows")
     console.print()
     console.print(metrics_table(found, console.width))
     classes = found.per_class[:MOST_CLASSES]
-    names = [str(one.name) for one in classes]
+    names = [listed([one.name]) for one in classes]
     columns = [
         Column("class", names, left=True),
         Column("precision", [number(one.precision) for one in classes]),

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from gpureg.fitting.results import FitResult, ModelResult
     from gpureg.history import History
     from gpureg.model.linear import LinearModel
+    from gpureg.model.metrics import Evaluation
     from gpureg.storage.directory import Run, load_run
 
 __all__ = [
     "DataError",
     "Dataset",
     "DeviceError",
+    "Evaluation",
     "FitResult",
     "GpuregError",
     "GpuregWarning",
@@ -68,6 +70,7 @@ def _home(name: str) -> str:
         "lambda_grid": "gpureg.fitting.grid",
         "History": "gpureg.history",
         "LinearModel": "gpureg.model.linear",
+        "Evaluation": "gpureg.model.metrics",
         "LogisticRegression": "gpureg.estimators",
         "LogisticRegressionCV": "gpureg.estimators",
         "FitResult": "gpureg.fitting.results",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -365,3 +366,16 @@ def test_no_more_than_a_few_blocks_are_held(name: str, tmp_path: Path) -> None:
     assert total == 24 * n * (n - 1) / 2
     limit = 15e6 if name != "x.csv" else 35e6  # text is read 4 MB at once, whatever the blocks
     assert held < limit, held
+
+
+@pytest.mark.parametrize("name", ["x.npy", "m.npy", "x.npz"])
+def test_warnings_between_two_blocks_are_the_caller_s(name: str, tmp_path: Path) -> None:
+    X = np.arange(600.0).reshape(200, 3)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "m.npy", np.c_[X, np.arange(200) % 2])
+    np.savez(tmp_path / "x.npz", X=X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in open_blocks(tmp_path / name, small(Request(EXPECTED))).rows:
+            with pytest.raises(UserWarning, match="mine"):
+                warnings.warn("mine", UserWarning, stacklevel=1)

@@ -109,6 +109,15 @@ def test_what_can_t_be_written_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    model = gpureg.LinearModel(
+        "softmax", (0, 1), np.zeros((1, 2, 1)), np.zeros((1, 2)), np.zeros(1), np.ones(1), np.zeros(1)
+    )
+    with pytest.raises(UsageError, match=r"pip install 'gpureg\[onnx\]'"):
+        model.to_onnx(tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["wine", "breast_cancer"])
 @pytest.mark.parametrize("words", [False, True])

@@ -215,6 +215,33 @@ def test_rows_of_weight_0_count_nowhere(run: Path) -> None:
     assert one == other
 
 
+def test_labels_are_read_as_in_training(run: Path) -> None:
+    """1 and 1.0 are one class, as are words with and without space around them; 01 is another."""
+    frame = pd.read_csv("flowers.csv")
+    kinds = frame["species"].map({"setosa": "0", "versicolor": "1", "virginica": "2"})
+    frame.assign(species=kinds).to_csv("numbers.csv", index=False)
+    done = invoke("train", "--dataset", "numbers.csv", "--target", "species", "--out", "numbered")
+    assert done.exit_code == 0, done.stderr
+    spelled = kinds.where(frame.index % 2 == 0, kinds + ".0").where(frame.index % 3 > 0, " " + kinds)
+    frame.assign(species=spelled).to_csv("spelled.csv", index=False)
+    one, other = (
+        strict_json(invoke("evaluate", "numbered", name, "--json").stdout) for name in ("numbers.csv", "spelled.csv")
+    )
+    assert one == other
+    frame.assign(species="0" + kinds).to_csv("padded.csv", index=False)
+    assert "of 120 rows 120 are of classes" in invoke("evaluate", "numbered", "padded.csv").stderr
+
+
+def test_names_that_a_terminal_would_obey_are_shown(run: Path) -> None:
+    frame = pd.read_csv("flowers.csv")
+    frame.assign(species=frame["species"] + "\x1b[31m").to_csv("red.csv", index=False)
+    options = ("--target", "species", "--solver", "lbfgs", "--out", "red")
+    assert invoke("train", "--dataset", "red.csv", *options).exit_code == 0
+    assert "\x1b" not in invoke("evaluate", "red", "red.csv").stdout
+    assert invoke("export", "red", "--card", "red.md").exit_code == 0
+    assert "\x1b" not in Path("red.md").read_text()
+
+
 def test_intervals_and_figures(run: Path, tmp_path: Path) -> None:
     done = invoke("evaluate", run, "flowers.csv", "--bootstrap", "50", "--out", "figures", "--json")
     found = strict_json(done.stdout)

@@ -140,8 +140,9 @@ def _uses(file: Path, there: list[str], request: Request) -> tuple[_Uses, tuple[
 
 def _rows(file: Path, opened: Opened, uses: _Uses, request: Request) -> Iterator[Block]:
     """Blocks of features, labels, weights and further arrays, each read front to back."""
-    with numpy_errors(file), ExitStack() as stack:
-        arrays = opened(stack)
+    with ExitStack() as stack:
+        with numpy_errors(file):
+            arrays = opened(stack)
         X = arrays[uses.X]
         _check_numbers(X)
         if X.width != request.expected.n_features:
@@ -151,7 +152,8 @@ def _rows(file: Path, opened: Opened, uses: _Uses, request: Request) -> Iterator
             )
         for start in range(0, X.shape[0], request.block_rows):
             count = min(request.block_rows, X.shape[0] - start)
-            values = {name: array.read(start, count) for name, array in arrays.items()}
+            with numpy_errors(file):  # here alone: between two blocks the caller's own warnings count
+                values = {name: array.read(start, count) for name, array in arrays.items()}
             labels = weights = None
             if uses.label is not None:
                 where = arrays[uses.label].name
@@ -165,11 +167,13 @@ def _rows(file: Path, opened: Opened, uses: _Uses, request: Request) -> Iterator
 
 def _matrix_rows(file: Path, opened: Opened, chosen: Columns, request: Request) -> Iterator[Block]:
     """Blocks of a matrix that holds label and weights among its columns."""
-    with numpy_errors(file), ExitStack() as stack:
-        array = opened(stack)["X"]
+    with ExitStack() as stack:
+        with numpy_errors(file):
+            array = opened(stack)["X"]
         for start in range(0, array.shape[0], request.block_rows):
             count = min(request.block_rows, array.shape[0] - start)
-            block = array.read(start, count)
+            with numpy_errors(file):
+                block = array.read(start, count)
             labels = weights = None
             if chosen.label is not None:
                 where = f"column {chosen.label} (the label) of {file}"

@@ -44,10 +44,9 @@ class Unknown:
 
 
 def class_numbers(labels: Sequence[Label], classes: Sequence[Any]) -> Codes:
-    """For each label the index of its class, `UNKNOWN` for a label that is none of them (`"2"` and 2 are one)."""
-    numbers = np.full(len(labels), UNKNOWN, np.int64)
-    for index, name in enumerate(classes):
-        position = find_class(name, labels)
-        if position is not None:
-            numbers[position] = index
-    return numbers
+    """For each label the index of its class, `UNKNOWN` for a label that is none of them.
+
+    Labels match classes as they do in training: `"2"`, `2` and `"2.0"` are the class 2, `"02"` is not.
+    """
+    found = (find_class(label, classes) for label in labels)
+    return np.array([UNKNOWN if number is None else number for number in found], np.int64)

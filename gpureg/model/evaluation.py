@@ -74,10 +74,13 @@ class Known:
 def known_rows(blocks: Blocks, classes: Sequence[Any], *, select: bool = False) -> Iterator[Known]:
     """The rows of opened data that count, block by block. Raises DataError as `labelled_rows`, after the last one."""
     unknown, total = Unknown(), 0
+    known: dict[Any, int] = {}  # the labels seen so far, of which each block has the same few
     for block in blocks.rows:
         found, weights = block.labels, block.weights
         assert found is not None, "labels were asked for"
-        numbers = class_numbers(found.values, classes)
+        fresh = [value for value in found.values if value not in known]
+        known |= dict(zip(fresh, class_numbers(fresh, classes).tolist(), strict=True))
+        numbers = np.array([known[value] for value in found.values], np.int64)
         y = numbers[found.codes]
         counted = np.ones(len(y), bool) if weights is None else weights > 0
         if select:

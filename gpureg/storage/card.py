@@ -74,7 +74,7 @@ def _data(run: Run) -> Iterator[str]:
     if model.loss.binary:
         yield f"- the positive class is {_inline(repr(model.classes[0]))}"
     if model.target is not None:
-        yield f"- label column: {_inline(model.target)}"
+        yield f"- label column: {_inline(listed([model.target]))}"
     if model.image_shape is not None:
         yield f"- features: images of {model.image_shape[0]} x {model.image_shape[1]} pixels"
     elif model.feature_names is not None:
