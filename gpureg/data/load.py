@@ -83,7 +83,7 @@ def load_dataset(
     (3, 8)
     """
     refuse_unknown(options, DataOptions.__optional_keys__, "load_dataset was given")
-    return load(DataConfig(os.fspath(name_or_path), **options), task=task, seed=seed)  # type: ignore[arg-type]
+    return load(DataConfig(name_or_path, **options), task=task, seed=seed)  # type: ignore[arg-type]
 
 
 def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | None) -> Dataset:
