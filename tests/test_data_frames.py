@@ -181,9 +181,10 @@ def test_features_that_cant_be_used(X, says):
     ("weights", "says"),
     [
         (np.ones(3), r"shape \(3,\); expected 40 numbers"),
-        (np.ones((N, 1)), "expected 40 numbers"),
+        (np.ones((N, 2)), "expected 40 numbers"),
         (["a"] * N, "expected 40 numbers"),
-        ([None] * N, "expected 40 numbers"),
+        ([None] * N, "row 0 .* holds nothing; weights are real numbers"),
+        (pd.array([1, None] * (N // 2), dtype="Int64"), "row 1 .* (is nan|holds NAType)"),
         (1.0, "is a single value"),
         (-np.ones(N), "row 0 .* is -1.0; weights are finite and not negative"),
         (np.where(np.arange(N) == 3, np.nan, 1), "row 3 .* is nan"),
@@ -205,6 +206,27 @@ def test_objects_that_are_numbers():
     assert gpureg.make_dataset(masked, Y).X_train.shape == (32, 2)
     weights = pd.Series(np.arange(N) % 3 == 0, index=range(N, 2 * N))
     assert len(gpureg.make_dataset(frame(), np.zeros(N) + np.arange(N) // 20, sample_weight=weights).y_train) == 11
+
+
+def test_weights_of_every_type():
+    whole = np.arange(N) % 3 + 1
+    for weights in (
+        whole,
+        whole.tolist(),
+        pd.Series(whole, dtype="Int64"),
+        pd.DataFrame({"w": whole}),
+        whole.astype("O"),
+    ):
+        data = gpureg.make_dataset(frame(), Y, frame(), Y, sample_weight=weights)
+        np.testing.assert_array_equal(data.sample_weight, whole)
+
+
+def test_floats_of_more_bits_than_64():
+    X = np.ones((N, 2), np.longdouble) / 3
+    data = gpureg.make_dataset(X, Y)
+    assert data.X_train.dtype == np.float64
+    with pytest.raises(DataError, match="feature 0 is inf"):
+        gpureg.make_dataset(X * np.longdouble(10) ** 4000, Y)
 
 
 def test_names_and_shapes_reach_the_data_set(tmp_path):

@@ -128,6 +128,12 @@ def test_weights_follow_their_rows(tmp_path):
         load_dataset(tmp_path / "w.npz", weights="w", classes=[0, 2])
 
 
+@pytest.mark.parametrize("path", [5, None, b"x.csv", ["x.csv"]])
+def test_a_path_that_is_not_one(path):
+    with pytest.raises(UsageError, match=r"dataset is .*; expected text"):
+        load_dataset(path)
+
+
 def test_data_too_small_to_split(tmp_path):
     np.savez(tmp_path / "s.npz", X=np.ones((1, 2)), y=[0])
     with pytest.raises(DataError, match="has 1 row"):

@@ -150,3 +150,22 @@ def test_rounding_noise_that_names_the_class_teaches_nothing(solver):
     for one, other in zip(plain.models, noisy.models, strict=True):
         assert one.val_accuracy == other.val_accuracy
         assert one.val_loss == pytest.approx(other.val_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("scale", ["standard", "none"])
+def test_whole_weights_are_repeated_rows_for_given_training_rows(scale, class_weight):
+    random = np.random.default_rng(1)
+    y = random.permutation(np.arange(90) % 3)
+    X, weights = np.eye(3)[y] + 0.8 * random.normal(size=(90, 3)), random.integers(0, 4, 90).astype(float)
+    data = gpureg.Dataset("weighted", X, y, X[:40] + 0.1, y[:40], (0, 1, 2), sample_weight=weights)
+    times = weights.astype(int)
+    repeated = replace(data, X_train=np.repeat(X, times, axis=0), y_train=np.repeat(y, times), sample_weight=None)
+    options = {"solver": "lbfgs", "l2": [1e-3, 1e-1], "dtype": "float64", "device": "cpu", "tol": 1e-12, "scale": scale}
+    one = gpureg.fit(data, class_weight=class_weight, **options)
+    other = gpureg.fit(repeated, class_weight=class_weight, **options)
+    assert (one.n_train, other.n_train) == (np.count_nonzero(weights), times.sum())
+    for first, second in zip(one.models, other.models, strict=True):
+        assert first.train_loss == pytest.approx(second.train_loss, abs=1e-7)
+        assert first.val_loss == pytest.approx(second.val_loss, abs=1e-6)
+        assert first.train_accuracy == pytest.approx(second.train_accuracy, abs=1e-12)

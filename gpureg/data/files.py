@@ -41,9 +41,7 @@ def existing(path: str | Path, option: str = "dataset") -> Path:
         file = Path(path).expanduser()
         file.stat()
     except RuntimeError as error:  # the home of a user that there is not
-        raise UsageError(
-            f"{_given(option, str(path))}: there is no such home folder ({error}). Write the path out."
-        ) from error
+        raise UsageError(f"{_given(option, str(path))}: there is no such home folder. Write the path out.") from error
     except PermissionError as error:
         raise DataError(
             f"{_given(option, str(path))} can't be reached: permission denied. Check the permissions of the folders "

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gpureg.data.arrays import label_column
 from gpureg.data.kept import ALL, Kept
-from gpureg.data.labels import Found, find_labels, listed, no_label, settle
+from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.opening import first_words
 from gpureg.data.raw import RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
 from gpureg.errors import DataError, UsageError
@@ -28,7 +28,7 @@ def in_memory(X: Any, y: Any, X_val: Any, y_val: Any, sample_weight: Any, name: 
     n_rows, weights = rows_of(X, "X"), None
     check_lengths(n_rows, rows_of(y, "y"), "X and y")
     if sample_weight is not None:
-        weights = check_weights(as_array(sample_weight, "sample_weight"), n_rows, "sample_weight")
+        weights = check_weights(_weights(sample_weight), n_rows, "sample_weight")
     kept = Kept.of_weights(weights)
     features, image_shape, pixel_max, names = read_features(X, "X", kept)
     columns, features_val = [read_labels(y, "y", kept)], None
@@ -82,12 +82,13 @@ def read_labels(y: Any, where: str, kept: Kept = ALL) -> Found:
             f"{where} is a data frame of {len(y.columns)} columns; expected one label for each row. Name one column of "
             "it."
         )
-    missing = np.asarray(y.isna()).reshape(-1) if hasattr(y, "isna") else np.zeros(0, bool)
-    array = label_column(as_array(y, where), where)
-    of_counted = np.flatnonzero(kept.of(missing)) if missing.shape == array.shape else np.zeros(0, int)
-    if of_counted.size:
-        raise no_label(where, kept.number(int(of_counted[0])))
-    return find_labels(kept.of(array), where, kept)
+    return find_labels(kept.of(label_column(as_array(y, where), where)), where, kept)
+
+
+def _weights(sample_weight: Any) -> Matrix:
+    array = as_array(sample_weight, "sample_weight")
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    return numbers_of_objects(array, "sample_weight", "weights") if array.dtype.kind == "O" else array
 
 
 def rows_of(X: Any, where: str) -> int:
@@ -166,13 +167,13 @@ def _refuse_twice(names: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
 
 
-def numbers_of_objects(array: Matrix, where: str) -> Matrix:
+def numbers_of_objects(array: Matrix, where: str, what: str = "features") -> Matrix:
     """An array of objects that are all numbers (or booleans) as float64. Raises DataError for any other."""
     for row, value in np.ndenumerate(array):
         if not isinstance(value, (int, float, np.bool_, np.integer, np.floating)):
             raise DataError(
                 f"{where}: row {row[0]} (counted from 0) holds {'nothing' if value is None else type(value).__name__}; "
-                "features are real numbers."
+                f"{what} are real numbers."
             )
     try:
         return array.astype(np.float64)

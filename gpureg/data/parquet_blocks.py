@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, table_columns
-from gpureg.data.columns import label_column
+from gpureg.data.columns import is_text, label_column
 from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
+from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, table_matrix
-from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema
+from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema, width_of
 
 BUFFER = 1 << 18  # bytes of a column that are read at once
 
@@ -27,15 +28,20 @@ def parquet_blocks(file: Path, request: Request) -> Blocks:
     names = tuple(name for name in schema.names if name not in index)
     chosen = table_columns(names, tuple(name for name in schema.names if name in index), request, str(file))
     kept = pa.schema([schema.field(name) for name in chosen.keep])
-    return Blocks(str(file), kept, _rows(file, chosen, request), chosen.notices)
+    label = chosen.label
+    once = [label] if label is not None and label not in chosen.keep and is_text(schema.field(label).type) else []
+    return Blocks(str(file), kept, _rows(file, chosen, request, once), chosen.notices)
 
 
-def _rows(file: Path, chosen: Columns, request: Request) -> Iterator[Block]:
+def _rows(file: Path, chosen: Columns, request: Request, once: list[str]) -> Iterator[Block]:
+    """`once`: columns of words of which each different one is held once."""
     import pyarrow as pa
 
     first = 0
     # what is buffered ahead stays until the file is closed, which would be all of it
-    with opened_parquet(file, pre_buffer=False, buffer_size=BUFFER) as parquet:
+    with opened_parquet(file, pre_buffer=False, buffer_size=BUFFER, read_dictionary=once) as parquet:
+        width = sum(width_of(parquet.schema_arrow.field(name).type) for name in chosen.all if name not in once)
+        machine_limit().check(2 * min(request.block_rows, parquet.metadata.num_rows) * width, file)
         for batch in parquet.iter_batches(request.block_rows, columns=list(chosen.all)):
             yield _block(pa.Table.from_batches([batch]), first, chosen, request, str(file))
             first += batch.num_rows

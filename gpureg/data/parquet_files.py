@@ -65,7 +65,7 @@ def _bytes(metadata: Any, schema: Schema, columns: list[str], words: tuple[str, 
     where it is damaged.
     """
     rows = max(0, metadata.num_rows)
-    size = sum(2 * rows * _width(schema.field(name).type) for name in columns if name not in words)
+    size = sum(2 * rows * width_of(schema.field(name).type) for name in columns if name not in words)
     if words:
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
         size += 4 * rows + sum(max(0, group.total_byte_size) for group in groups)
@@ -78,12 +78,12 @@ def _is_list(kind: Any) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind))
 
 
-def _width(kind: Any) -> int:
+def width_of(kind: Any) -> int:
     """Bytes of one value, 0 of a list whose length is not fixed."""
     import pyarrow.types as types
 
     if types.is_fixed_size_list(kind):
-        return int(kind.list_size) * _width(kind.value_type)
+        return int(kind.list_size) * width_of(kind.value_type)
     try:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:  # it is not fixed

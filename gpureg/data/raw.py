@@ -53,6 +53,9 @@ def as_features(
         image_shape = (X.shape[1], X.shape[2])
         pixel_max = 255.0 if X.dtype == np.uint8 else None
         X = X.reshape(len(X), X.shape[1] * X.shape[2])
+    if X.dtype.kind == "f" and X.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # what float64 does not hold becomes infinite, and is refused
+            X = X.astype(np.float64)
     check_features(X, where, kept=kept)
     return X.astype(X.dtype.newbyteorder("="), copy=False), image_shape, pixel_max
 

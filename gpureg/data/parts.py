@@ -1,0 +1,149 @@
+"""From `RawData` to a `Dataset`: the first rows of each part, or a split of all of them, and the choice of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.config import DataConfig
+from gpureg.data.dataset import Dataset
+from gpureg.data.labels import Codes, listed, match_classes
+from gpureg.data.notices import data_notices
+from gpureg.data.raw import RawData
+from gpureg.data.spelling import Label
+from gpureg.data.split import VAL_FRACTION, stratified_split
+from gpureg.errors import DataError, UsageError, named
+from gpureg.losses import Loss
+
+
+def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
+    """The first rows of each part, or a split; labels are still indices into all of the data's labels."""
+    train_size, val_size = config.train_size, config.val_size
+    train: slice | Codes
+    val: slice | Codes
+    if raw.X_val is None or raw.codes_val is None:
+        X_val, codes_val = raw.X, raw.codes
+        if val_size == 0:
+            train, val = slice(_first("train_size", train_size, len(raw.X), "training", raw.name)), slice(0)
+        else:
+            train, val = _split_rows(raw, train_size, val_size, seed)
+    else:
+        X_val, codes_val = raw.X_val, raw.codes_val
+        train = slice(_first("train_size", train_size, len(raw.X), "training", raw.name))
+        val = slice(_first("val_size", val_size, len(X_val), "validation", raw.name))
+    return Dataset(
+        name=raw.name,
+        X_train=_rows(raw.X, train),
+        y_train=raw.codes[train],
+        X_val=_rows(X_val, val),
+        y_val=codes_val[val],
+        classes=raw.labels,
+        sample_weight=None if raw.weights is None else raw.weights[train],
+        image_shape=raw.image_shape,
+        pixel_max=raw.pixel_max,
+        feature_names=raw.feature_names,
+        source=raw.source,
+        notices=data_notices(raw),
+        val_weight=None if raw.weights is None or raw.X_val is not None or val_size == 0 else raw.weights[val],
+        target=raw.target,
+    )
+
+
+def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.generic]:
+    """Chosen rows; a copy where they are few, so that the rest can be freed, else a view."""
+    part = X[rows]
+    return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
+
+
+def _first(option: str, size: int | None, available: int, part: str, name: str) -> int:
+    if size is not None and size > available:
+        raise UsageError(f"{named(option, size)}: {name!r} has {available} {part} rows. Ask for no more than those.")
+    return available if size is None else size
+
+
+def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed: int) -> tuple[Codes, Codes]:
+    n_rows = len(raw.X)
+    if n_rows < 2:
+        raise DataError(f"{raw.name!r} has {n_rows} row; training and validation need at least one each.")
+    asked = (train_size or 1) + (val_size or 1)
+    if asked > n_rows:
+        sizes = (("train_size", train_size), ("val_size", val_size))
+        given = ", ".join(named(option, size) for option, size in sizes if size is not None)
+        raise UsageError(
+            f"{given}: {raw.name!r} has {n_rows} rows in all, from which "
+            "training and validation are split. Ask for fewer."
+        )
+    n_val = val_size or max(1, min(round(VAL_FRACTION * n_rows), n_rows - (train_size or 1)))
+    train, val = stratified_split(raw.codes, n_val, seed)
+    return train[:train_size], val
+
+
+def chosen_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | None) -> Dataset:
+    """Keep the rows of the chosen classes and renumber their labels in class order."""
+    present = np.unique(dataset.y_train)
+    labels = [dataset.classes[code] for code in present]
+    if classes is None:
+        _check_val_classes(dataset, present)
+        chosen = list(range(len(labels)))
+        if loss.binary:
+            chosen.reverse()  # the larger label is positive, and positive comes first
+    else:
+        chosen = match_classes(classes, labels)
+        if not loss.binary:
+            chosen.sort()
+    _check_class_count(loss, [labels[position] for position in chosen], dataset.name, by_name=classes is not None)
+    renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
+    renumber[present[chosen]] = np.arange(len(chosen))
+    X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
+    X_val, y_val, kept_val = _keep(dataset.X_val, renumber[dataset.y_val])
+    if len(dataset.y_val) and not len(y_val):
+        raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise {named('val_size')}.")
+    return replace(
+        dataset,
+        X_train=X_train,
+        y_train=y_train,
+        X_val=X_val,
+        y_val=y_val,
+        sample_weight=_of_kept(dataset.sample_weight, kept),
+        val_weight=_of_kept(dataset.val_weight, kept_val),
+        classes=tuple(labels[position] for position in chosen),
+    )
+
+
+def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic], Codes, npt.NDArray[np.bool_] | None]:
+    """Rows whose label is kept (>= 0). Without anything to drop, X is passed on, not copied."""
+    kept = y >= 0
+    if kept.all():
+        return np.ascontiguousarray(X), y, None
+    return X[kept], y[kept], kept
+
+
+def _of_kept(
+    weights: npt.NDArray[np.float64] | None, kept: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64] | None:
+    return weights if weights is None or kept is None else weights[kept]
+
+
+def _check_val_classes(dataset: Dataset, present: Codes) -> None:
+    unseen = np.setdiff1d(dataset.y_val, present)
+    if unseen.size:
+        names = listed([dataset.classes[code] for code in unseen])
+        raise DataError(
+            f"{dataset.name!r}: the validation rows have classes that no training row has: {names}. "
+            f"Raise {named('train_size')}, or name the classes to keep with {named('classes')}."
+        )
+
+
+def _check_class_count(loss: Loss, chosen: Sequence[Label], name: str, *, by_name: bool) -> None:
+    names = listed(chosen if by_name else sorted(chosen))
+    given = f"{named('classes')} names {names}" if by_name else f"{name!r} has {len(chosen)}: {names}"
+    if loss.binary and len(chosen) != 2:
+        raise UsageError(
+            f"{named('task', loss.name)} needs exactly two classes, but {given}. "
+            f"Name two, the positive one first, with {named('classes')}; or use {named('task', 'softmax')}."
+        )
+    if len(chosen) < 2:
+        raise UsageError(f"{named('task', loss.name)} needs at least two classes, but {given}. Keep more classes.")
