@@ -76,6 +76,10 @@ class DenseRows:
         """See the protocol."""
         return moments.scatter(self.kernels, self.block, centre, diagonal=diagonal)
 
+    def spread(self, centre: Floats) -> Floats:
+        """See the protocol."""
+        return moments.spread(self.kernels, self.block, centre)
+
     def span(self, *, free: bool) -> tuple[DenseRows, Basis]:
         """See the protocol."""
         centre = self.mean()[:-1] if free else None

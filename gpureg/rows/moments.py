@@ -52,6 +52,19 @@ def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = F
     return _summed(kernels, rows, part) / _mass(kernels, rows)
 
 
+def spread(kernels: Kernels, rows: Block, centre: Floats) -> Floats:
+    """`Σ_i s_it ||x_i - c||²` `(T,)` on the host, for every column t of the row-weight table, or one number without a
+    table; `centre c (D,)`."""
+    xp = kernels.backend.xp
+    shift = kernels.backend.from_host(np.asarray(centre, np.float64))
+
+    def part(X: Array, y: Array, table: Array | None) -> Array:
+        square = xp.sum((X - shift) ** 2, axis=1)
+        return xp.sum(square, keepdims=True) if table is None else xp.matmul(square[None, :], table)[0, :]
+
+    return kernels.to_host(_summed(kernels, rows, part, table=True))  # sync
+
+
 def moments_bytes(rows: int, features: int) -> int:
     """Bytes that `mean_row`, `scatter` and its eigendecomposition take: three blocks, and four matrices `(D, D)`."""
     blocks = 3 * 8 * min(rows * features, max(ELEMENTS_AT_ONCE, features))

@@ -62,6 +62,10 @@ class Rows(Protocol):
         """The weighted second moments about `centre (D,)`; see `moments.scatter`."""
         ...
 
+    def spread(self, centre: Floats) -> Floats:
+        """`Σ_i s_it ||x_i - c||²` for every column t of the row-weight table `(T,)`; see `moments.spread`."""
+        ...
+
     def span(self, *, free: bool) -> tuple[Rows, Basis]:
         """The same samples in an orthonormal basis of their span, with the basis; `free`: their last column is a bias
         that carries no penalty. See `rows.span`; for fewer rows than features.
