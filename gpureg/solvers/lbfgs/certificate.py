@@ -182,7 +182,7 @@ class _Certifier:
         moved = weights.copy()
         if kernels.loss.shift_invariant:  # a common shift of free biases changes nothing: their sum is 0 by convention
             moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
-        bias, curvature = kernels.to_host(value.gradient[:, :, -1]), self._curvature(objective, W)
+        bias, curvature = np.array(kernels.to_host(value.gradient[:, :, -1])), self._curvature(objective, W)
         numbers = self._numbers(value, curvature.remainder(bias))
         for number in range(BIAS_STEPS):
             gains = self._gains(numbers, models, first=number == 0)
