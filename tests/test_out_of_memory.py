@@ -107,6 +107,45 @@ def test_a_state_that_is_not_light_keeps_the_stages_that_are_done(monkeypatch: p
     assert len(calls) > number
 
 
+@pytest.mark.parametrize(
+    ("solver", "which"),
+    [
+        *((solver, which) for solver in ("sgd", "lbfgs") for which in ("place", "start_evaluation")),
+        ("sgd", "steps"),
+        ("lbfgs", "cost_and_gradient"),
+    ],
+)
+def test_an_allocators_own_error_is_explained_wherever_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, solver: str, which: str
+) -> None:
+    """NumPy's MemoryError stands for it: of a device the CPU takes over, and of the CPU the fit ends with words."""
+    options: dict[str, Any] = {"solver": solver, "l2": (0.1, 0.2), "dtype": "float64", "kernels": "reference"}
+    expected = gpureg.fit(blobs(), device="cpu", **options)
+    usual = getattr(ReferenceKernels, which)
+
+    def full(self: ReferenceKernels, *arguments: Any, **named: Any) -> Any:
+        if self.backend.name in failing:
+            raise np._core._exceptions._ArrayMemoryError((1 << 20, 1 << 20), np.dtype(np.float64))
+        return usual(self, *arguments, **named)
+
+    monkeypatch.setattr(ReferenceKernels, which, full)
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
+    failing = {"small"}
+    with pytest.warns(
+        GpuregWarning, match=r"small:0 ran out of memory \(Unable to allocate 8.00 TiB.*on the CPU\. Use"
+    ):
+        found = gpureg.fit(blobs(), **options)
+    np.testing.assert_array_equal(found.model.coef, expected.model.coef)
+    with pytest.raises(OutOfMemoryError, match=r"small:0 ran out of memory .* Use dtype='float32'"):
+        gpureg.fit(blobs(), strict_device=True, **options)
+    failing.add("numpy")
+    with (
+        pytest.warns(GpuregWarning, match="Running on the CPU"),
+        pytest.raises(OutOfMemoryError, match=r"cpu ran out of memory \(Unable to allocate .*are free\. Use"),
+    ):
+        gpureg.fit(blobs(), **options)
+
+
 def test_an_estimator_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """In its own words: it has no option for the memory."""
     data = blobs()

@@ -49,7 +49,8 @@ def main() -> int:
         return 3
     job = Job(epochs=5 if chosen.quick else 50)
     backends = {d: cupy_backend(d, chosen.device, why="a benchmark", requested="cuda") for d in ("float32", "float64")}
-    found = {"machine": machine(backends["float32"]), "job": vars(job), **measure(backends, job)}
+    with backends["float32"].in_use():
+        found = {"machine": machine(backends["float32"]), "job": vars(job), **measure(backends, job)}
     name = re.sub(r"\W+", "-", found["machine"]["card"]).strip("-").lower()
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / f"{name}.json"
