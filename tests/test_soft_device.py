@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED_SKIPS = ("GB of device memory are free",)
 
 
+@pytest.mark.long
 @pytest.mark.mnist
 def test_the_gpu_tests_pass_on_it(soft: dict[str, str], tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """All of `tests/gpu`: launches, transfers, memory, two devices, resuming, the report's numbers; without

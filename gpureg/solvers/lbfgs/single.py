@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
+from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import centred
 from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
 from gpureg.solvers.lbfgs.hessian import triangular_inverses
 from gpureg.solvers.lbfgs.state import LbfgsState
-from gpureg.solvers.problem import Problem
+from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, Ints, StopReason
 
 MOST_WORK = 1 << 25  # n D K, the multiply-adds of a product, up to which this is the faster way
@@ -72,21 +73,38 @@ class SingleDescent(LbfgsDescent):
         state.waiting, state.way = {0: best.W}, self.first if self.handover is None else "whitened"
         if best.met or spent:
             reason: StopReason = "converged" if best.met else "max_iter"
-            final = self._polished(search) if best.met and self.first == "newton" else best.W
-            state.reasons[0], state.finals[0], state.waiting = reason, final, {}
+            state.reasons[0], state.finals[0], state.waiting = reason, best.W, {}
             yield Iterated(state.passes, model, np.array([best.objective]))
             yield ModelStopped(0, int(state.iterations[0]), 0, reason)
 
-    def _polished(self, search: _Search) -> Floats:
-        """The best point after one more step, by Newton's method: where a Hessian costs next to nothing, a gap of the
-        tolerance becomes one of rounding, so that the answer depends on no detail of the way there.
+    def finish(self, state: LbfgsState, *, interrupted: bool = False) -> tuple[Outcome, History]:
+        """See the protocol; a model that has arrived, and whose Hessian is worth it, takes one more step first."""
+        if not interrupted and state.reasons[0] in ("converged", "precision") and self._polishes:
+            with np.errstate(all="ignore"):
+                polished = self._polished(state.finals[0])
+            if np.isfinite(polished).all():
+                state.finals[0], state.losses[0] = polished, np.nan  # what is known is known of the point before
+        return super().finish(state, interrupted=interrupted)
+
+    @property
+    def _polishes(self) -> bool:
+        """Whether a last Newton step is worth its Hessian: for a tiny model, and for one with a Hessian that is asked
+        for more than its objective can tell.
         """
+        beyond = bool(self.accuracy.tolerance[0] < self.accuracy.resolution)
+        return self.first == "newton" or (self.handover is not None and beyond)
+
+    def _polished(self, W: Floats) -> Floats:
+        """Weights `(K, D)` after one more step, by Newton's method: a gap of the tolerance becomes one of rounding, so
+        that the answer depends on no detail of the way there.
+        """
+        objective = self.objective(np.zeros(1, np.int64))
         plain, centre = centred(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
-        W = self.kernels.backend.from_host(search.best.W[None])
-        g, _, _ = plain.slope(search.objective.value(W).gradient)
-        d = Newton(search.objective, centre).solve(search.objective, W, self.kernels.backend.xp.reshape(g, (1, -1)))
-        step = plain.weights(self.kernels.backend.xp.reshape(d, W.shape))
-        return np.asarray(search.best.W + self.kernels.to_host(step)[0])  # sync
+        at = self.kernels.backend.from_host(W[None])
+        g, _, _ = plain.slope(objective.value(at).gradient)
+        d = Newton(objective, centre).solve(objective, at, self.kernels.backend.xp.reshape(g, (1, -1)))
+        step = plain.weights(self.kernels.backend.xp.reshape(d, at.shape))
+        return np.asarray(W + self.kernels.to_host(step)[0])  # sync
 
     def _borrowed(self, state: LbfgsState) -> _Search | None:
         """SciPy's loop, to its end; None if there is no factor to condition by."""
