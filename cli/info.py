@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gpureg.errors import DataError
+
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False) -> None:
     """Print versions, devices, BLAS and threads, and the data cache, to paste into a bug report."""
@@ -19,8 +21,11 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
     found["device"] = f"{backend.device} ({backend.name})"
     if backend.card:
         found["card"] = backend.card
-    found["data cache"] = str(cache_dir())
-    found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
+    try:
+        found["data cache"] = str(cache_dir())
+        found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
+    except DataError as error:  # what is asked for in a bug report is shown all the same
+        found["data cache"] = f"none: {error}"
     if as_json:
         import json
 

@@ -28,15 +28,17 @@ def limited_to(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def script_where(
-    before: Callable[[], None], *arguments: object, cwd: Path, without: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    """The installed script, with `before` done to its process first, and without some variables of the environment."""
-    env = {name: value for name, value in environment().items() if name not in without}
+def script_where(before: Callable[[], None], *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The installed script, with `before` done to its process first."""
     return subprocess.run(
-        [str(SCRIPT), *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, preexec_fn=before,
+        [str(SCRIPT), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        preexec_fn=before,
         timeout=120,
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -38,7 +38,10 @@ def cache_dir() -> Path:
             raise DataError(f"GPUREG_DATA_DIR is {named!r}: there is no such home folder. Write it out.") from error
     import platformdirs
 
-    cache = Path(platformdirs.user_cache_dir("gpureg")) / "data"
+    try:
+        cache = Path(platformdirs.user_cache_dir("gpureg")) / "data"
+    except RuntimeError:  # what newer versions of platformdirs make of it
+        cache = Path()
     if not cache.is_absolute():
         raise DataError("this user has no home folder to keep data sets in. Set GPUREG_DATA_DIR to a folder.")
     return cache
