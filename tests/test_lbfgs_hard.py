@@ -12,6 +12,7 @@ from full_batch import WAYS, by_sklearn, objective, place, probabilities
 from sklearn import datasets
 from small_problems import blobs
 
+from gpureg.backend import numpy_backend
 from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs.pairs import PairHistory
 from gpureg.solvers.lbfgs.search import LineSearch
@@ -202,3 +203,42 @@ def _two_loop(g: np.ndarray, pairs: list[tuple[np.ndarray, ...]]) -> np.ndarray:
     for (s, y), alpha in zip(reversed(pairs), reversed(alphas), strict=True):
         q = q + s * (alpha - (y @ q) / (y @ s))
     return q
+
+
+def overlapping(task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(200, 3))
+    noisy = X[:, 0] + random.normal(size=200)
+    return X, np.digitize(noisy, [0.0] if task == "logistic" else [-0.5, 0.5])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_part_that_separates_is_told(task: str, dtype: str, seed: int) -> None:
+    """A dummy that is 1 in some rows of one class only; the others overlap, and the weight has no end."""
+    X, y = overlapping(task, seed)
+    dummy = ((y == 1) & (np.random.default_rng(seed).random(200) < 0.2)).astype(float)
+    wider = np.c_[X, dummy]
+    others = [wider * [100.0, 1.0, 0.1, 0.05] + 10.0] if dtype == "float64" else []  # it costs float32 its digits
+    for samples in (wider, *others):
+        for weights in (None, np.random.default_rng(1).uniform(0.1, 3.0, 200)):
+            placed = place(samples, y, [0.0, 1e-3], task, weights=weights, column=[0, 0], backend=numpy_backend(dtype))
+            outcome, _ = full_batch.solve(*placed, tol=1e-8)
+            assert "1 model(s) without a penalty" in " ".join(outcome.warnings)
+            assert "no optimum" in " ".join(outcome.warnings)
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_has_an_optimum_is_not_said_to_have_none(task: str, free: bool, seed: int) -> None:
+    """Rows that are certain by one feature and disagree in another have one, however little curvature is left there."""
+    X, y = overlapping(task, seed)
+    certain = np.c_[np.full(6, 20.0), np.zeros((6, 2)), [1.0, -1, 1, -1, 1, -1]]
+    wide = np.r_[np.c_[X, np.zeros(200)], certain]
+    labels = np.r_[y, np.full(6, y.max())]
+    constant = np.c_[X, X[:, :1], np.full(200, 7.0), np.zeros(200)]  # directions that change nothing are no separation
+    for samples, own in ((X, y), (wide, labels), (constant, y)):
+        outcome, _ = full_batch.solve(*place(samples, own, [0.0], task), tol=1e-9, free=free)
+        assert "no optimum" not in " ".join(outcome.warnings)

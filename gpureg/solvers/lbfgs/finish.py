@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.config import FitConfig
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import Accuracy, Ends, certify
+from gpureg.solvers.lbfgs.separation import separated
 from gpureg.solvers.lbfgs.state import LbfgsState, build_history
 from gpureg.solvers.problem import Measured, Outcome, Problem, measure_final
 from gpureg.types import Floats
@@ -26,7 +28,7 @@ def finished(
     final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
     measured = _measured(problem, kernels, final, everything=accuracy.measures)
     history = build_history(state, problem.table, measured, certificates)
-    warnings += _separable(problem, measured.train_accuracy, measured.train_loss)
+    warnings += _separable(problem, measured, separated(problem, kernels, weights, free=not config.penalizes_bias))
     none: tuple[int | None, ...] = (None,) * L
     return Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings), history
 
@@ -45,14 +47,17 @@ def _measured(problem: Problem, kernels: Kernels, final: Floats, *, everything: 
     return Measured(*numbers)
 
 
-def _separable(problem: Problem, accuracy: Floats, loss: Floats) -> tuple[str, ...]:
-    """A warning where an unpenalised model fits its training data without an error: then its weights have no bound."""
+def _separable(problem: Problem, measured: Measured, found: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """A warning if models without a penalty have no optimum: those that are `found (L,)` to have none, and those that
+    fit their training data without an error.
+    """
     folds = problem.table.fold >= 0
-    perfect = (problem.table.l2 == 0) & np.where(folds, loss < 1e-3, accuracy == 1.0)
-    if not perfect.any():
+    perfect = np.where(folds, measured.train_loss < 1e-3, measured.train_accuracy == 1.0)
+    count = int(((problem.table.l2 == 0) & (found | perfect)).sum())
+    if not count:
         return ()
     return (
-        f"{int(perfect.sum())} model(s) without a penalty (λ = 0) separate the training data: the loss falls towards 0 "
-        "for ever as the weights grow, and there is no optimum. The weights are those of the last iteration; a small λ "
-        "gives a definite answer.",
+        f"{count} model(s) without a penalty (λ = 0) separate the training data, or a part of them: the loss falls for "
+        "ever as weights grow, and there is no optimum. The weights are those of the last iteration; a small λ gives a "
+        "definite answer.",
     )
