@@ -64,9 +64,14 @@ class Lbfgs:
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
         """See the protocol."""
-        scale, more = f"use {named('scale', 'standard')}", f"Give it more iterations ({named('max_iter')})."
-        found = diverged(table, outcome, lambda models: f"Features this large overflow: {scale}.")
-        return found + worse_than_a_constant(table, outcome, constant, lambda models: more)
+        scale = f"Features this large overflow: use {named('scale', 'standard')}."
+        more = f"Give it more iterations ({named('max_iter')})."
+
+        def help_worst(models: Ints) -> str:
+            return more if outcome.reasons[models[0]] == "max_iter" else "The penalty holds it there: use a smaller λ."
+
+        found = diverged(table, outcome, lambda models: scale)
+        return found + worse_than_a_constant(table, outcome, constant, help_worst)
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
         """See the protocol: along a path where there is more than one λ for the same rows."""

@@ -13,7 +13,7 @@ from gpureg.kernels.choice import fallback_notices
 from gpureg.kernels.cpu.evaluation import TILE
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
-from gpureg.solvers.remarks import diverged, worse_than_a_constant
+from gpureg.solvers.sgd.advice import remarks
 from gpureg.solvers.sgd.descent import MOST_QUEUED, SgdDescent
 from gpureg.types import Ints, ModelTable
 
@@ -66,11 +66,7 @@ class Sgd:
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
         """See the protocol."""
-
-        def smaller(models: Ints) -> str:
-            return f"Use a learning rate smaller than {table.lr[models].max():g}."
-
-        return diverged(table, outcome, smaller) + worse_than_a_constant(table, outcome, constant, smaller)
+        return remarks(table, outcome, history, constant, self.config.epochs)
 
     def on(self, problem: Problem, kernels: Kernels) -> SgdDescent:
         """See the protocol."""
