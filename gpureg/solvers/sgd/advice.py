@@ -15,7 +15,7 @@ FALLING = 0.005  # of the loss, in the last epoch: at least this is worth going 
 
 def remarks(table: ModelTable, outcome: Outcome, history: History, constant: float, epochs: int) -> list[str]:
     """A sentence each on models that diverged, that predict worse than a constant does, and whose loss was still
-    falling at the last of so many `epochs`; `constant`: the best constant predictor's loss, in nats.
+    falling at the last of the `epochs`; `constant`: the best constant predictor's loss, in nats.
     """
     fall = _last_fall(outcome, history, epochs)
 
@@ -28,6 +28,8 @@ def remarks(table: ModelTable, outcome: Outcome, history: History, constant: flo
 
     def help_worst(models: Ints) -> str:
         model = int(models[0])
+        if not outcome.steps[model]:
+            return "It was stopped before its first step."
         if outcome.measured.train_loss[model] > history.step_loss[0, model]:  # above where it began: it overshoots
             return smaller(models)
         if fall[model] > FALLING:
