@@ -15,6 +15,7 @@ import numpy as np
 from gpureg.backend import Backend
 from gpureg.types import Array
 
+MOST_PINNED = 16 * 2**20  # bytes
 RawLaunch = Callable[[int, int, tuple[Any, ...]], None]
 
 
@@ -174,7 +175,11 @@ class CupyOps:
         return launch
 
     def read_later(self, array: Array) -> Callable[[], Any]:
-        """See the protocol; through pinned memory, which alone is copied to while the host goes on."""
+        """See the protocol; through pinned memory, which alone is copied to while the host goes on. CuPy keeps what it
+        pins: what is large comes without, when it is asked for.
+        """
+        if array.nbytes > MOST_PINNED:
+            return lambda: self._cp.asnumpy(array)  # sync
         memory = self._cp.cuda.alloc_pinned_memory(array.nbytes)
         host = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
         array.get(out=host, blocking=False)
@@ -182,7 +187,7 @@ class CupyOps:
         event.record()
 
         def result() -> Any:
-            event.synchronize()
+            event.synchronize()  # sync
             return host.copy()
 
         return result
