@@ -14,9 +14,13 @@ from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, table_matrix
+from gpureg.data.opening import reading
 from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema, width_of
 
 BUFFER = 1 << 18  # bytes of a column that are read at once
+# A smaller file is read a whole column of a group of rows at once, which its size bounds: of a page in a buffer Arrow
+# believes its header, which may claim 2 GiB.
+SMALL_FILE = 1 << 23
 
 
 def parquet_blocks(file: Path, request: Request) -> Blocks:
@@ -38,8 +42,10 @@ def _rows(file: Path, chosen: Columns, request: Request, once: list[str]) -> Ite
     import pyarrow as pa
 
     first = 0
+    with reading(file):
+        buffer = BUFFER if file.stat().st_size > SMALL_FILE else 0
     # what is buffered ahead stays until the file is closed, which would be all of it
-    with opened_parquet(file, pre_buffer=False, buffer_size=BUFFER, read_dictionary=once) as parquet:
+    with opened_parquet(file, pre_buffer=False, buffer_size=buffer, read_dictionary=once) as parquet:
         width = sum(width_of(parquet.schema_arrow.field(name).type) for name in chosen.all if name not in once)
         machine_limit().check(2 * min(request.block_rows, parquet.metadata.num_rows) * width, file)
         for batch in parquet.iter_batches(request.block_rows, columns=list(chosen.all)):
