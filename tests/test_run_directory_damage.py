@@ -7,8 +7,8 @@ import pytest
 from synthetic_runs import save_run, synthetic_result
 
 from gpureg.errors import RunError
-from gpureg.storage.checkpoint import read_checkpoint, write_checkpoint
-from gpureg.storage.directory import load_run
+from gpureg.storage.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from gpureg.storage.directory import claim_again, load_run
 from gpureg.storage.encoding import npz_bytes, parse_npz, parse_safetensors, safetensors_bytes
 
 FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", "result.json"]
@@ -94,6 +94,30 @@ def test_a_result_whose_models_are_none_or_do_not_fit(path, models):
     (path / "result.json").write_text(json.dumps(value | {"models": models}))
     with pytest.raises(RunError, match="damaged"):
         load_run(path)
+
+
+@pytest.mark.parametrize("value", [None, "0.5", True, [0.5], {}, 10**400, float("nan"), float("inf"), 0.25])
+def test_a_handmade_lambda(path, value):
+    """Not a number, not finite, or another than that of the arrays."""
+    result = json.loads((path / "result.json").read_text())
+    result["models"][0]["l2"] = value
+    (path / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RunError, match=r"(result\.json|history\.npz) is damaged.*l2"):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"models": 5}', '{"schema": 2, "task": "softmax", "models": 5}', "[]", "{", "null", '"x"']
+)
+def test_a_handmade_result_in_the_way_of_an_interrupted_run(tmp_path, content):
+    """Whatever it says, there is a checkpoint to go on from; without one there is nothing."""
+    (tmp_path / "result.json").write_text(content)
+    write_checkpoint(tmp_path, {"W": np.ones(2)}, {"step": 1})
+    with claim_again(tmp_path) as folder:
+        assert folder.under_way()[1] == {"step": 1}
+    remove_checkpoint(tmp_path)
+    with pytest.raises(RunError, match=r"is finished|holds no interrupted run"), claim_again(tmp_path):
+        pass
 
 
 def test_arrays_that_do_not_fit(path):

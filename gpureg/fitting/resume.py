@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 from gpureg.config import FitConfig, options_of
+from gpureg.config.options import brief
 from gpureg.data import Dataset
 from gpureg.environment import blas_threads
 from gpureg.errors import RunError
@@ -168,7 +169,9 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
 
 def not_of_this_fit(cause: object) -> RunError:
     """The error for a checkpoint whose content does not fit the run that it claims to be of."""
-    return RunError(f"The checkpoint does not fit its run ({cause!r}). It can't be resumed: start again in its place.")
+    return RunError(
+        f"The checkpoint does not fit its run ({brief(cause, 200)}). It can't be resumed: start again in its place."
+    )
 
 
 def restore(saved: Saved, descent: Descent[Any]) -> Any:

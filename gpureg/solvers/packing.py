@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gpureg.types import Floats, HostArrays, Ints, StopReason
 
 Host = npt.NDArray[Any]
+MOST = 2**63 - 1
 Entry = tuple[int, Ints, Floats]  # a step, models, and numbers of theirs
 
 
@@ -35,9 +36,13 @@ def entries(name: str, rows: Sequence[Entry]) -> HostArrays:
 
 def count_of(meta: Mapping[str, Any], name: str) -> int:
     """A whole number from 0 on. Raises KeyError or ValueError."""
-    value: int = meta[name]
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is {value!r}, expected a whole number from 0 on")
+    return counted(name, meta[name], MOST)
+
+
+def counted(name: str, value: Any, most: int) -> int:
+    """A value that is a whole number from 0 to `most`. Raises ValueError."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{name} is {value!r}, expected a whole number from 0 to {most}")
     return value
 
 

@@ -67,6 +67,9 @@ def unpack(
             state.batch = _unpack_batch(objective, noise, state.spectrum, Unpacker(own), meta["batch"])
     active = [] if state.batch is None else state.batch.active.tolist()
     check_running(state.reasons, [*waiting, *active, *later], finals)
+    measured = {model for model in finals if np.isfinite(state.losses[model])}
+    if not measured <= gradients.keys():
+        raise ValueError(f"gradients of the models {sorted(gradients)}, expected those of {sorted(measured)}")
     return state
 
 

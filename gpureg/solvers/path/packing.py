@@ -26,4 +26,7 @@ def unpack(descent: LbfgsDescent, points: Sequence[Ints], arrays: HostArrays, me
         raise ValueError(f"point {point} of a path of {len(points)}")
     later = [model for models in points[point:] for model in models.tolist()]
     scores = Unpacker(arrays).floats("scores", None).tolist()
-    return PathState(descent.unpack(arrays, meta, later), point, scores, bool(meta["ended"]))
+    run = descent.unpack(arrays, meta, later)
+    if run.gradients.keys() != run.finals.keys():  # the next point begins from them
+        raise ValueError(f"gradients of the models {sorted(run.gradients)}, expected those of {sorted(run.finals)}")
+    return PathState(run, point, scores, bool(meta["ended"]))

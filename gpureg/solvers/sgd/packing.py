@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.packing import Unpacker, by_model, check_running, count_of, entries, stop_reasons
+from gpureg.solvers.packing import Unpacker, by_model, check_running, count_of, counted, entries, stop_reasons
 from gpureg.solvers.sgd.batches import Shuffler
 from gpureg.solvers.sgd.early_stopping import Stopping
 from gpureg.solvers.sgd.state import SgdState, Stream
@@ -81,8 +81,7 @@ def unpack(
     state = SgdState(count_of(meta, "epoch"), streams, stopping, steps, bad, reasons)
     for name in SNAPSHOTS:
         for row, step in enumerate(meta[name]):
-            if type(step) is not int:
-                raise ValueError(f"{name} is after step {step!r}, expected a whole number")
+            counted(name, step, most)
             copies = [
                 read.floats(f"{name}{row}.{number}", D, len(stream.models) * K, dtype=dtype)
                 for number, stream in enumerate(streams)
@@ -96,5 +95,5 @@ def unpack(
     for shuffler, position, key in zip(
         shufflers, meta["positions"], read.ints("keys", len(shufflers), KEY), strict=True
     ):
-        shuffler.restore(key, position)
+        shuffler.restore(key, counted("position", position, KEY))
     return state
