@@ -16,7 +16,8 @@ from gpureg.fitting.results import CvRow, ModelResult
 from gpureg.history import History
 from gpureg.model.linear import LinearModel
 from gpureg.solvers.problem import Outcome, join_measured
-from gpureg.types import Floats, ModelTable
+from gpureg.solvers.results import rearranged
+from gpureg.types import Floats, Ints, ModelTable
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ def join(parts: Sequence[Trained]) -> Trained:
         join_outcomes([part.outcome for part in parts]),
         join_histories([part.history for part in parts]),
     )
+
+
+def in_order(parts: Sequence[Trained], models: Sequence[Ints], table: ModelTable) -> Trained:
+    """Batches as one in the order of their `table`, of which each holds some `models`."""
+    trained, place = join(parts), np.argsort(np.concatenate(models))
+    if np.array_equal(place, np.arange(len(place))):
+        return trained
+    return Trained(table, *rearranged(trained.outcome, trained.history, table, place))
 
 
 def join_histories(parts: Sequence[History]) -> History:
@@ -81,7 +90,8 @@ def model_results(outcome: Outcome, table: ModelTable) -> tuple[ModelResult, ...
     """One `ModelResult` per model; what does not exist is None."""
     m = outcome.measured
     with np.errstate(over="ignore"):  # weights on their way to infinity: the norm is not finite, and None
-        norms = (outcome.weights**2).sum(axis=(1, 2))
+        known = np.where(np.isinf(outcome.weights), 0.0, outcome.weights)  # not the bias of a class that is missing
+        norms = (known**2).sum(axis=(1, 2))
     return tuple(
         ModelResult(
             l2=float(table.l2[i]),

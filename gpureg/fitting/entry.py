@@ -21,15 +21,17 @@ from gpureg.fitting.assemble import Trained, join, linear_model, model_results
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import cv_rows, model_table, select_row, with_refits
 from gpureg.fitting.memory import cut, on_device
+from gpureg.fitting.notices import of_choice, of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
-from gpureg.fitting.prepare import check_data, prepare, refit_problem, sizes_of
+from gpureg.fitting.prepare import assignments_of, check_data, prepare, refit_problem, sizes_of
 from gpureg.fitting.results import CvRow, FitResult
 from gpureg.fitting.resume import Saved, check_resumable, fingerprint
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.fitting.testing import TestRows, tested, tester
+from gpureg.fitting.unseen import Lacking
 from gpureg.kernels.choice import choose_kernels
 from gpureg.solvers.choice import choose_solver
-from gpureg.solvers.problem import Limit
+from gpureg.solvers.problem import Limit, Problem
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints
 
@@ -141,30 +143,43 @@ def fit_on(
         notices += check_resumable(saved, data, backend.device, threads)
     blocks = cut(solver, kernels, table, sizes, config.memory)
     scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
-    problem = prepare(data, config, kernels, table, scaling, folds)
-    trained = stages.train_all(problem, blocks)
-    validated = problem.val is not None
+    assignments = assignments_of(data, config, folds)
+    lacking = Lacking.of(data, config, scaling, assignments)
+    notices += [*of_folds(data, config), *lacking.notices()]
+    problem = prepare(data, config, kernels, table, scaling, assignments)
+    trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:
         trained, left_out = without_the_rest(trained, config.path_patience)
         notices += left_out_notices(left_out, config.path_patience)
-    cv, chosen = _choose(trained, config, validated)
-    notices += _unchosen(trained, config, validated)
-    refits = np.flatnonzero(trained.table.fold < 0)
-    if cv is not None and chosen is not None and len(refits):
-        chosen = int(refits[chosen])
-    elif cv is not None and chosen is not None:
-        refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
-        if solver.wants_validation and refit.val is None:
-            refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
-        trained = join([trained, stages.train(refit, np.array([-1]))])
-        chosen = len(trained.table) - 1
-    elif config.cv is not None:
-        chosen = None
+    trained, cv, chosen, told = _selected(stages, problem, trained, data, config)
     backend.synchronize()
-    notices += [*trained.outcome.warnings, *_remarks(solver, trained, data, config)]
+    notices += [*told, *trained.outcome.warnings, *_remarks(solver, trained, data, config)]
     result = _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
     return replace(result, left_out=left_out)
+
+
+def _selected(
+    stages: Stages, problem: Problem, trained: Trained, data: Dataset, config: FitConfig
+) -> tuple[Trained, tuple[CvRow, ...] | None, int | None, list[str]]:
+    """The models with the refit of a cross-validation, its rows, the index of the chosen model, and what is to be said
+    of the choice.
+    """
+    validated = problem.val is not None
+    cv, chosen = _choose(trained, config, validated)
+    notices = [*_unchosen(trained, config, validated), *of_choice(cv, chosen, trained.table)]
+    if config.cv is None:
+        return trained, cv, chosen, notices
+    if cv is None or chosen is None:
+        return trained, cv, None, notices
+    refits = np.flatnonzero(trained.table.fold < 0)
+    if len(refits):
+        return trained, cv, int(refits[chosen]), notices
+    refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
+    if stages.solver.wants_validation and refit.val is None:
+        refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
+    trained = join([trained, stages.train(refit, np.array([-1]))])
+    return trained, cv, len(trained.table) - 1, notices
 
 
 def _median_steps(trained: Trained, row: CvRow) -> Limit:

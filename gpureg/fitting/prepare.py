@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -60,25 +60,24 @@ def prepare(
     kernels: Kernels,
     table: ModelTable,
     scaling: Scaling,
-    folds: Ints | None = None,
+    assignments: Sequence[Ints] = (),
 ) -> Problem:
-    """Place the data, for the models of a table. `folds (N,)` or `(seeds, N)` names the fold in which each row is held
-    out; by default they are drawn."""
-    base = _base_weights(data, config)
-    assignments = _assignments(data, config, folds)
+    """Place the data, for the models of a table; `assignments` names the fold in which each row is held out, `(N,)`
+    each."""
+    base = base_weights(data, config)
     weights = None if base is None else base[:, None]
     if assignments:
-        weights = row_weight_table(base, assignments, config.cv or 1)
+        weights = row_weight_table(base, list(assignments), config.cv or 1)
         if base is not None or table.column.max() == weights.shape[1]:  # behind the folds' columns, for refits
             base = np.ones(len(weights)) if base is None else base
             weights = np.concatenate([weights, base[:, None]], axis=1)
-    design = partial(_design, data.X_train, scaling, config.dtype)
+    rows = partial(design, data.X_train, scaling, config.dtype)
     fold = assignments[0] if assignments else None
-    train = place(kernels, design, data.y_train, weights, fold, data.sample_weight)
+    train = place(kernels, rows, data.y_train, weights, fold, data.sample_weight)
     val = None
     if len(data.y_val):
-        design = partial(_design, data.X_val, scaling, config.dtype)
-        val = place(kernels, design, data.y_val, None, None, data.val_weight)
+        rows = partial(design, data.X_val, scaling, config.dtype)
+        val = place(kernels, rows, data.y_val, None, None, data.val_weight)
     held_out = {
         a * (config.cv or 1) + fold: train.subset(np.flatnonzero(assignment == fold))
         for a, assignment in enumerate(assignments)
@@ -89,7 +88,7 @@ def prepare(
 
 def place(
     kernels: Kernels,
-    design: Callable[[Ints | None], np.ndarray],
+    rows: Callable[[Ints | None], np.ndarray],
     y: Ints,
     weights: Floats | None,
     fold: Ints | None = None,
@@ -97,13 +96,13 @@ def place(
 ) -> Rows:
     """Samples on the device, in the order in which these kernels store them.
 
-    `design(order)` makes the matrix that the products run over, its rows in that order (None: as they are); class
+    `rows(order)` makes the matrix that the products run over, its rows in that order (None: as they are); class
     indices `y (N,)`, row weights `(N, F)` or None, the fold in which a row is held out `fold (N,)`, and what a row
     counts in losses and scores `sample_weight (N,)` are in the order of the data.
     """
     order = kernels.storage_order(y, fold)
     y, weights, sample_weight = _ordered(y, order), _ordered(weights, order), _ordered(sample_weight, order)
-    return DenseRows.place(kernels, design(order), y, weights, order, sample_weight)
+    return DenseRows.place(kernels, rows(order), y, weights, order, sample_weight)
 
 
 def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float, lr: float) -> Problem:
@@ -134,7 +133,7 @@ def is_weighted(data: Dataset, config: FitConfig) -> bool:
     return data.sample_weight is not None or config.class_weight is not None
 
 
-def _base_weights(data: Dataset, config: FitConfig) -> Floats | None:
+def base_weights(data: Dataset, config: FitConfig) -> Floats | None:
     """Sample x class weights `(N,)` with mean 1, or None where every sample weighs the same."""
     if not is_weighted(data, config):
         return None
@@ -145,7 +144,10 @@ def _base_weights(data: Dataset, config: FitConfig) -> Floats | None:
     return normalised(weights, "the training rows")
 
 
-def _assignments(data: Dataset, config: FitConfig, folds: Ints | None) -> list[Ints]:
+def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list[Ints]:
+    """The fold in which each row is held out, `(N,)` for every seed of a cross-validation: those that `folds (N,)` or
+    `(seeds, N)` names, or drawn ones. Raises UsageError.
+    """
     if config.cv is None:
         return []
     if folds is None:
@@ -159,8 +161,10 @@ def _assignments(data: Dataset, config: FitConfig, folds: Ints | None) -> list[I
     return list(given)
 
 
-def _design(X: np.ndarray, scaling: Scaling, dtype: str, order: Ints | None) -> np.ndarray:
-    """Reordered while the images are still a byte a pixel."""
+def design(X: np.ndarray, scaling: Scaling, dtype: str, order: Ints | None) -> np.ndarray:
+    """The matrix that the products run over, its rows in an order (None: as they are); reordered while images are
+    still a byte a pixel.
+    """
     return design_matrix(X if order is None else X[order], scaling, dtype)
 
 

@@ -70,7 +70,7 @@ class CvRow:
     score: str = "loss"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitResult:
     """The batch: `models` (L), their `history`, the trained `model`, and what it was trained on and with.
 
@@ -104,6 +104,12 @@ class FitResult:
     left_out: tuple[float, ...] = ()
     test: Evaluation | None = None
     total_weight: float | None = None
+
+    def __repr__(self) -> str:
+        """A table of a few lines: what was trained on what, and its models."""
+        from gpureg.fitting.summary import table
+
+        return table(self)
 
     def C(self, l2: float) -> float | None:  # noqa: N802
         """scikit-learn's C of a λ: `1 / (2 λ S)`; None without a penalty."""

@@ -15,12 +15,11 @@ import numpy as np
 
 from gpureg.errors import OutOfMemoryError
 from gpureg.events import Evaluated, Event, ModelStopped, Started
-from gpureg.fitting.assemble import Trained, join
+from gpureg.fitting.assemble import Trained, in_order
 from gpureg.fitting.resume import Keeper, Saved, not_of_this_fit, pack, restore, same_tables
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.protocol import Descent, Solver
-from gpureg.solvers.results import rearranged
 from gpureg.types import HostArrays, Ints
 
 
@@ -69,20 +68,18 @@ class Stages:
 
     def train_all(self, problem: Problem, blocks: list[Ints]) -> Trained:
         """All models of the problem, a stage for each of the disjoint `blocks`, joined."""
-        trained = join([self.train(problem.take(block), block) for block in blocks])
-        place = np.argsort(np.concatenate(blocks))
-        if np.array_equal(place, np.arange(len(place))):
-            return trained
-        return Trained(problem.table, *rearranged(trained.outcome, trained.history, problem.table, place))
+        return in_order([self.train(problem.take(block), block) for block in blocks], blocks, problem.table)
 
-    def train(self, problem: Problem, ids: Ints) -> Trained:
-        """The next stage: the models of `problem`, `ids` their place in the whole batch (-1 for the refit)."""
-        number = len(self.done)
-        with self.kernels.steady():
-            descent = self.solver.on(problem, self.kernels)
+    def train(self, problem: Problem, ids: Ints, kernels: Kernels | None = None) -> Trained:
+        """The next stage: the models of `problem`, `ids` their place in the whole batch (-1 for the refit); `kernels`
+        if others have placed its rows.
+        """
+        number, kernels = len(self.done), kernels or self.kernels
+        with kernels.steady():
+            descent = self.solver.on(problem, kernels)
         if self.saved is not None and number < len(self.saved.stages):
             stage = self.saved.stages[number]
-            shape = (len(problem.table), problem.D, self.kernels.n_columns)
+            shape = (len(problem.table), problem.D, kernels.n_columns)
             if not same_tables(stage.table, problem.table) or stage.outcome.weights.shape != shape:
                 raise not_of_this_fit("other models")
             self._replay(descent, stage, ids)

@@ -27,7 +27,7 @@ def table(model: LinearModel) -> str:
         f"LinearModel: {model.loss.name}, {len(model.classes)} classes ({listed(model.classes, 5)}), {features}",
         f"{L} model{'s' * (L > 1)}, {np.dtype(model.coef.dtype).name}",
     ]
-    shown = _shown(model)
+    shown = first_and_chosen(L, model.selected)
     titles, cells = ["", "λ"], [["*" if row == model.selected else "" for row in shown]]
     cells.append([f"{model.l2[row]:.6g}" for row in shown])
     for title, values in (("lr", model.lr), ("seed", model.seed)):
@@ -41,20 +41,20 @@ def table(model: LinearModel) -> str:
     norms = (np.square(model.coef[shown], dtype=np.float64)).sum(axis=(1, 2))
     norms += np.square(model.intercept[shown], dtype=np.float64).sum(axis=1)
     cells.append([f"{norm:.6g}" if np.isfinite(norm) else "diverged" for norm in norms])
-    lines += _aligned(titles, cells)
+    lines += aligned(titles, cells)
     if len(shown) < L:
         lines.append(f"... {L - len(shown)} more")
     return "\n".join(lines)
 
 
-def _shown(model: LinearModel) -> list[int]:
-    """The first models, and the chosen one."""
-    first = list(range(min(MOST, len(model.coef))))
-    chosen = model.selected
+def first_and_chosen(models: int, chosen: int | None) -> list[int]:
+    """The indices of the models that are shown: the first, and the chosen one."""
+    first = list(range(min(MOST, models)))
     return first if chosen is None or chosen < len(first) else [*first[:-1], chosen]
 
 
-def _aligned(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+def aligned(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: its titles, then its rows, each column as wide as its widest cell."""
     widths = [max(map(len, (title, *column))) for title, column in zip(titles, columns, strict=True)]
     rows = [titles, *zip(*columns, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

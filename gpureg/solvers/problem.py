@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gpureg.kernels.protocol import Evaluation, Kernels
+from gpureg.kernels.protocol import Evaluation, Kernels, Ready
 from gpureg.rows.protocol import Rows
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
@@ -43,7 +43,8 @@ class Problem:
     `train` and `val` are placed by the same kernels, `val` is None if there is no validation set; `held_out` has the
     rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
     whether `train` has a row-weight table. Models begin at `start`, None for weights of 0, and end at `limit`, None for
-    where the solver ends.
+    where the solver ends. `unseen`: the mass of further held-out rows, by column, whose classes the models do not know:
+    their loss is `unseen_loss` each, and none is a hit.
     """
 
     train: Rows
@@ -55,6 +56,8 @@ class Problem:
     weighted: bool = False
     start: Start | None = None
     limit: Limit | None = None
+    unseen: Mapping[int, float] = field(default_factory=dict)
+    unseen_loss: float = 0.0
 
     def take(self, models: Ints) -> Problem:
         """That of `models (A,)` alone, on the same samples."""
@@ -93,35 +96,39 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some of the models of a measurement: what is measured, the mass of its rows, and into which value it goes."""
+    """Some of the models of a measurement: what is measured, the mass of its rows and of those that are `unseen`, and
+    into which value it goes."""
 
     models: Ints
     mass: float
     evaluation: Evaluation
     kind: Literal["train", "val", "held_out"]
+    unseen: float = 0.0
 
 
 class Measurement:
     """Losses and accuracies that have been asked for; see `start_measure`."""
 
-    def __init__(self, count: int, parts: list[_Part], *, train_loss: bool, mass: float) -> None:
-        self._count, self._parts, self._train_loss, self._mass = count, parts, train_loss, mass
+    def __init__(self, count: int, parts: list[_Part], problem: Problem, *, train_loss: bool) -> None:
+        self._count, self._parts, self._train_loss = count, parts, train_loss
+        self._mass, self._unseen_loss = problem.train.mass, problem.unseen_loss
 
     def result(self) -> Measured:
         """Wait, and turn sums into means."""
-        train_loss, train_accuracy, val_loss, val_accuracy = np.full((4, self._count), np.nan)
+        train_loss, train_accuracy, val_loss, val_accuracy, held_out = np.full((5, self._count), np.nan)
         for part in self._parts:
             loss, hits = part.evaluation.result()
-            mine = part.models
+            mine, mass = part.models, part.mass + part.unseen
             if part.kind == "train":
-                train_loss[mine] = loss / part.mass if self._train_loss else np.nan
-                train_accuracy[mine] = hits / part.mass
+                train_loss[mine] = loss / mass if self._train_loss else np.nan
+                train_accuracy[mine] = hits / mass
             else:
-                val_loss[mine], val_accuracy[mine] = loss / part.mass, hits / part.mass
+                held_out[mine] = loss
+                val_loss[mine], val_accuracy[mine] = (loss + part.unseen * self._unseen_loss) / mass, hits / mass
         for part in self._parts:  # a fold's own training rows are all rows less the held-out ones
             if part.kind == "held_out" and self._train_loss:
                 mine, held = part.models, part.mass
-                train_loss[mine] = (train_loss[mine] * self._mass - val_loss[mine] * held) / (self._mass - held)
+                train_loss[mine] = (train_loss[mine] * self._mass - held_out[mine]) / (self._mass - held)
                 train_accuracy[mine] = np.nan
         return Measured(train_loss, train_accuracy, val_loss, val_accuracy)
 
@@ -149,9 +156,14 @@ def start_measure(
             ask(plain, problem.val, "val", True)
     if len(folded) and train_loss:
         ask(folded, problem.train, "train", True)
-    for key in np.unique(column[folded]):
-        ask(folded[column[folded] == key], problem.held_out[int(key)], "held_out", True)
-    return Measurement(len(models), parts, train_loss=train_loss, mass=problem.train.mass)
+    for key in np.unique(column[folded]).tolist():
+        mine, unseen = folded[column[folded] == key], problem.unseen.get(key, 0.0)
+        if key in problem.held_out:
+            ask(mine, problem.held_out[key], "held_out", True)
+            parts[-1] = replace(parts[-1], unseen=unseen)
+        else:  # all of its rows are of classes that the models do not know
+            parts.append(_Part(mine, 0.0, Ready(np.zeros(len(mine)), np.zeros(len(mine))), "held_out", unseen))
+    return Measurement(len(models), parts, problem, train_loss=train_loss)
 
 
 def measure(kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool) -> Measured:

@@ -22,9 +22,7 @@ def rearranged(outcome: Outcome, history: History, table: ModelTable, place: Int
         certificates=None if certificates is None else tuple(certificates[model] for model in place),
     )
     per_model = ("l2", "lr", "fold", "seed")
-    courses = {
-        field.name: getattr(history, field.name)[:, place]
-        for field in fields(History)
-        if field.name not in per_model and getattr(history, field.name).ndim == 2
-    }
+    arrays = {field.name: getattr(history, field.name) for field in fields(History) if field.name not in per_model}
+    there = {name: array for name, array in arrays.items() if array.ndim == 2 and array.shape[1]}
+    courses = {name: array[:, place] for name, array in there.items()}
     return outcome, replace(history, **courses, **{name: getattr(table, name) for name in per_model})
