@@ -42,14 +42,6 @@ class Loss(Protocol):
         """The default learning rate of minibatch gradient descent."""
         ...
 
-    @property
-    def most_curved(self) -> float | None:
-        """The largest second derivative along a unit change of the logits, if the loss is self-concordant (along a
-        change d its third derivative is at most `max d - min d` times its second, `|d|` times for one column); else
-        None. The bound on the gap to the optimum rests on it where the bias is free.
-        """
-        ...
-
     def columns(self, classes: int) -> int:
         """K, the number of columns of a model of that many classes."""
         ...
@@ -93,7 +85,6 @@ class Softmax:
     binary: bool = False
     shift_invariant: bool = True
     rate: float = 0.01
-    most_curved: float | None = 0.5
 
     def columns(self, classes: int) -> int:
         """One for each class."""
@@ -147,7 +138,6 @@ class Logistic:
     binary: bool = True
     shift_invariant: bool = False
     rate: float = 0.05
-    most_curved: float | None = 0.25
 
     def columns(self, classes: int) -> int:
         """One: the logit of the positive class, which is class 0."""

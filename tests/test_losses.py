@@ -24,7 +24,6 @@ class SquaredHinge:
     binary: bool = False
     shift_invariant: bool = False
     rate: float = 0.01
-    most_curved: float | None = None
 
     def columns(self, classes: int) -> int:
         return classes

@@ -188,12 +188,6 @@ class Kernels(Protocol):
         """
         ...
 
-    def logit_curvature(self, W: Array, rows: Any, column: Ints | None) -> Array | None:
-        """The Hessian of `Σ_i s_il loss_il` in a shift of all logits, `Σ_i s_il (diag(d_i) - f_i f_i')`, `(L, K, K)` in
-        float64; None if this twin has no way of its own.
-        """
-        ...
-
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """Whether the way of stepping that was named supports D features and batches of B; if not, the fused kernels
         are used.
@@ -219,10 +213,6 @@ class OneLane:
     others."""
 
     lanes = 1
-
-    def logit_curvature(self, W: Array, rows: Any, column: Ints | None) -> Array | None:
-        """See the protocol: none."""
-        return None
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol: there is one way."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.kernels.protocol import Block, Evaluation, Kernels
-from gpureg.rows import moments
+from gpureg.rows import dual, moments
 from gpureg.rows.span import Basis, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
 
@@ -76,10 +76,6 @@ class DenseRows:
         """See the protocol."""
         return moments.scatter(self.kernels, self.block, centre, diagonal=diagonal)
 
-    def spread(self, centre: Floats) -> Floats:
-        """See the protocol."""
-        return moments.spread(self.kernels, self.block, centre)
-
     def span(self, *, free: bool) -> tuple[DenseRows, Basis]:
         """See the protocol."""
         centre = self.mean()[:-1] if free else None
@@ -93,10 +89,9 @@ class DenseRows:
         """See the protocol."""
         return moments.curvature(self.kernels, self.block, W, column, centre)
 
-    def bias_curvature(self, W: Array, column: Ints | None) -> Array:
+    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool) -> dual.Balanced:
         """See the protocol."""
-        found = self.kernels.logit_curvature(W, self.block, column)
-        return moments.bias_curvature(self.kernels, self.block, W, column) if found is None else found
+        return dual.balanced(self.kernels, self.block, W, column, imbalance, all_=all_)
 
     def kronecker(
         self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False

@@ -52,19 +52,6 @@ def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = F
     return _summed(kernels, rows, part) / _mass(kernels, rows)
 
 
-def spread(kernels: Kernels, rows: Block, centre: Floats) -> Floats:
-    """`Σ_i s_it ||x_i - c||²` `(T,)` on the host, for every column t of the row-weight table, or one number without a
-    table; `centre c (D,)`."""
-    xp = kernels.backend.xp
-    shift = kernels.backend.from_host(np.asarray(centre, np.float64))
-
-    def part(X: Array, y: Array, table: Array | None) -> Array:
-        square = xp.sum((X - shift) ** 2, axis=1)
-        return xp.sum(square, keepdims=True) if table is None else xp.matmul(square[None, :], table)[0, :]
-
-    return kernels.to_host(_summed(kernels, rows, part, table=True))  # sync
-
-
 def moments_bytes(rows: int, features: int) -> int:
     """Bytes that `mean_row`, `scatter` and its eigendecomposition take: three blocks, and four matrices `(D, D)`."""
     blocks = 3 * 8 * min(rows * features, max(ELEMENTS_AT_ONCE, features))
@@ -117,27 +104,6 @@ def _diagonal_part(xp: Array, d: Array, X: Array) -> Array:
         Z = xp.sqrt(d[:, 0, :])[:, :, None] * X[None, :, :]
         return xp.matmul(xp.matrix_transpose(Z), Z)
     return xp.matmul(xp.reshape(d[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0])), X)
-
-
-def bias_curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None) -> Array:
-    """The block of `curvature` that belongs to the biases, `(L, K, K)` float64: `Σ_i s_il (diag(d_i) - f_i f_i')`."""
-    backend, K = kernels.backend, kernels.n_columns
-    xp, models = backend.xp, W.shape[1] // K
-    picked = None if column is None else backend.from_host(np.asarray(column, np.int64))
-    eye = backend.from_host(np.eye(K))
-
-    def part(X: Array, y: Array, table: Array | None) -> Array:
-        logits = xp.astype(xp.matmul(X, W), xp.float64)
-        d, f = kernels.loss.second(xp, xp.reshape(logits, (X.shape[0], models, K)), y)
-        weight = None
-        if table is not None and picked is not None:
-            weight = xp.matrix_transpose(xp.take(table, picked, axis=1))[:, None, :]
-        own = xp.sum(_rows_last(xp, d, weight), axis=2)[:, :, None] * eye
-        if f is None:
-            return own
-        return own - xp.matmul(_rows_last(xp, f, weight), xp.matrix_transpose(_rows_last(xp, f, None)))
-
-    return _summed(kernels, rows, part, per_row=2 * models * K, table=True, as_stored=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gpureg.kernels.protocol import Evaluation
+from gpureg.rows.dual import Balanced
 from gpureg.rows.moments import KroneckerSums
 from gpureg.rows.span import Basis
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -62,10 +63,6 @@ class Rows(Protocol):
         """The weighted second moments about `centre (D,)`; see `moments.scatter`."""
         ...
 
-    def spread(self, centre: Floats) -> Floats:
-        """`Σ_i s_it ||x_i - c||²` for every column t of the row-weight table `(T,)`; see `moments.spread`."""
-        ...
-
     def span(self, *, free: bool) -> tuple[Rows, Basis]:
         """The same samples in an orthonormal basis of their span, with the basis; `free`: their last column is a bias
         that carries no penalty. See `rows.span`; for fewer rows than features.
@@ -76,8 +73,8 @@ class Rows(Protocol):
         """The Hessian of `Σ_i s_il loss_il` in the weights, `(L, K*D, K*D)`; see `moments.curvature`."""
         ...
 
-    def bias_curvature(self, W: Array, column: Ints | None) -> Array:
-        """The part of `curvature` that belongs to the biases, `(L, K, K)`; see `moments.bias_curvature`."""
+    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool) -> Balanced:
+        """The dual point of models whose residuals do not sum to 0, `imbalance (L, K)`; see `dual.balanced`."""
         ...
 
     def kronecker(self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False) -> KroneckerSums | None:

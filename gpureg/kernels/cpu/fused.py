@@ -181,25 +181,6 @@ class NumpyKernels:
             self.workers.run(work)
         return costs.sum(axis=0), np.ascontiguousarray(slopes.sum(axis=0).T)
 
-    def logit_curvature(self, W: Array, rows: NumpyRows, column: Ints | None) -> Array:
-        """See the protocol."""
-        models, K = W.shape[1] // self.n_columns, self.n_columns
-        tiles, columns = tile_runs(rows, TILE), np.ascontiguousarray(W.T)
-        sums = np.zeros((self.workers.count, models, K, K))
-
-        def work(worker: int) -> None:
-            tile = self._tile(models, K, TILE, self.dtype)
-            with np.errstate(all="ignore"):
-                for number in range(worker, len(tiles), self.workers.count):
-                    start, stop, _ = tiles[number]
-                    weight = None
-                    if rows.weights is not None and column is not None:
-                        weight = rows.weights[start:stop][:, column].T
-                    tile.curvature(columns, rows.X[start:stop], weight, sums[worker])
-
-        self.workers.run(work)
-        return sums.sum(axis=0)
-
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol: there is one way."""
         return True

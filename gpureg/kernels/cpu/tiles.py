@@ -44,11 +44,6 @@ class TileLoss(ABC):
         """Turn logits `z (M, K, rows)` into residuals in place; returns the losses `(M, rows)` in nats."""
         ...
 
-    @abstractmethod
-    def curvature(self, columns: Array, X: Array, weight: Array | None, total: Floats) -> None:
-        """Add to `total (L, K, K)` a tile's share of the Hessian in the logits; `weight (L, rows)` or None for ones."""
-        ...
-
     def gradient(
         self, columns: Array, X: Array, runs: Runs, weight: Array | None, cost: Floats, slope: Array, scratch: Array
     ) -> None:
@@ -99,23 +94,6 @@ class SoftmaxTile(TileLoss):
         peak -= own
         return peak
 
-    def curvature(self, columns: Array, X: Array, weight: Array | None, total: Floats) -> None:
-        """See `TileLoss`: diag(p) - p p'. Rows of that sum to 0, and its diagonal is made so: all terms are positive
-        then, and the smallest eigenvalues keep their digits.
-        """
-        z = self.logits(columns, X)
-        peak, _ = self.scratch(len(X))
-        np.max(z, axis=1, out=peak)
-        z -= peak[:, None]
-        np.exp(z, out=z)
-        np.sum(z, axis=1, out=peak)
-        z /= peak[:, None]
-        outer = np.matmul(z if weight is None else z * weight[:, None], np.swapaxes(z, 1, 2)).astype(np.float64)
-        own = np.arange(self.K)
-        outer[:, own, own] = 0.0
-        total -= outer
-        total[:, own, own] += outer.sum(axis=2)
-
 
 class LogisticTile(TileLoss):
     """A tile of `losses.Logistic`."""
@@ -144,14 +122,6 @@ class LogisticTile(TileLoss):
             if label == 0:
                 z[:, a:b] -= 1
         return loss
-
-    def curvature(self, columns: Array, X: Array, weight: Array | None, total: Floats) -> None:
-        """See `TileLoss`: `p (1 - p) = 1 / (4 cosh(z / 2)²)`."""
-        z = self.logits(columns, X)[:, 0]
-        np.multiply(z, 0.5, out=z)
-        np.cosh(z, out=z)
-        curved = 0.25 / (z * z)
-        total[:, 0, 0] += curved.sum(axis=1) if weight is None else (curved * weight).sum(axis=1)
 
 
 def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats | None, hits: Floats) -> None:

@@ -4,21 +4,18 @@ if that suffices."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gpureg.config import FitConfig
 from gpureg.errors import named
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.bound import BiasCurvature, free_gap_bound
-from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.lbfgs.objective import Objective, Value, gap_bound
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
 from gpureg.types import Array, Floats, Ints, StopReason
 
 Certificate = dict[str, float | bool | None]
-BIAS_STEPS = 2  # of Newton's method on the biases of a model whose bound is not met
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,13 @@ def certify(
     accuracy: Accuracy,
     ends: Ends,
 ) -> tuple[Floats, tuple[Certificate, ...], tuple[StopReason, ...], tuple[str, ...]]:
-    """Weights `(L, K, D)` with a free bias at its optimum, their certificates, reasons to match, and warnings.
+    """Weights `(L, K, D)`, free biases shifted to a sum of 0 where that changes nothing, their certificates, reasons to
+    match, and warnings.
 
     A certificate has `objective` (nats, with the penalty), `gradient_norm`, `gap_bound` and `converged`. The bound is
     `||∇||² / (4 λ)` (`objective.gap_bound`), None without a penalty. Where the bias is free, it is that of
-    `bound.free_gap_bound`, or the objective itself if that is less, since no loss is below 0; Newton steps on the
-    biases alone bring them to their optimum if the bound is not met yet. `converged`: the bound is at most what is
-    `attainable` (without a bound: the solver says so).
+    `rows.dual`, from a part of the samples if that is enough, or the objective itself if that is less, since no loss is
+    below 0. `converged`: the bound is at most what is `attainable` (without a bound: the solver says so).
     """
     weights = weights.copy()
     numbers = np.full((3, len(weights)), np.nan)
@@ -68,9 +65,7 @@ def certify(
         for start in range(0, len(finite), at_once):
             models = finite[start : start + at_once]
             weights[models], numbers[:, models] = certifier.measured(weights[models], models)
-        certifier = certifier.sharpened(numbers)
-    objective, slope, _ = numbers
-    bound = certifier.bound(numbers, np.arange(len(weights)))
+    objective, slope, bound = numbers
     tolerance = accuracy.attainable(np.arange(len(weights)), objective)
     certificates: list[Certificate] = []
     final: list[StopReason] = []
@@ -120,8 +115,7 @@ class Ends:
 @dataclass(frozen=True)
 class _Certifier:
     """Makes the certificates of some models at a time; its numbers, `(3, A)`, are the objective, the squared norm of
-    the gradient in the penalised weights, about the `centre (D,)` where the bias is free, and what is left to gain by a
-    free bias alone. `reach (L,)`: R of `bound.free_gap_bound`, NaN if the loss does not allow that bound.
+    the gradient in the penalised weights, about the `centre (D,)` where the bias is free, and the bound on the gap.
     """
 
     problem: Problem
@@ -129,71 +123,36 @@ class _Certifier:
     config: FitConfig
     accuracy: Accuracy
     ends: Ends
-    centre: Floats
-    reach: Floats
+    centre: Array
 
     @classmethod
     def of(cls, problem: Problem, kernels: Kernels, config: FitConfig, accuracy: Accuracy, ends: Ends) -> _Certifier:
         """For the models of a problem."""
-        centre, reach = np.zeros(problem.D), np.full(len(problem.table), np.nan)
-        if not config.penalizes_bias:
-            centre = problem.train.mean()
-            most = kernels.loss.most_curved
-            if most is not None:
-                centre[-1] = 1.0  # the biases are no part of it
-                reach = most * problem.train.spread(centre)[problem.table.column if problem.weighted else 0] / problem.n
-                reach = np.broadcast_to(reach, len(problem.table))
-            centre[-1] = 0.0
-        return cls(problem, kernels, config, accuracy, ends, centre, reach)
-
-    def bound(self, numbers: Floats, models: Ints) -> Floats:
-        """The bound on the gaps of `models (A,)` to the optimum; NaN where there is none."""
-        objective, slope, rest = numbers
-        l2 = self.problem.table.l2[models]
-        if self.config.penalizes_bias:
-            return gap_bound(slope, l2)
-        return np.minimum(free_gap_bound(slope, rest, self.reach[models], l2), objective)
-
-    def sharpened(self, numbers: Floats) -> _Certifier:
-        """With R by the largest second moment in place of their sum, if that may bring a bound to its tolerance: then
-        it is worth a product of the samples with themselves.
-        """
-        models, train = np.arange(len(self.reach)), self.problem.train
-        tolerance = self.accuracy.attainable(models, numbers[0])
-        least = gap_bound(numbers[1], self.problem.table.l2) + numbers[2]
-        hopeful = (self.bound(numbers, models) > tolerance) & (least <= tolerance)
-        if train.features > MOST_ROTATED or not hopeful.any():
-            return self
-        xp, most = self.kernels.backend.xp, self.kernels.loss.most_curved or np.nan
-        second = train.scatter(self.centre)[:-1, :-1]
-        largest = float(self.kernels.to_host(xp.max(xp.linalg.eigvalsh(second))))  # sync
-        columns = len(train.spread(self.centre))  # of which the moments are a mean
-        return replace(self, reach=np.minimum(self.reach, most * columns * largest * (1.0 + 1e-6)))
+        centre = np.zeros(problem.D) if config.penalizes_bias else problem.train.mean()
+        return cls(problem, kernels, config, accuracy, ends, kernels.backend.from_host(centre))
 
     def measured(self, weights: Floats, models: Ints) -> tuple[Floats, Floats]:
-        """Weights `(A, K, D)` of `models (A,)`, with their biases nearer to the optimum if that is needed, and their
-        numbers.
+        """Weights `(A, K, D)` of `models (A,)`, free biases shifted so that their sum is 0 where a shift changes
+        nothing, and their numbers.
         """
-        kernels, objective = self.kernels, self._objective(models)
+        kernels, l2 = self.kernels, self.problem.table.l2[models]
+        objective = self._objective(models)
         W = kernels.backend.from_host(weights)
         value = self.ends.value(objective, models, W)
         if self.config.penalizes_bias:
-            return weights, self._numbers(value, None)
+            host = self._host(value, value.gradient)
+            return weights, np.stack([*host, gap_bound(host[1], l2)])
+        host = self._host(value, self._about(value.gradient))
+        bound = np.where(l2 > 0, np.inf, np.nan)
+        for all_ in (False, True):
+            unmet = ~(bound <= self.accuracy.attainable(models, host[0])) & (l2 > 0) & np.isfinite(host[1])
+            some = np.flatnonzero(unmet)
+            if len(some):
+                bound[some] = np.minimum(bound[some], self._free_bound(objective.take(some), W, value, some, all_=all_))
         moved = weights.copy()
-        if kernels.loss.shift_invariant:  # a common shift of free biases changes nothing: their sum is 0 by convention
+        if kernels.loss.shift_invariant:
             moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
-        bias, curvature = np.array(kernels.to_host(value.gradient[:, :, -1])), self._curvature(objective, W)
-        numbers = self._numbers(value, curvature.remainder(bias))
-        for number in range(BIAS_STEPS):
-            gains = self._gains(numbers, models, first=number == 0)
-            if not len(gains):
-                break
-            some, at = objective.take(gains), moved[gains]
-            here = self._curvature(some, kernels.backend.from_host(at)) if number else curvature.take(gains)
-            moved[gains], bias[gains], numbers[:, gains] = self._profiled(
-                some, at, bias[gains], here, numbers[:, gains], models[gains]
-            )
-        return moved, numbers
+        return moved, np.stack([*host, np.where(l2 > 0, np.minimum(bound, host[0]), np.nan)])
 
     def _objective(self, models: Ints) -> Objective:
         return Objective(
@@ -205,53 +164,25 @@ class _Certifier:
             penalize_bias=self.config.penalizes_bias,
         )
 
-    def _curvature(self, objective: Objective, W: Array) -> BiasCurvature:
-        """That of the biases at `W (A, K, D)`; half a pass."""
+    def _free_bound(self, objective: Objective, W: Array, value: Value, places: Ints, *, all_: bool) -> Floats:
+        """The bound of `rows.dual` for the models at `places (B,)`, those of `objective`."""
+        xp, index = self.kernels.backend.xp, self.kernels.backend.from_host(places)
+        own, gradient = xp.take(W, index, axis=0), xp.take(value.gradient, index, axis=0)
         column = objective.table.column if objective.weighted else None
-        H = self.kernels.to_host(objective.rows.bias_curvature(objective.columns(W), column)) / objective.rows.n
-        return BiasCurvature.of(H, shift_invariant=self.kernels.loss.shift_invariant)
+        imbalance = self.kernels.to_host(gradient[:, :, -1])  # sync
+        found = objective.rows.balanced(objective.columns(own), column, imbalance, all_=all_)
+        slope = self._about(gradient + found.slope)
+        total = self.kernels.to_host(xp.sum(slope**2, axis=(1, 2)))  # sync
+        return np.asarray(gap_bound(total, objective.table.l2) + found.cost)
 
-    def _gains(self, numbers: Floats, models: Ints, *, first: bool) -> Ints:
-        """The places of the models whose bound is not met and would be another if their biases were optimal."""
-        bound, l2 = self.bound(numbers, models), self.problem.table.l2[models]
-        unmet = ~(bound <= self.accuracy.attainable(models, numbers[0]))
-        return np.flatnonzero(unmet & np.where(np.isfinite(bound), bound > 1.05 * gap_bound(numbers[1], l2), first))
+    def _about(self, gradient: Array) -> Array:
+        """The gradient `(A, K, D - 1)` in weights about the centre: what a free bias makes of it."""
+        return (gradient - gradient[:, :, -1:] * self.centre)[:, :, :-1]
 
-    def _profiled(
-        self,
-        objective: Objective,
-        weights: Floats,
-        bias: Floats,
-        curvature: BiasCurvature,
-        numbers: Floats,
-        models: Ints,
-    ) -> tuple[Floats, Floats, Floats]:
-        """Weights, gradients in the biases and numbers after a Newton step on the biases, whose gradients are `bias
-        (A, K)`, where that brings them nearer to their optimum.
-        """
-        kernels, step = self.kernels, curvature.step(bias)
-        moved = weights.copy()
-        moved[:, :, -1] += step
-        there = objective.value(kernels.backend.from_host(moved))
-        left = kernels.to_host(there.gradient[:, :, -1])
-        found = self._numbers(there, curvature.after(step).remainder(left))
-        before, after = self.bound(numbers, models), self.bound(found, models)
-        nearer = (left**2).sum(axis=1) <= (bias**2).sum(axis=1)
-        better = np.where(np.isfinite(before) & np.isfinite(after), after <= before, nearer)
-        return (
-            np.where(better[:, None, None], moved, weights),
-            np.where(better[:, None], left, bias),
-            np.where(better, found, numbers),
-        )
-
-    def _numbers(self, value: Value, rest: Floats | None) -> Floats:
-        """The numbers of some models at a point; `rest (A,)`: what is left to gain by free biases."""
-        kernels = self.kernels
-        xp, slope = kernels.backend.xp, value.gradient
-        if rest is not None:
-            slope = (slope - slope[:, :, -1:] * kernels.backend.from_host(self.centre))[:, :, :-1]
-        host = kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(slope**2, axis=(1, 2))], axis=0))  # sync
-        return np.concatenate([host, np.zeros((1, host.shape[1])) if rest is None else rest[None, :]])
+    def _host(self, value: Value, slope: Array) -> Floats:
+        """Objectives and squared norms of `slope`, `(2, A)`."""
+        xp = self.kernels.backend.xp
+        return self.kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(slope**2, axis=(1, 2))], axis=0))
 
 
 def _warnings(

@@ -1,0 +1,223 @@
+"""Residuals that sum to 0: the dual point that makes the bound on a gap one where the bias is free.
+
+`r_i`, the derivative of a sample's loss in its logits z_i, must sum to 0 under the row weights at an optimum in the
+biases. Away from it, some samples have their logits shifted by one `d (K,)` so that it does:
+
+    Σ_i s_i r_i + Σ_(i in S) s_i (r_i(d) - r_i) = 0,    r_i(d) the derivative at z_i + d
+
+By weak duality the objective at (w, b) is above the optimum by at most
+
+    ||∇_w J + Δ||² / (4 λ) + (1/n) Σ_(i in S) s_i (loss(z_i) - loss(z_i + d) + r_i(d)·d),
+    Δ = (1/n) Σ_(i in S) s_i (r_i(d) - r_i) x_i'
+
+for any set S of samples and any convex loss. A part of the samples costs a part of a pass and is enough where the
+biases are nearly optimal. (Source: Rockafellar, Convex Analysis, 1970, theorem 31.3; the second term is the Bregman
+divergence of the losses, for a softmax the mean Kullback-Leibler divergence of the shifted probabilities.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpureg.kernels.protocol import Block, Kernels
+from gpureg.types import Array, Floats, Ints
+
+LEAST_SAMPLES = 4096  # of S; all, if there are fewer
+SHARE = 16  # S is one sample in this number, if that is more
+MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
+MOST_TRIALS = 40  # of d; some six are taken
+SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """`slope Δ (L, K, D)` float64 on the device, and `cost (L,)` on the host, the second term of the bound in nats;
+    infinite where no d was found.
+    """
+
+    slope: Array
+    cost: Floats
+
+
+def balanced(
+    kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool
+) -> Balanced:
+    """The dual point of models at weights `W (D, L*K)`, `column (L,)` their columns of the row-weight table.
+
+    `imbalance (L, K)`: the gradient of the mean loss in the biases, `Σ s_i r_i / n`. `all_`: S is every sample, as far
+    as their logits fit into `MOST_ELEMENTS`; without, one in `SHARE`.
+    """
+    K, models = kernels.n_columns, imbalance.shape[0]
+    most = max(1, MOST_ELEMENTS // K)
+    wanted = rows.n if all_ else max(LEAST_SAMPLES, rows.n // SHARE)
+    stride = -(-rows.n // min(most, wanted))
+    X, y = rows.X[::stride, :], rows.y[::stride]
+    at_once = max(1, min(-(-models // kernels.lanes), most // X.shape[0]))
+    groups = [np.arange(start, min(start + at_once, models)) for start in range(0, models, at_once)]
+    found: list[Balanced | None] = [None] * len(groups)
+
+    def task(number: int) -> None:
+        mine = groups[number]
+        weight = None
+        if rows.weights is not None and column is not None:
+            weight = kernels.backend.xp.take(rows.weights[::stride, :], _index(kernels, column[mine]), axis=1)
+        own = W[:, int(mine[0]) * K : (int(mine[-1]) + 1) * K]
+        found[number] = _Samples(kernels, X, y, weight, rows.n).balanced(own, imbalance[mine])
+
+    kernels.share_out(len(groups), task)
+    parts = [part for part in found if part is not None]
+    xp = kernels.backend.xp
+    return Balanced(xp.concat([part.slope for part in parts], axis=0), np.concatenate([part.cost for part in parts]))
+
+
+def _index(kernels: Kernels, numbers: Ints) -> Array:
+    return kernels.backend.from_host(np.asarray(numbers, np.int64))
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """S for A models: `X (m, D)`, `y (m,)`, `weight (m, A)` or None for ones, out of n samples."""
+
+    kernels: Kernels
+    X: Array
+    y: Array
+    weight: Array | None
+    n: int
+
+    def balanced(self, W: Array, imbalance: Floats) -> Balanced:
+        """See `balanced`; `W (D, A*K)`."""
+        backend, loss = self.kernels.backend, self.kernels.loss
+        xp, (A, K) = backend.xp, imbalance.shape
+        z = xp.reshape(xp.astype(xp.matmul(self.X, W), xp.float64), (-1, A, K))
+        s = xp.full((z.shape[0], A), 1.0 / self.n, dtype=xp.float64, device=getattr(z, "device", None))
+        if self.weight is not None:
+            s = xp.astype(self.weight, xp.float64) / self.n
+        before, _, residual = loss.value(xp, z, self.y)
+        aim = xp.sum(s[:, :, None] * residual, axis=0) - backend.from_host(imbalance)
+        d, rest = _Root(self, z, s, aim).find(np.abs(imbalance).sum(axis=1))
+        after, _, there = loss.value(xp, z + d, self.y)
+        change = s[:, :, None] * (there - residual)
+        cost = xp.sum(s * (before - after + xp.sum(there * d, axis=2)), axis=0)
+        flat = xp.astype(xp.reshape(change, (z.shape[0], A * K)), self.X.dtype)
+        slope = xp.matmul(xp.matrix_transpose(flat), self.X)
+        slope = xp.reshape(xp.astype(slope, xp.float64), (A, K, self.X.shape[1]))
+        return Balanced(slope, np.maximum(self.kernels.to_host(cost), 0.0) + rest)  # sync
+
+    def sums(self, z: Array, s: Array, d: Array) -> tuple[Array, Array]:
+        """`Σ s loss (A,)` and `Σ s r (A, K)` at the shift `d (A, K)`."""
+        xp = self.kernels.backend.xp
+        value, _, residual = self.kernels.loss.value(xp, z + d, self.y)
+        return xp.sum(s * value, axis=0), xp.sum(s[:, :, None] * residual, axis=0)
+
+    def curvature(self, z: Array, s: Array, d: Array) -> _Curvature:
+        """The derivative of the second sum."""
+        xp = self.kernels.backend.xp
+        own, f = self.kernels.loss.second(xp, z + d, self.y)
+        if f is not None:
+            root = xp.sqrt(s)[:, :, None]  # each model's own block, as products want it
+            f = xp.stack([f[:, model, :] * root[:, model, :] for model in range(f.shape[1])], axis=0)
+        return _Curvature(self.kernels, xp.sum(s[:, :, None] * own, axis=0), f)
+
+
+@dataclass(frozen=True)
+class _Curvature:
+    """`H = diag(own) - f'f` of A models: `own (A, K)`, `f (A, m, K)` or None."""
+
+    kernels: Kernels
+    own: Array
+    f: Array | None
+
+    def solve(self, F: Array) -> Array:
+        """`H^-1 F` for `F (A, K)`; orthogonal to a shift of all columns where that changes nothing."""
+        xp, K = self.kernels.backend.xp, F.shape[1]
+        if self.f is None:
+            return F / self.own
+        found = self._solved(F) if K <= SOLVED else self._by_conjugate_gradients(F)
+        return found - xp.mean(found, axis=1, keepdims=True) if self.kernels.loss.shift_invariant else found
+
+    def _solved(self, F: Array) -> Array:
+        xp, K = self.kernels.backend.xp, F.shape[1]
+        eye = self.kernels.backend.from_host(np.eye(K))
+        H = self.own[:, :, None] * eye - xp.matmul(xp.matrix_transpose(self.f), self.f)
+        size = xp.sum(self.own, axis=1)[:, None, None] / K
+        lift = size / K if self.kernels.loss.shift_invariant else 0.0 * size
+        return xp.linalg.solve(H + lift + 1e-15 * size * eye, F[:, :, None])[:, :, 0]
+
+    def _by_conjugate_gradients(self, F: Array) -> Array:
+        """With the diagonal as the preconditioner."""
+        xp = self.kernels.backend.xp
+        assert self.f is not None
+        diagonal = self.own - xp.sum(self.f * self.f, axis=1)
+        diagonal = xp.where(diagonal > 1e-15 * self.own, diagonal, xp.ones_like(diagonal))
+        found, left = xp.zeros_like(F), F
+        p = left / diagonal
+        rho = xp.sum(left * p, axis=1, keepdims=True)
+        first = rho
+        for _ in range(2 * F.shape[1]):
+            Hp = self.own * p - xp.matmul(xp.matrix_transpose(self.f), xp.matmul(self.f, p[:, :, None]))[:, :, 0]
+            along = xp.sum(p * Hp, axis=1, keepdims=True)
+            step = xp.where(along > 0.0, rho / xp.where(along > 0.0, along, xp.ones_like(along)), xp.zeros_like(along))
+            found, left = found + step * p, left - step * Hp
+            scaled = left / diagonal
+            new = xp.sum(left * scaled, axis=1, keepdims=True)
+            p = scaled + xp.where(rho > 0.0, new / xp.where(rho > 0.0, rho, xp.ones_like(rho)), xp.zeros_like(rho)) * p
+            rho = new
+            if bool(xp.all(new <= 1e-12 * first)):  # sync
+                break
+        return found
+
+
+@dataclass(frozen=True)
+class _Root:
+    """Newton's method on the convex `Σ s loss - aim d`, `aim (A, K)`: each model has its own step, cut until it goes
+    down, and the Hessian is made anew when a step gains little.
+    """
+
+    samples: _Samples
+    z: Array
+    s: Array
+    aim: Array
+
+    def find(self, size: Floats) -> tuple[Array, Floats]:
+        """`d (A, K)` where `Σ s r = aim`, and what its last digits may cost `(A,)`, infinite where it was not found;
+        `size (A,)`: how far from it they are at 0.
+        """
+        kernels = self.samples.kernels
+        xp, from_host = kernels.backend.xp, kernels.backend.from_host
+        close = 1e-10 * size + 1e-17  # 1e-17: of a sum of numbers of the order of 1, rounded
+        d = xp.zeros_like(self.aim)
+        value, norm, F = self._look(d)
+        curvature = self.samples.curvature(self.z, self.s, d)
+        t, over = np.ones(len(size)), norm <= close
+        for _ in range(MOST_TRIALS):
+            if over.all():
+                break
+            step = curvature.solve(F)
+            falls = kernels.to_host(xp.sum(F * step, axis=1))  # sync
+            trial = d - from_host(t[:, None]) * step
+            value_there, norm_there, G = self._look(trial)
+            lower = (value_there < value - 0.01 * t * falls) | (norm_there < 0.5 * norm)
+            good = ~over & np.isfinite(norm_there) & lower
+            over |= ~good & ((norm <= 40 * close) | (t < 1e-6))
+            slow = good & (norm_there > 0.05 * norm)
+            mask = from_host(good[:, None])
+            d, F = xp.where(mask, trial, d), xp.where(mask, G, F)
+            value, norm = np.where(good, value_there, value), np.where(good, norm_there, norm)
+            over |= norm <= close
+            t = np.where(good, 1.0, 0.25 * t)
+            if slow.any():
+                curvature = self.samples.curvature(self.z, self.s, d)
+        widest = kernels.to_host(xp.max(xp.abs(d), axis=1))  # sync
+        return d, np.where(norm <= 40 * close, norm * (1.0 + widest), np.inf)
+
+    def _look(self, d: Array) -> tuple[Floats, Floats, Array]:
+        """`Σ s loss - aim d (A,)`, and what is left, `(A, K)`, with the sum of its absolute values `(A,)`."""
+        kernels = self.samples.kernels
+        xp = kernels.backend.xp
+        value, slope = self.samples.sums(self.z, self.s, d)
+        F = slope - self.aim
+        numbers = xp.stack([value - xp.sum(self.aim * d, axis=1), xp.sum(xp.abs(F), axis=1)], axis=0)
+        found: Floats = kernels.to_host(numbers)  # sync
+        return found[0], found[1], F
