@@ -28,6 +28,7 @@ LEAST_SAMPLES = 4096  # of S; all, if there are fewer
 SHARE = 16  # S is one sample in this number, if that is more
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
+ROUNDING = 1e-16  # of a mean of numbers of the order of 1
 SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
 
 
@@ -186,7 +187,7 @@ class _Root:
         """
         kernels = self.samples.kernels
         xp, from_host = kernels.backend.xp, kernels.backend.from_host
-        close = 1e-10 * size + 1e-17  # 1e-17: of a sum of numbers of the order of 1, rounded
+        close = 1e-10 * size + ROUNDING
         d = xp.zeros_like(self.aim)
         value, norm, F = self._look(d)
         curvature = self.samples.curvature(self.z, self.s, d)
@@ -200,7 +201,7 @@ class _Root:
             value_there, norm_there, G = self._look(trial)
             lower = (value_there < value - 0.01 * t * falls) | (norm_there < 0.5 * norm)
             good = ~over & np.isfinite(norm_there) & lower
-            over |= ~good & ((norm <= 40 * close) | (t < 1e-6))
+            over |= ~good & ((norm <= 8 * close) | (t < 1e-6))
             slow = good & (norm_there > 0.05 * norm)
             mask = from_host(good[:, None])
             d, F = xp.where(mask, trial, d), xp.where(mask, G, F)
@@ -210,7 +211,7 @@ class _Root:
             if slow.any():
                 curvature = self.samples.curvature(self.z, self.s, d)
         widest = kernels.to_host(xp.max(xp.abs(d), axis=1))  # sync
-        return d, np.where(norm <= 40 * close, norm * (1.0 + widest), np.inf)
+        return d, np.where(norm <= 8 * close, np.maximum(norm - ROUNDING, 0.0) * (1.0 + widest), np.inf)
 
     def _look(self, d: Array) -> tuple[Floats, Floats, Array]:
         """`Σ s loss - aim d (A,)`, and what is left, `(A, K)`, with the sum of its absolute values `(A,)`."""
