@@ -28,7 +28,8 @@ LEAST_SAMPLES = 4096  # of S; all, if there are fewer
 SHARE = 16  # S is one sample in this number, if that is more
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
-ROUNDING = 1e-16  # of a mean of numbers of the order of 1
+ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
+MOST_TURNS = 200  # of conjugate gradients
 SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
 
 
@@ -156,7 +157,7 @@ class _Curvature:
         p = left / diagonal
         rho = xp.sum(left * p, axis=1, keepdims=True)
         first = rho
-        for _ in range(2 * F.shape[1]):
+        for _ in range(MOST_TURNS):
             Hp = self.own * p - xp.matmul(xp.matrix_transpose(self.f), xp.matmul(self.f, p[:, :, None]))[:, :, 0]
             along = xp.sum(p * Hp, axis=1, keepdims=True)
             step = xp.where(along > 0.0, rho / xp.where(along > 0.0, along, xp.ones_like(along)), xp.zeros_like(along))
@@ -187,7 +188,8 @@ class _Root:
         """
         kernels = self.samples.kernels
         xp, from_host = kernels.backend.xp, kernels.backend.from_host
-        close = 1e-10 * size + ROUNDING
+        rounding = ROUNDING * (1.0 + self.aim.shape[1] / 3.0)
+        close = 1e-10 * size + rounding
         d = xp.zeros_like(self.aim)
         value, norm, F = self._look(d)
         curvature = self.samples.curvature(self.z, self.s, d)
@@ -211,7 +213,7 @@ class _Root:
             if slow.any():
                 curvature = self.samples.curvature(self.z, self.s, d)
         widest = kernels.to_host(xp.max(xp.abs(d), axis=1))  # sync
-        return d, np.where(norm <= 8 * close, np.maximum(norm - ROUNDING, 0.0) * (1.0 + widest), np.inf)
+        return d, np.where(norm <= 8 * close, np.maximum(norm - rounding, 0.0) * (1.0 + widest), np.inf)
 
     def _look(self, d: Array) -> tuple[Floats, Floats, Array]:
         """`Σ s loss - aim d (A,)`, and what is left, `(A, K)`, with the sum of its absolute values `(A,)`."""
