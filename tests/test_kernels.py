@@ -122,12 +122,20 @@ def test_twins_cost_and_gradient_alike(task: str, classes: int, weighted: bool) 
     random = np.random.default_rng(1)
     table = random.uniform(0, 2, (1300, 2)) if weighted else None
     column = np.array([0, 1, 1]) if weighted else None
-    found = []
-    for make in (ReferenceKernels, NumpyKernels):
-        kernels = make(numpy_backend("float64"), LOSSES[task], classes)
-        found.append(kernels.cost_and_gradient(kernels.weights(W), placed(kernels, X, y, table), column))
+    W[:, :3] = 0.0  # logits that tie: the first class is predicted
+    twins = [make(numpy_backend("float64"), LOSSES[task], classes) for make in (ReferenceKernels, NumpyKernels)]
+    placed_ = [placed(kernels, X, y, table) for kernels in twins]
+    found = [
+        kernels.cost_and_gradient(kernels.weights(W), rows, column)
+        for kernels, rows in zip(twins, placed_, strict=True)
+    ]
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-12)
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-10, atol=1e-10)
+    for kernels, rows, (_, _, hits) in zip(twins, placed_, found, strict=True):
+        if weighted:
+            assert hits is None
+        else:
+            np.testing.assert_array_equal(hits, kernels.evaluate(kernels.weights(W), rows, with_loss=True)[1])
 
 
 @pytest.mark.parametrize(("task", "classes"), TASKS)
@@ -170,9 +178,9 @@ def test_reference_agrees_across_backends(any_backend: BackendFactory, task: str
         rows = placed(kernels, X, y)
         moved, losses, copies = kernels.steps(kernels.weights(W), rows, plan)
         subset = kernels.subset(rows, np.arange(50, 90))
-        cost, slope = kernels.cost_and_gradient(moved, rows, None)
+        cost, slope, hits = kernels.cost_and_gradient(moved, rows, None)
         evaluated = kernels.evaluate(kernels.select(kernels.concat(copies), np.array([1, 4])), subset, with_loss=True)
-        results.append([*map(kernels.to_host, (moved, losses, *copies, cost, slope)), *evaluated])
+        results.append([*map(kernels.to_host, (moved, losses, *copies, cost, slope, hits)), *evaluated])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-12)
 

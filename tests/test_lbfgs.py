@@ -17,6 +17,7 @@ from gpureg.backend import numpy_backend
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.problem import measure_final
 
 
 @pytest.fixture(params=WAYS)
@@ -240,3 +241,13 @@ def test_a_certificate_is_never_below_the_gap(solve: Any) -> None:
                 data.X_train, data.y_train, best.weights[model], value, free=True
             )
             assert gap <= outcome.certificates[model]["gap_bound"] + 1e-13  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+def test_losses_and_accuracies_of_the_last_pass_are_those_of_the_final_weights(task: str) -> None:
+    data = blobs(n=200, features=4, classes=2 if task == "logistic" else 3)
+    problem, kernels = place(data.X_train, data.y_train, [1e-2, 1.0, 1e-3], task)
+    outcome, _ = full_batch.solve(problem, kernels, tol=1e-6)
+    again = measure_final(kernels, problem, outcome.weights)
+    np.testing.assert_allclose(outcome.measured.train_loss, again.train_loss, rtol=1e-13)
+    np.testing.assert_array_equal(outcome.measured.train_accuracy, again.train_accuracy)

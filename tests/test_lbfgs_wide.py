@@ -66,9 +66,9 @@ def test_basis_is_orthonormal_and_inverts(any_backend: BackendFactory) -> None:
     outer = basis.outside(inner)
     order = np.argsort(y, kind="stable") if kernels.storage_order(y, None) is not None else np.arange(len(y))
     columns = np.moveaxis(inner, 0, 1).reshape(rows.features, -1)
-    cost, _ = rows.cost_and_gradient(kernels.weights(columns), None)
+    cost, *_ = rows.cost_and_gradient(kernels.weights(columns), None)
     whole = np.moveaxis(outer, 0, 1).reshape(X.shape[1] + 1, -1)
-    expected, _ = problem.train.cost_and_gradient(kernels.weights(whole), None)
+    expected, *_ = problem.train.cost_and_gradient(kernels.weights(whole), None)
     np.testing.assert_allclose(kernels.to_host(cost), kernels.to_host(expected), rtol=1e-10)
     assert len(order) == len(y)
 

@@ -182,9 +182,10 @@ class Kernels(Protocol):
         """
         ...
 
-    def cost_and_gradient(self, W: Array, rows: Any, column: Ints | None) -> tuple[Array, Array]:
+    def cost_and_gradient(self, W: Array, rows: Any, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`, on the device, as sums over row blocks, without a
-        penalty and not divided by anything. `column` as in `StepPlan`.
+        penalty and not divided by anything; and the number of hits `(L,)`, None if they are not counted in passing, as
+        with row weights. `column` as in `StepPlan`.
         """
         ...
 

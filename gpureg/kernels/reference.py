@@ -113,7 +113,7 @@ class ReferenceKernels(OneLane):
             index = self.backend.from_host(np.asarray(batch, np.int64))
             X, y = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
             weight = self._batch_weights(rows, index, column, len(plan.lr))
-            loss, gradient = self._block(W, X, y, weight / float(B))
+            loss, gradient, _ = self._block(W, X, y, weight / float(B))
             W = W - lr * (gradient + decay * W)
             losses.append(loss)
             if step in plan.snapshot_after:
@@ -143,28 +143,35 @@ class ReferenceKernels(OneLane):
         """Never."""
         return False
 
-    def cost_and_gradient(self, W: Array, rows: ReferenceRows, column: Ints | None) -> tuple[Array, Array]:
+    def cost_and_gradient(
+        self, W: Array, rows: ReferenceRows, column: Ints | None
+    ) -> tuple[Array, Array, Array | None]:
         """See the protocol."""
         xp, models = self.xp, W.shape[1] // self.n_columns
         picked = None if column is None else self.backend.from_host(np.asarray(column, np.int64))
-        cost, gradient = self._floats(np.zeros(models)), xp.zeros_like(W)
+        cost, gradient, hits = (
+            self._floats(np.zeros(models)),
+            xp.zeros_like(W),
+            self.backend.from_host(np.zeros(models)),
+        )
         for start in range(0, rows.n, ROWS_PER_BLOCK):
             stop = min(start + ROWS_PER_BLOCK, rows.n)
             index = self.backend.from_host(np.arange(start, stop))
             weight = self._batch_weights(rows, index, picked, models)
-            part, slope = self._block(W, rows.X[start:stop, :], rows.y[start:stop], weight)
-            cost, gradient = cost + part, gradient + slope
-        return cost, gradient
+            part, slope, hit = self._block(W, rows.X[start:stop, :], rows.y[start:stop], weight)
+            cost, gradient, hits = cost + part, gradient + slope, hits + hit
+        return cost, gradient, hits if rows.weights is None or picked is None else None
 
-    def _block(self, W: Array, X: Array, y: Array, weight: Array) -> tuple[Array, Array]:
-        """`Σ weight * loss` `(L,)` and its gradient `(D, C)` over one block of rows; `weight (n or 1, L)`."""
+    def _block(self, W: Array, X: Array, y: Array, weight: Array) -> tuple[Array, Array, Array]:
+        """`Σ weight * loss` `(L,)`, its gradient `(D, C)` and the hits `(L,)` of one block of rows; `weight (n or 1,
+        L)`.
+        """
         xp = self.xp
         shape = (X.shape[0], W.shape[1] // self.n_columns, self.n_columns)
-        loss, _, slope = self.loss.value(xp, xp.reshape(xp.matmul(X, W), shape), y)
+        loss, hit, slope = self.loss.value(xp, xp.reshape(xp.matmul(X, W), shape), y)
         scaled = weight[:, :, None] * slope
-        return xp.sum(weight * loss, axis=0), xp.matmul(
-            xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1]))
-        )
+        slope = xp.matmul(xp.matrix_transpose(X), xp.reshape(scaled, (shape[0], W.shape[1])))
+        return xp.sum(weight * loss, axis=0), slope, xp.sum(xp.astype(hit, xp.float64), axis=0)
 
     def _batch_weights(self, rows: ReferenceRows, index: Array, column: Array | None, models: int) -> Array:
         """Row weights `(len(index), L)` of a block, `(1, L)` of ones where there are none."""

@@ -64,7 +64,7 @@ class DenseRows:
         """See the protocol."""
         return self.kernels.start_evaluation(W, self.block, with_loss=with_loss, now=now)
 
-    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array]:
+    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol."""
         return self.kernels.cost_and_gradient(W, self.block, column)
 

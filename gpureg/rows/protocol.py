@@ -51,8 +51,8 @@ class Rows(Protocol):
         """Sums of losses and hits over the rows, asked for later; see `Kernels.start_evaluation`."""
         ...
 
-    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array]:
-        """`Σ_i s_il loss_il` `(L,)` and its gradient `(D, C)`; see `Kernels.cost_and_gradient`."""
+    def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
+        """`Σ_i s_il loss_il` `(L,)`, its gradient `(D, C)` and perhaps the hits; see `Kernels.cost_and_gradient`."""
         ...
 
     def mean(self) -> Floats:

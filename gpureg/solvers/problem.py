@@ -95,6 +95,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """What the last pass over training rows without weights has told of L models at their final weights: the mean
+    `loss (L,)` and the `accuracy (L,)`, NaN where it has not.
+    """
+
+    loss: Floats
+    accuracy: Floats
+
+    def take(self, models: Ints) -> Passed:
+        """That of `models (A,)`."""
+        return Passed(self.loss[models], self.accuracy[models])
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known of all of them."""
+        return bool(np.isfinite(self.loss + self.accuracy).all())
+
+
+@dataclass(frozen=True)
 class _Part:
     """Some of the models of a measurement: what is measured, the mass of its rows and of those that are `unseen`, and
     into which value it goes."""
@@ -134,13 +153,21 @@ class Measurement:
 
 
 def start_measure(
-    kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool, now: bool = False
+    kernels: Kernels,
+    problem: Problem,
+    W: Array,
+    models: Ints,
+    *,
+    train_loss: bool,
+    now: bool = False,
+    passed: Passed | None = None,
 ) -> Measurement:
     """Losses and accuracies of `W (D, M*K)`, the weights of `models (M,)` (a model may come several times, as
     snapshots).
 
     A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows. `now`: beside
-    whatever is done until the result is asked for.
+    whatever is done until the result is asked for. `passed`: what is known of them on the training rows, and is not
+    measured again.
     """
     column, folds = problem.table.column[models], problem.table.fold[models]
     parts: list[_Part] = []
@@ -151,7 +178,11 @@ def start_measure(
 
     plain, folded = np.flatnonzero(folds < 0), np.flatnonzero(folds >= 0)
     if len(plain):
-        ask(plain, problem.train, "train", train_loss)
+        if passed is None:
+            ask(plain, problem.train, "train", train_loss)
+        else:
+            mass = problem.train.mass
+            parts.append(_Part(plain, mass, Ready(passed.loss * mass, passed.accuracy * mass), "train"))
         if problem.val is not None:
             ask(plain, problem.val, "val", True)
     if len(folded) and train_loss:
@@ -166,20 +197,28 @@ def start_measure(
     return Measurement(len(models), parts, problem, train_loss=train_loss)
 
 
-def measure(kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool) -> Measured:
+def measure(
+    kernels: Kernels, problem: Problem, W: Array, models: Ints, *, train_loss: bool, passed: Passed | None = None
+) -> Measured:
     """`start_measure`, waited for."""
-    return start_measure(kernels, problem, W, models, train_loss=train_loss).result()
+    return start_measure(kernels, problem, W, models, train_loss=train_loss, passed=passed).result()
 
 
-def measure_final(kernels: Kernels, problem: Problem, weights: Floats) -> Measured:
-    """`measure` of all L models at `weights (L, D, K)`, a bounded number of columns at a time; NaN weights give NaN."""
+def measure_final(kernels: Kernels, problem: Problem, weights: Floats, passed: Passed | None = None) -> Measured:
+    """`measure` of all L models at `weights (L, D, K)`, a bounded number of columns at a time; NaN weights give NaN.
+    `passed` is used if it is known of all models, and if there are no weights and no folds, for which losses and hits
+    are counted in other ways.
+    """
+    plain = not problem.weighted and problem.train.mass == problem.n and bool((problem.table.fold < 0).all())
+    passed = passed if plain and passed is not None and passed.known else None
     L, D, K = weights.shape
     at_once = max(1, COLUMNS_AT_ONCE // K)
     parts = []
     for start in range(0, L, at_once):
         models = np.arange(start, min(start + at_once, L))
         block = np.moveaxis(weights[models], 0, 1).reshape(D, -1)
-        parts.append(measure(kernels, problem, kernels.weights(block), models, train_loss=True))
+        told = None if passed is None else passed.take(models)
+        parts.append(measure(kernels, problem, kernels.weights(block), models, train_loss=True, passed=told))
     finite = np.isfinite(weights).all(axis=(1, 2))
     joined = join_measured(parts)
     return Measured(*(np.where(finite, getattr(joined, name), np.nan) for name in Measured.__dataclass_fields__))

@@ -93,7 +93,7 @@ def test_steps_evaluation_and_gradient(task, classes, dtype, way, l2):
         values = [kernels.to_host(a) for a in (end, losses, *snapshots)]
         start = kernels.weights(W)
         values += list(kernels.evaluate(start, rows, with_loss=True))
-        values += [kernels.to_host(a) for a in kernels.cost_and_gradient(start, rows, column)]
+        values += [kernels.to_host(a) for a in kernels.cost_and_gradient(start, rows, column)[:2]]
         found.append(values)
     for mine, wanted in zip(*found, strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=tolerance, atol=tolerance)

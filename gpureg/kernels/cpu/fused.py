@@ -154,17 +154,18 @@ class NumpyKernels:
         """See the protocol."""
         return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
-    def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array]:
+    def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol. Each thread adds up its own tiles; the threads' sums are added in order."""
         models = W.shape[1] // self.n_columns
         tiles = tile_runs(rows, TILE)
         columns = np.ascontiguousarray(W.T)
         count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
-        costs, slopes = np.zeros((count, models)), np.zeros((count, *columns.shape), self.dtype)
+        weighted = rows.weights is not None and column is not None
+        costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *columns.shape), self.dtype)
 
         def work(worker: int) -> None:
             tile = self._tile(models, self.n_columns, TILE, self.dtype)
-            scratch = np.empty_like(columns)
+            sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty_like(columns)
             with np.errstate(all="ignore"):
                 for number in range(worker, len(tiles), count):
                     start, stop, runs = tiles[number]
@@ -172,14 +173,15 @@ class NumpyKernels:
                     if rows.weights is not None and column is not None:
                         weight = rows.weights[start:stop][:, column].T
                     X = rows.X[start:stop]
-                    tile.gradient(columns, X, runs, weight, costs[worker], slopes[worker], scratch)
+                    tile.gradient(columns, X, runs, weight, sums, out)
 
         if count == 1:
             with self.workers.single():
                 work(0)
         else:
             self.workers.run(work)
-        return costs.sum(axis=0), np.ascontiguousarray(slopes.sum(axis=0).T)
+        slope = np.ascontiguousarray(slopes.sum(axis=0).T)
+        return costs.sum(axis=0), slope, None if weighted else hits.sum(axis=0)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol: there is one way."""

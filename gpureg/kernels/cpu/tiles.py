@@ -40,23 +40,28 @@ class TileLoss(ABC):
         ...
 
     @abstractmethod
-    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
-        """Turn logits `z (M, K, rows)` into residuals in place; returns the losses `(M, rows)` in nats."""
+    def residual(self, z: Array, runs: Runs, hits: Floats | None) -> Array:
+        """Turn logits `z (M, K, rows)` into residuals in place; returns the losses `(M, rows)` in nats, and adds to
+        `hits (M,)` unless that is None.
+        """
         ...
 
     def gradient(
-        self, columns: Array, X: Array, runs: Runs, weight: Array | None, cost: Floats, slope: Array, scratch: Array
+        self, columns: Array, X: Array, runs: Runs, weight: Array | None, sums: tuple[Floats, Floats, Array], out: Array
     ) -> None:
-        """Add one tile to `cost (L,)` and `slope (C, D)`; `weight (L, rows)` or None for ones."""
+        """Add one tile to the `sums`: cost `(L,)`, hits `(L,)` and slope `(C, D)`; `weight (L, rows)` or None for ones,
+        with weights no hits are counted.
+        """
+        cost, hits, slope = sums
         z = self.logits(columns, X)
-        loss = self.residual(z, runs, *self.scratch(len(X)))
+        loss = self.residual(z, runs, hits if weight is None else None)
         if weight is None:
             cost += loss.sum(axis=1)
         else:
             cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
             z *= weight[:, None]
-        np.matmul(z.reshape(len(columns), len(X)), X, out=scratch)
-        slope += scratch
+        np.matmul(z.reshape(len(columns), len(X)), X, out=out)
+        slope += out
 
 
 class SoftmaxTile(TileLoss):
@@ -79,11 +84,16 @@ class SoftmaxTile(TileLoss):
         peak -= own
         loss_sum += peak.sum(axis=1) if mass is None else peak @ mass
 
-    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+    def residual(self, z: Array, runs: Runs, hits: Floats | None) -> Array:
         """See `TileLoss`: softmax minus one-hot."""
-        np.max(z, axis=1, out=peak)
-        for label, a, b in runs:
-            np.subtract(z[:, label, a:b], peak[:, a:b], out=own[:, a:b])
+        peak, own = self.scratch(z.shape[2])
+        if hits is None:
+            np.max(z, axis=1, out=peak)
+            for label, a, b in runs:
+                own[:, a:b] = z[:, label, a:b]
+        else:
+            peaks_and_hits(z, runs, peak, own, None, hits)
+        own -= peak
         z -= peak[:, None]
         np.exp(z, out=z)
         np.sum(z, axis=1, out=peak)
@@ -103,17 +113,17 @@ class LogisticTile(TileLoss):
     ) -> None:
         """See `TileLoss`: class 0 is positive, where z > 0."""
         z = self.logits(columns, X)[:, 0]
-        for label, a, b in runs:
-            side = z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0
-            hits += _count(side, mass, a, b)
+        count_positive(z, runs, mass, hits)
         if loss_sum is not None:
             loss = logistic_losses(z, runs, self.scratch(len(X))[0])
             loss_sum += loss.sum(axis=1) if mass is None else loss @ mass
 
-    def residual(self, z: Array, runs: Runs, peak: Array, own: Array) -> Array:
+    def residual(self, z: Array, runs: Runs, hits: Floats | None) -> Array:
         """See `TileLoss`: σ(z) minus target, `σ(z) = (1 + tanh(z / 2)) / 2`, which overflows nowhere."""
         z = z[:, 0]
-        loss = logistic_losses(z, runs, peak)
+        if hits is not None:
+            count_positive(z, runs, None, hits)
+        loss = logistic_losses(z, runs, self.scratch(z.shape[1])[0])
         np.multiply(z, 0.5, out=z)
         np.tanh(z, out=z)
         z += 1
@@ -152,6 +162,12 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats |
 def _count(hit: Array, mass: Floats | None, a: int, b: int) -> Floats:
     """The hits of rows a to b, each times its mass."""
     return np.asarray(np.count_nonzero(hit, axis=1) if mass is None else hit @ mass[a:b], np.float64)
+
+
+def count_positive(z: Array, runs: Runs, mass: Floats | None, hits: Floats) -> None:
+    """Add to `hits (M,)` those of logits `z (M, rows)`: the positive class is predicted where z > 0."""
+    for label, a, b in runs:
+        hits += _count(z[:, a:b] > 0 if label == 0 else z[:, a:b] <= 0, mass, a, b)
 
 
 def logistic_losses(z: Array, runs: Runs, out: Array) -> Array:

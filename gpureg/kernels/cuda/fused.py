@@ -177,7 +177,7 @@ class CudaKernels(OneLane):
         """See the protocol; one transfer."""
         return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
-    def cost_and_gradient(self, W: Array, rows: CudaRows, column: Ints | None) -> tuple[Array, Array]:
+    def cost_and_gradient(self, W: Array, rows: CudaRows, column: Ints | None) -> tuple[Array, Array, None]:
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
         ops, models = self._ops, W.shape[1] // self.n_columns
         picked = None if column is None else self._to_device.indices(column)
@@ -193,7 +193,7 @@ class CudaKernels(OneLane):
             total = loss.sum(axis=0, dtype=np.float64)
             ops.matmul_transposed(rows.X[block], logits, gradient, beta=0.0 if cost is None else 1.0)
             cost = total if cost is None else cost + total
-        return cost, gradient
+        return cost, gradient, None
 
     def _ones_of(self, models: int) -> Array:
         """`(1, models)` ones, kept from one pass to the next."""

@@ -99,7 +99,8 @@ class LbfgsDescent:
         """A state in which no model waits."""
         L, start = len(self.problem.table), self.problem.start
         taken = np.zeros(L, np.int64) if start is None else start.steps.copy()
-        return LbfgsState({}, self.first, taken, np.zeros(L, np.int64), np.full(L, np.nan), [None] * L)
+        losses, hits = np.full((2, L), np.nan)
+        return LbfgsState({}, self.first, taken, np.zeros(L, np.int64), losses, hits, [None] * L)
 
     def reached(self, state: LbfgsState) -> int:
         """See the protocol: passes."""
@@ -174,7 +175,7 @@ class LbfgsDescent:
         if self.basis is not None:  # what is known is known of the span
             inside = np.stack([W.T for W in state.finals.values()])
             state.finals = dict(zip(state.finals, np.swapaxes(self.basis.outside(inside), 1, 2), strict=True))
-            state.losses[:] = np.nan
+            state.losses[:], state.hits[:] = np.nan, np.nan
         return finished(state, self.whole, self.kernels, self.config, self.accuracy)
 
     def objective(self, models: Ints) -> Objective:
@@ -202,7 +203,7 @@ class LbfgsDescent:
         g, slope, bias = batch.conditioning.slope(value.gradient)
         g = xp.reshape(g, (shape[0], -1))
         y = g - batch.g
-        host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias], s, y, g)
+        host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias, value.hits], s, y, g)
         state.passes += 1
         state.evaluated[batch.active] += 1
         there = host[:, 0] + host[:, 1]
@@ -263,6 +264,7 @@ class LbfgsDescent:
             state.reasons[model] = reason
             state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
+            state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
         if self.bequeaths and batch.way == "quasi" and isinstance(batch.directions, QuasiNewton):
             left = batch.directions.bequeathed(places, batch.conditioning)

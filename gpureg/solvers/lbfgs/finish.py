@@ -11,7 +11,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import Accuracy, Ends, certify
 from gpureg.solvers.lbfgs.separation import separated
 from gpureg.solvers.lbfgs.state import LbfgsState, build_history
-from gpureg.solvers.problem import Measured, Outcome, Problem, measure_final
+from gpureg.solvers.problem import Measured, Outcome, Passed, Problem, measure_final
 from gpureg.types import Floats
 
 
@@ -26,23 +26,24 @@ def finished(
         problem, kernels, config, weights, done, accuracy, Ends(state.losses, state.gradients)
     )
     final = np.ascontiguousarray(np.swapaxes(weights, 1, 2))
-    measured = _measured(problem, kernels, final, everything=accuracy.measures)
+    passed = Passed(state.losses, state.hits / problem.n)
+    measured = _measured(problem, kernels, final, passed, everything=accuracy.measures)
     history = build_history(state, problem.table, measured, certificates)
     warnings += _separable(problem, measured, separated(problem, kernels, weights, free=not config.penalizes_bias))
     none: tuple[int | None, ...] = (None,) * L
     return Outcome(final, state.iterations.copy(), reasons, none, measured, certificates, warnings), history
 
 
-def _measured(problem: Problem, kernels: Kernels, final: Floats, *, everything: bool) -> Measured:
+def _measured(problem: Problem, kernels: Kernels, final: Floats, passed: Passed, *, everything: bool) -> Measured:
     """Losses and accuracies; without `everything` only those of models without a penalty, which tell whether they have
     an optimum.
     """
     if everything:
-        return measure_final(kernels, problem, final)
+        return measure_final(kernels, problem, final, passed)
     models = np.flatnonzero((problem.table.l2 == 0) & (problem.table.fold < 0))
     numbers = np.full((4, len(final)), np.nan)
     if len(models):
-        found = measure_final(kernels, problem.take(models), final[models])
+        found = measure_final(kernels, problem.take(models), final[models], passed.take(models))
         numbers[:, models] = [getattr(found, name) for name in Measured.__dataclass_fields__]
     return Measured(*numbers)
 

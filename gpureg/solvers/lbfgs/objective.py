@@ -21,11 +21,13 @@ from gpureg.types import Array, Floats, ModelTable
 @dataclass(frozen=True)
 class Value:
     """An objective at one point, on the device: `loss (L,)` the data's part, `penalty (L,)`, `gradient (L, K, D)` of
-    their sum."""
+    their sum, and the `hits (L,)` among the samples, NaN where they were not counted.
+    """
 
     loss: Array
     penalty: Array
     gradient: Array
+    hits: Array
 
 
 class Objective:
@@ -79,25 +81,28 @@ class Objective:
         """Cost and gradient at `W (L, K, D)`, one pass over the samples."""
         xp = self.kernels.backend.xp
         column = self.table.column if self.weighted else None
-        cost, slope = self.rows.cost_and_gradient(self.columns(W), column)
+        cost, slope, hits = self.rows.cost_and_gradient(self.columns(W), column)
         loss = xp.astype(cost, xp.float64) / self.rows.n
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
         if self.kernels.loss.shift_invariant:
             slope = slope - xp.mean(slope, axis=1, keepdims=True)  # it is 0; what is not is rounding
-        return self._with_penalty(W, loss, slope / self.rows.n)
+        hits = xp.full_like(loss, xp.nan) if hits is None else xp.astype(hits, xp.float64)
+        return self._with_penalty(W, loss, slope / self.rows.n, hits)
 
-    def known(self, W: Array, loss: Floats, gradient: Floats) -> Value:
-        """Cost and gradient at `W (L, K, D)`, where the loss `(L,)` and its gradient `(L, K, D)` are known."""
+    def known(self, W: Array, loss: Floats, gradient: Floats, hits: Floats) -> Value:
+        """Cost and gradient at `W (L, K, D)`, where the loss `(L,)`, its gradient `(L, K, D)` and the hits `(L,)` are
+        known.
+        """
         from_host = self.kernels.backend.from_host
-        return self._with_penalty(W, from_host(loss), from_host(gradient))
+        return self._with_penalty(W, from_host(loss), from_host(gradient), from_host(hits))
 
     def without_penalty(self, W: Floats, gradient: Floats) -> Floats:
         """The gradient of the loss alone, given that of the objective `(L, K, D)` at `W (L, K, D)`, on the host."""
         return gradient - 2.0 * self.kernels.to_host(self._factor) * W  # sync
 
-    def _with_penalty(self, W: Array, loss: Array, slope: Array) -> Value:
+    def _with_penalty(self, W: Array, loss: Array, slope: Array, hits: Array) -> Value:
         decay = self._factor * W
-        return Value(loss, self.kernels.backend.xp.sum(decay * W, axis=(1, 2)), slope + 2.0 * decay)
+        return Value(loss, self.kernels.backend.xp.sum(decay * W, axis=(1, 2)), slope + 2.0 * decay, hits)
 
 
 def gap_bound(slope_sq: Floats, l2: Floats) -> Floats:

@@ -30,7 +30,7 @@ ON_HOST, ON_DEVICE = ("spread", "centre", "classes"), ("basis", "turn")  # of a 
 
 def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any]]:
     """A boundary's state."""
-    arrays: HostArrays = {name: getattr(state, name).copy() for name in ("iterations", "evaluated", "losses")}
+    arrays: HostArrays = {name: getattr(state, name).copy() for name in ("iterations", "evaluated", "losses", "hits")}
     for name in KEPT:
         arrays |= by_model(name, getattr(state, name))
     for place, (name, dtype) in enumerate(NOTED.items()):
@@ -55,8 +55,9 @@ def unpack(
     """
     read, L, shape = Unpacker(arrays), len(objective.table), (objective.kernels.n_columns, objective.D)
     waiting, finals, gradients = (read.by_model(name, L, *shape) for name in KEPT)
-    counts = (read.ints("iterations", L, below=most + 1), read.ints("evaluated", L), read.floats("losses", L))
-    state = LbfgsState(waiting, _way(meta["way"]), *counts, stop_reasons(meta, L))
+    counts = (read.ints("iterations", L, below=most + 1), read.ints("evaluated", L))
+    known = (read.floats("losses", L), read.floats("hits", L))
+    state = LbfgsState(waiting, _way(meta["way"]), *counts, *known, stop_reasons(meta, L))
     state.passes, state.finals, state.gradients = count_of(meta, "passes"), finals, gradients
     state.anew = bool(meta["anew"])
     state.course = list(_course(read, state.iterations))

@@ -16,22 +16,23 @@ from gpureg.types import Array, Floats
 
 @dataclass(frozen=True)
 class Known:
-    """What a model's last optimum tells of the next λ: there, `W (A, K, D)`, the loss `(A,)` and its gradient
-    `(A, K, D)` are those that were measured, since λ enters the penalty alone; and the pairs that led there, `pairs`
-    one each or None.
+    """What a model's last optimum tells of the next λ: there, `W (A, K, D)`, the loss `(A,)`, its gradient `(A, K, D)`
+    and the `hits (A,)` are those that were measured, since λ enters the penalty alone; and the pairs that led there,
+    `pairs` one each or None.
     """
 
     W: Floats
     loss: Floats
     gradient: Floats
+    hits: Floats
     pairs: Sequence[Heritage | None]
 
 
 @dataclass(frozen=True)
 class Point:
     """On the device weights `W (A, K, D)`, variables `v (A, K, D)`, the gradients `g` in the variables and `gradient`
-    in the weights, both `(A, K, D)`; on the host `numbers (4, A)`: loss, penalty, and the squared slopes of
-    `Conditioning.slope`.
+    in the weights, both `(A, K, D)`; on the host `numbers (5, A)`: loss, penalty, the squared slopes of
+    `Conditioning.slope`, and the hits.
     """
 
     W: Array
@@ -45,7 +46,8 @@ class Point:
         """The point at which a value was found."""
         kernels = objective.kernels
         g, slope, bias = conditioning.slope(value.gradient)
-        numbers = kernels.to_host(kernels.backend.xp.stack([value.loss, value.penalty, slope, bias], axis=0))  # sync
+        parts = [value.loss, value.penalty, slope, bias, value.hits]
+        numbers = kernels.to_host(kernels.backend.xp.stack(parts, axis=0))  # sync
         return cls(W, v, g, value.gradient, numbers)
 
     @property

@@ -83,7 +83,11 @@ class SingleDescent(LbfgsDescent):
             with np.errstate(all="ignore"):
                 polished = self._polished(state.finals[0])
             if np.isfinite(polished).all():
-                state.finals[0], state.losses[0] = polished, np.nan  # what is known is known of the point before
+                state.finals[0], state.losses[0], state.hits[0] = (
+                    polished,
+                    np.nan,
+                    np.nan,
+                )  # what is known is known of the point before
         return super().finish(state, interrupted=interrupted)
 
     @property

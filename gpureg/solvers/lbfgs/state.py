@@ -26,7 +26,8 @@ from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 Way = Literal["newton", "quasi", "whitened"]
 WAYS: tuple[Way, ...] = get_args(Way)
 VECTORS = ("v", "g", "d", "gradient")  # of a batch, on the device
-NUMBERS = ("objective", "loss", "slope", "bias", "least", "idle", "age", "origin")  # of each of its models, on the host
+# of each of its models, on the host
+NUMBERS = ("objective", "loss", "slope", "bias", "hits", "least", "idle", "age", "origin")
 
 
 @dataclass
@@ -35,9 +36,9 @@ class Batch:
 
     On the device `v, g, d (A, P)`: variables, gradient in them, direction; `gradient (A, P)` is that in the weights. On
     the host, each `(A,)`: `objective`, `loss` (the data's part), `slope` (squared norm of the gradient in the penalised
-    weights), `bias` (in a free bias, over its curvature), `least` the smallest of their sum so far and `idle` the
-    iterations since; `age` the iterations in this batch, `origin` the objective they began at. `way`: whose directions
-    they are.
+    weights), `bias` (in a free bias, over its curvature), `hits` (NaN if not counted), `least` the smallest sum of
+    slope and bias so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the objective
+    they began at. `way`: whose directions they are.
     """
 
     active: Ints
@@ -54,6 +55,7 @@ class Batch:
     loss: Floats
     slope: Floats
     bias: Floats
+    hits: Floats
     least: Floats
     idle: Ints
     age: Ints
@@ -88,7 +90,9 @@ class Batch:
         return cls(active, objective, conditioning, directions, way, LineSearch(A, noise), *vectors, *numbers)
 
     def accept(self, taken: npt.NDArray[np.bool_], v: Array, g: Array, gradient: Array, host: Floats) -> None:
-        """Move the models `taken (A,)` to their trial points; `host (A, 4)`: loss, penalty, slope and bias there."""
+        """Move the models `taken (A,)` to their trial points; `host (A, 5)`: loss, penalty, slope, bias and
+        hits there.
+        """
         xp, there = self.objective_of.kernels.backend.xp, host[:, 0] + host[:, 1]
         if taken.all():
             self.v, self.g, self.gradient = v, g, gradient
@@ -105,6 +109,7 @@ class Batch:
         self.loss = np.where(taken, host[:, 0], self.loss)
         self.slope = np.where(taken, host[:, 2], self.slope)
         self.bias = np.where(taken, host[:, 3], self.bias)
+        self.hits = np.where(taken, host[:, 4], self.hits)
 
     def retry(self, lost: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Send models whose line search found no step down the gradient once; the mask of those still stuck."""
@@ -170,13 +175,13 @@ def _start(
     v = conditioning.variables(W)
     if not fresh:
         assert known is not None
-        return Point.of(objective, conditioning, W, v, objective.known(W, known.loss, known.gradient)), None
+        return Point.of(objective, conditioning, W, v, objective.known(W, known.loss, known.gradient, known.hits)), None
     there = conditioning.weights(v)
     point = Point.of(objective, conditioning, there, v, objective.value(there))
     if known is None:
         return point, None
     last = objective.kernels.backend.from_host(known.W)
-    value = objective.known(last, known.loss, known.gradient)
+    value = objective.known(last, known.loss, known.gradient, known.hits)
     other = Point.of(objective, conditioning, last, conditioning.variables(last), value)
     shape = (W.shape[0], -1)
     return point.unless_worse(objective, other), (
@@ -189,10 +194,10 @@ def _start(
 class LbfgsState:
     """A fit of L models: `waiting`, the weights `(K, D)` of those that begin a batch, which goes the way `way`; the
     running `batch`, None between two; `iterations (L,)`, and `evaluated (L,)`, the passes that each model took part in;
-    `reasons`, `finals` (weights `(K, D)`), `gradients` there `(K, D)`, `losses (L,)` (the data's part) of those that
-    have stopped; `passes` over the data, trials only; `spectrum`, what variables are made of, None before it is built,
-    and whether it was made `anew` on the way; `pairs`: those of the models that others go on from; `course`, what was
-    noted of models after some of their iterations.
+    `reasons`, `finals` (weights `(K, D)`), `gradients` there `(K, D)`, `losses (L,)` (the data's part) and `hits` of
+    those that have stopped; `passes` over the data, trials only; `spectrum`, what variables are made of, None before it
+    is built, and whether it was made `anew` on the way; `pairs`: those of the models that others go on from; `course`,
+    what was noted of models after some of their iterations.
     """
 
     waiting: dict[int, Floats]
@@ -200,6 +205,7 @@ class LbfgsState:
     iterations: Ints
     evaluated: Ints
     losses: Floats
+    hits: Floats
     reasons: list[StopReason | None]
     batch: Batch | None = None
     passes: int = 0

@@ -181,7 +181,7 @@ class PathDescent:
         W = np.stack([run.finals[model] for model in last.tolist()])
         slope = np.stack([run.gradients[model] for model in last.tolist()])
         gradient = self.descent.objective(last).without_penalty(W, slope)
-        return Known(W, run.losses[last], gradient, [run.pairs.get(model) for model in last.tolist()])
+        return Known(W, run.losses[last], gradient, run.hits[last], [run.pairs.get(model) for model in last.tolist()])
 
     def _condition(self, run: LbfgsState, models: Ints) -> None:
         """Make the variables anew at the refit's last optimum, or the first fold's, if that costs less than the passes
