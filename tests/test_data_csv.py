@@ -59,7 +59,7 @@ def test_a_tsv_has_tabs_whatever_its_names_hold(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("last, first, middle, more\tage, years\ty\n" + "".join(f"{i}\t{i}\t{i % 2}\n" for i in range(4)))
     assert names_of(path) == ("last, first, middle, more", "age, years", "y")
-    np.testing.assert_array_equal(read(path).X, [[i, i] for i in range(4)])
+    np.testing.assert_array_equal(read(path).features.X, [[i, i] for i in range(4)])
     path.write_text("a;b;y\n1;2;0\n3;4;1\n")
     assert names_of(path) == ("a", "b", "y")
 
@@ -114,7 +114,7 @@ def test_text_in_another_encoding(tmp_path):
 def test_columns_of_true_and_false_are_0_and_1(tmp_path, no, yes):
     rows = [f"{i}.5,{yes if i % 3 else no},{'ab'[i % 2]}" for i in range(20)]
     raw = read(csv(tmp_path, "x,t,y\n" + "\n".join(rows)))
-    np.testing.assert_array_equal(raw.X[:, 1], [i % 3 > 0 for i in range(20)])
+    np.testing.assert_array_equal(raw.features.X[:, 1], [i % 3 > 0 for i in range(20)])
     late = [f"{i}.5,,{'ab'[i % 2]}" for i in range(100)]
     with pytest.raises(DataError, match="column 't' has 100 missing values, the first in row 0"):
         read(csv(tmp_path, "x,t,y\n" + "\n".join([*late, *rows])))
@@ -137,7 +137,7 @@ def test_words_far_down_are_named_with_all_their_columns(tmp_path):
 def test_numbers_as_they_are_written(tmp_path):
     cells = ["1", " 2 ", "-3.5", "+4", "5e3", ".5", "6.", '"7"', "8E-1"]
     raw = read(csv(tmp_path, "x,y\n" + "\n".join(f"{cell},{'ab'[i % 2]}" for i, cell in enumerate(cells))))
-    np.testing.assert_array_equal(raw.X[:, 0], [1, 2, -3.5, 4, 5000, 0.5, 6, 7, 0.8])
+    np.testing.assert_array_equal(raw.features.X[:, 0], [1, 2, -3.5, 4, 5000, 0.5, 6, 7, 0.8])
     for cell in ("1_0", "0x10", "1,5", "١"):
         with pytest.raises(DataError, match="do not hold numbers"):
             read(csv(tmp_path, f'x;y\n1;a\n"{cell}";b\n'))
@@ -148,7 +148,7 @@ def test_cells_with_line_breaks_and_long_cells(tmp_path):
     rows = "".join(f'{i}.5,"{label if i % 2 else "one"}"\n' for i in range(200_000))
     raw = read(csv(tmp_path, "x,y\n" + rows))
     assert raw.labels == ("one", label)
-    assert len(raw.X) == 200_000
+    assert len(raw.features.X) == 200_000
     long = "w" * 3_000_000
     raw = read(csv(tmp_path, f"x,y\n1,a\n2,{long}\n3,a\n"))
     assert raw.labels == ("a", long)

@@ -12,7 +12,7 @@ from pathlib import Path
 from gpureg.data.labels import listed
 from gpureg.data.limits import Limit
 from gpureg.data.opening import opened
-from gpureg.data.spelling import BOOLEANS, reads_as_number
+from gpureg.data.spelling import BOOLEANS, MISSING_CELLS, reads_as_number
 from gpureg.errors import DataError, GpuregError
 
 _DELIMITERS = ",;\t"
@@ -26,7 +26,7 @@ class Header:
     """The names of the columns, and what separates them.
 
     `lines`: how many lines of the file the names take (a quoted name may hold line breaks); `width`: their characters.
-    `truths`: columns whose first cells are all True or False.
+    `truths`: columns whose first cells are all True or False; `words`: those with a first cell that is not a number.
     """
 
     names: tuple[str, ...]
@@ -34,6 +34,7 @@ class Header:
     lines: int = 1
     width: int = 0
     truths: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def header_of(lines: list[str], whole: bool, where: str) -> Header:
         best = tabbed
     _check_names(best.names, where)
     width = sum(len(line) for line in lines[: best.lines])
-    return Header(best.names, best.delimiter, best.lines, width, _truths(best))
+    return Header(best.names, best.delimiter, best.lines, width, *_kinds(best))
 
 
 def _first_lines(file: Path, limit: Limit) -> tuple[list[str], bool]:
@@ -125,11 +126,26 @@ def _records(source: Iterator[list[str]]) -> Iterator[list[str]]:
         yield from source
 
 
-def _truths(reading: _Reading) -> frozenset[str]:
+def _kinds(reading: _Reading) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns that seem to hold True and False, and those that hold words."""
     if not reading.fits():
-        return frozenset()
-    cells = zip(reading.names, zip(*reading.records, strict=True), strict=True)
-    return frozenset(name for name, column in cells if {cell.strip() for cell in column} <= _TRUTHS)
+        return frozenset(), frozenset()
+    truths, words = set(), set()
+    for name, column in zip(reading.names, zip(*reading.records, strict=True), strict=True):
+        cells = {cell.strip() for cell in column} - MISSING_CELLS
+        if cells and cells <= _TRUTHS:
+            truths.add(name)
+        elif not all(_is_number(cell) for cell in cells):
+            words.add(name)
+    return frozenset(truths), frozenset(words)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
 
 
 def _check_names(names: tuple[str, ...], where: str) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, table_columns
-from gpureg.data.columns import is_text, label_column
+from gpureg.data.columns import label_column
 from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, table_matrix
 from gpureg.data.opening import reading
 from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema, width_of
+from gpureg.data.words import is_text
 
 BUFFER = 1 << 18  # bytes of a column that are read at once
 # A smaller file is read a whole column of a group of rows at once, which its size bounds: of a page in a buffer Arrow
@@ -32,8 +33,8 @@ def parquet_blocks(file: Path, request: Request) -> Blocks:
     names = tuple(name for name in schema.names if name not in index)
     chosen = table_columns(names, tuple(name for name in schema.names if name in index), request, str(file))
     kept = pa.schema([schema.field(name) for name in chosen.keep])
-    label = chosen.label
-    once = [label] if label is not None and label not in chosen.keep and is_text(schema.field(label).type) else []
+    words = [*([] if chosen.label is None else [chosen.label]), *request.expected.words()]
+    once = [name for name in words if name not in chosen.keep and is_text(schema.field(name).type)]
     return Blocks(str(file), kept, _rows(file, chosen, request, once), chosen.notices)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.encoding import Encoding
 from gpureg.data.matching import Expected, NotFinite, not_finite, read_rows
 from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
@@ -38,8 +39,8 @@ class LinearModel:
     the highest) tell models of one λ apart; None where a run did not keep them. `total_weight` is S, the sum of sample
     x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
     `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as the training data had
-    them, None where they had none. `encoding` says how the columns of a table become the features, as plain values;
-    None: a column is a feature.
+    them, None where they had none. `encoding` says how the columns of a table become the features; None: a column
+    is a feature.
     """
 
     task: str | Loss
@@ -58,7 +59,7 @@ class LinearModel:
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
     target: str | None = None
-    encoding: Mapping[str, Any] | None = None
+    encoding: Encoding | None = None
 
     @property
     def loss(self) -> Loss:
@@ -68,7 +69,7 @@ class LinearModel:
     @property
     def expected(self) -> Expected:
         """What it takes from the columns of data."""
-        return Expected(self.coef.shape[2], self.feature_names)
+        return Expected.of(self.coef.shape[2], self.feature_names, self.encoding)
 
     def decision_function(self, X: Any, model: int | None = None) -> Doubles:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
@@ -96,7 +97,7 @@ class LinearModel:
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
             scaled = block.astype(np.float64, copy=False) if plain else self._scaled(block)
-            if not np.isfinite(scaled).all():
+            if not self._usable(scaled):
                 raise not_finite(NotFinite.among(rows, start, number), self.expected, where)
             np.matmul(scaled, weights, out=logits[start : start + step])
         logits += intercept
@@ -122,9 +123,17 @@ class LinearModel:
         return np.asarray(self.loss.log_probabilities(np, self.decision_function(X, model)))
 
     def predict(self, X: Any, model: int | None = None) -> npt.NDArray[np.generic]:
-        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive if its probability exceeds
-        ½."""
-        return np.asarray(self.classes)[self.loss.predict(np, self.decision_function(X, model))]
+        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive if its probability exceeds ½.
+
+        None for a row that training would have left out for a missing value; its probabilities are NaN.
+        """
+        logits = self.decision_function(X, model)
+        labels = np.asarray(self.classes)[self.loss.predict(np, logits)]
+        absent = np.isnan(logits).any(axis=1) if self.expected.leaves_out else np.zeros(0, bool)
+        if absent.any():
+            labels = labels.astype(object)
+            labels[absent] = None
+        return labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, model: int | None = None) -> float:
         """Share of the rows whose label `y (N,)` is predicted, weighted by `sample_weight (N,)`.
@@ -228,6 +237,11 @@ class LinearModel:
         scaled: Doubles = np.subtract(block, self.offset, dtype=np.float64)
         scaled /= self.scale
         return scaled
+
+    def _usable(self, scaled: Doubles) -> bool:
+        """Whether all values are finite, but for those of rows that training would have left out."""
+        finite = np.isfinite(scaled)
+        return bool(finite.all()) or (self.expected.leaves_out and bool(finite[~np.isnan(scaled).any(axis=1)].all()))
 
     def weights(self, index: int) -> tuple[Floats, Floats]:
         """Weights `(K, D)` and intercepts `(K,)` of a model. Raises UsageError if it diverged."""
