@@ -14,12 +14,15 @@ import numpy as np
 from gpureg.data.array_streams import ArrayStream, Matrix, idx_stream, npy_stream, npz_stream
 from gpureg.data.arrays import label_column, numpy_errors
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, choose_columns
+from gpureg.data.files import existing
 from gpureg.data.idx_set import images_in, labels_of, validation_of
-from gpureg.data.kept import Kept
+from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import find_labels, listed
+from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected
 from gpureg.data.opening import refuse_special
 from gpureg.data.raw import check_lengths
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 Arrays = Mapping[str, ArrayStream]
@@ -51,6 +54,8 @@ def npy_blocks(file: Path, request: Request) -> Blocks:
 
     array, F = _headers(file, opened)["X"], request.expected.n_features
     _check_numbers(array)
+    if request.labels is not None:
+        return Blocks(str(file), _schema({}), _labelled_rows(file, opened, array.shape[0], request))
     if len(array.shape) == 3 or (array.width == F and not request.labelled and not request.keep):
         _refuse_options(file, request)
         return Blocks(str(file), _schema({}), _rows(file, opened, _Uses("X"), request))
@@ -60,6 +65,23 @@ def npy_blocks(file: Path, request: Request) -> Blocks:
     chosen = choose_columns(names, (), by_number, str(file))
     schema = _schema(dict.fromkeys(chosen.keep, array.dtype))
     return Blocks(str(file), schema, _matrix_rows(file, opened, chosen, request), chosen.notices)
+
+
+def _labelled_rows(file: Path, opened: Opened, rows: int, request: Request) -> Iterator[Block]:
+    """Blocks of features, with labels, and weights if they are named, that another file holds."""
+    from gpureg.data.labels_file import label_file
+
+    labels = existing(str(request.labels), "labels")
+    columns = label_file(labels, Uses(request.target, request.weights), rows, machine_limit())
+    check_lengths(rows, len(columns.labels), f"{file} and {labels.name}")
+    found = columns.found(ALL, f"{labels} (the labels)")
+    for block in _rows(file, opened, _Uses("X"), request):
+        part = slice(block.first, block.first + len(block.X))
+        weights = None
+        if columns.weights is not None:
+            weights = checked_weights(columns.weights[part], len(block.X), f"{named('weights')} of {labels}")
+        kept = Kept(np.arange(part.start, part.stop))
+        yield replace(block, labels=replace(found, codes=found.codes[part], kept=kept), weights=weights)
 
 
 def npz_blocks(file: Path, request: Request) -> Blocks:

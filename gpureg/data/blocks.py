@@ -34,7 +34,7 @@ class Request:
 
     `target` and `weights` are named by the caller and must be there. `own_target` and `own_weights` are those of the
     training data, and may be missing where no label is needed. `outputs`: the probabilities that a row gets. `parts`:
-    of an archive that has several, the first of them that is there is read.
+    of an archive that has several, the first of them that is there is read. `labels`: a file of the labels of an npy.
     """
 
     expected: Expected
@@ -46,6 +46,7 @@ class Request:
     keep: tuple[str, ...] = ()
     outputs: int = 1
     parts: tuple[str, ...] = ("test", "val", "train", "")
+    labels: str | None = None
 
     @property
     def block_rows(self) -> int:
@@ -121,6 +122,10 @@ def open_blocks(
     from gpureg.data.formats import format_of
 
     file = existing(data, option)
+    if request.labels is not None:
+        from gpureg.data.labels_file import refuse_labels
+
+        refuse_labels(file, request.labels)
     return _encoded(format_of(file).blocks(file, request), request.expected, tell or _warn)
 
 

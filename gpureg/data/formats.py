@@ -96,22 +96,25 @@ def _idx_blocks(file: Path, request: Request) -> Blocks:
 
 
 IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_blocks)
+PARQUET = FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks)
 FORMATS = (
     FileFormat("npz", (".npz",), b"PK\x03\x04", _npz, _npz_blocks),
     FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_blocks),
     FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_blocks),
-    FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks),
+    PARQUET,
     IDX,
 )
 
 
 def format_of(file: Path) -> FileFormat:
-    """The format of a file, by its suffix, else by its first bytes; a folder holds IDX files.
+    """The format of a file, by its suffix, else by its first bytes; a folder holds Parquet files, else IDX files.
 
     Raises DataError if neither tells.
     """
     if file.is_dir():
-        return IDX
+        from gpureg.data.parquet_folder import is_parquet_folder
+
+        return PARQUET if is_parquet_folder(file) else IDX
     name = file.name.lower()
     for known in FORMATS:
         if name.endswith(known.suffixes):

@@ -87,7 +87,8 @@ def images_in(folder: Path) -> Path:
         if found is not None:
             return found
     raise DataError(
-        f"{folder} is a folder without {_FOLDER_NAMES[0]} (or .gz). Name a file, or put the IDX files there."
+        f"{folder} is a folder without {_FOLDER_NAMES[0]} (or .gz) and without Parquet files. Name a file, or a folder "
+        "that holds such files."
     )
 
 

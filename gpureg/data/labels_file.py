@@ -36,11 +36,7 @@ def read_labelled(config: DataConfig) -> RawData:
     """
     file, labels = existing(config.dataset), existing(str(config.labels), "labels")
     uses, limit = Uses.of(config), machine_limit()
-    if format_of(file).name != "npy":
-        raise UsageError(
-            f"{named('labels', str(labels))}: it belongs to features in an npy file, and {file} has labels of its own. "
-            f"Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
-        )
+    refuse_labels(file, str(labels))
     X = load_npy(file, limit)
     if X.ndim not in (2, 3):
         raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
@@ -62,6 +58,15 @@ def read_labelled(config: DataConfig) -> RawData:
         ),
         file,
     )
+
+
+def refuse_labels(file: Path, labels: str) -> None:
+    """Raise UsageError if a file is not an npy, whose labels another one may hold."""
+    if format_of(file).name != "npy":
+        raise UsageError(
+            f"{named('labels', labels)}: it belongs to features in an npy file, and {file} has labels of its own. "
+            f"Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
+        )
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,14 @@ def _of_archive(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
 
 def _of_parquet(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
     from gpureg.data.columns import feature_matrix
-    from gpureg.data.parquet_files import index_columns, read_parquet, read_schema
+    from gpureg.data.parquet_files import index_columns
+    from gpureg.data.parquet_folder import parquet_set
 
-    schema = read_schema(file)
-    index = index_columns(schema)
-    label = _column(uses, [name for name in schema.names if name not in index], file)
+    parquet = parquet_set(file)
+    index = index_columns(parquet.schema)
+    label = _column(uses, [name for name in parquet.schema.names if name not in index], file)
     names = [label] if uses.weights is None else [label, uses.weights]
-    table = read_parquet(file, names, (), limit)
+    table = parquet.read(names, (), limit)
     weights = None if uses.weights is None else feature_matrix(table, (uses.weights,), str(file)).X[:, 0]
     return LabelColumns(table.column(label), weights)
 

@@ -19,6 +19,7 @@ from gpureg.data.files import read_path
 from gpureg.data.in_memory import Arrays, in_memory
 from gpureg.data.labels_file import read_labelled
 from gpureg.data.named import read_named
+from gpureg.data.parquet_folder import files_in
 from gpureg.data.parts import chosen_classes, taken_rows
 from gpureg.data.raw import RawData
 from gpureg.data.uses import Uses
@@ -114,12 +115,13 @@ def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | N
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """A file's time and size, None if there are none."""
+    """The latest time and the size of a file, or of all in a folder, None if there are none."""
     try:
-        found = Path(path).expanduser().stat()
-    except (OSError, ValueError, RuntimeError):
+        place = Path(path).expanduser()
+        found = [one.stat() for one in (place, *(files_in(place) if place.is_dir() else ()))]
+    except (OSError, ValueError, RuntimeError, DataError):
         return None
-    return found.st_mtime_ns, found.st_size
+    return max(one.st_mtime_ns for one in found), sum(one.st_size for one in found)
 
 
 def _of_the_fit(task: str | Loss, seed: int) -> tuple[Loss, int]:

@@ -211,7 +211,8 @@ def _of_frame(X: Any, expected: Expected, where: str) -> Matrix:
     chosen = [by_text[name] for name in columns]
     part = X[chosen] if hasattr(X, "iloc") else X.select(chosen)
     kinds = [getattr(kind, "kind", "O") for kind in part.dtypes] if hasattr(part, "iloc") else ["O"]
-    if set(kinds) <= set("biuf") and (expected.names is None or columns == expected.names):
+    in_order = expected.names is None or columns == expected.names
+    if set(kinds) <= set("biuf") and in_order and not expected.words():
         plain = all(isinstance(kind, np.dtype) for kind in part.dtypes) and "b" not in kinds
         numbers: Matrix = part.to_numpy() if plain else part.to_numpy(np.float64, na_value=np.nan)
         return numbers

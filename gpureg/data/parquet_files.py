@@ -48,6 +48,12 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
         return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
 
 
+def size_of(file: Path, columns: list[str], words: tuple[str, ...]) -> int:
+    """What some columns of a file take once they are unpacked."""
+    with opened_parquet(file) as parquet:
+        return _bytes(parquet.metadata, parquet.schema_arrow, columns, words)
+
+
 def index_columns(schema: Schema) -> set[str]:
     """The columns in which pandas has stored the index of its rows, as its note in the schema names them."""
     found = {name for name in schema.names if name.startswith("__index_level_")}

@@ -13,7 +13,8 @@ from gpureg.data.csv_header import Header, read_header
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import listed, settle
 from gpureg.data.limits import Limit
-from gpureg.data.parquet_files import index_columns, read_parquet, read_schema
+from gpureg.data.parquet_files import index_columns
+from gpureg.data.parquet_folder import ParquetSet, parquet_set
 from gpureg.data.raw import RawData, check_weights, pick_column
 from gpureg.data.spelling import MISSING_CELLS, MISSING_WORDS
 from gpureg.data.uses import Uses
@@ -26,7 +27,7 @@ Schema = Any  # pyarrow.Schema
 
 @dataclass(frozen=True)
 class _Source:
-    """An opened table, whose rows are not read yet: a CSV by its `header`, a Parquet file by its `schema`.
+    """An opened table, whose rows are not read yet: a CSV by its `header`, Parquet by its schema.
 
     `names` are its columns; `hidden` those that hold pandas' index, which are read only where an option names them.
     """
@@ -36,7 +37,7 @@ class _Source:
     limit: Limit
     hidden: tuple[str, ...] = ()
     header: Header | None = None
-    schema: Schema = None
+    parquet: ParquetSet | None = None
 
     def rows(self, columns: tuple[str, ...], label: str, *, one_hot: bool) -> Table:
         """The rows of some columns, of which the label may be words. Raises DataError if there are no rows."""
@@ -44,9 +45,10 @@ class _Source:
         if self.header is not None:
             table = parse_csv(self.file, self.header, features, (label,), self.limit, one_hot=one_hot)
         else:
-            refuse_types(self.schema, features, str(self.file), one_hot=one_hot)
-            words = tuple(name for name in columns if is_text(self.schema.field(name).type))
-            table = read_parquet(self.file, list(columns), words, self.limit)
+            assert self.parquet is not None
+            refuse_types(self.parquet.schema, features, str(self.file), one_hot=one_hot)
+            words = tuple(name for name in columns if is_text(self.parquet.schema.field(name).type))
+            table = self.parquet.read(columns, words, self.limit)
         if table.num_rows == 0:
             raise DataError(f"{self.file} has columns but no rows.")
         return table
@@ -95,11 +97,11 @@ def _open(file: Path, csv: bool, limit: Limit) -> _Source:
         header = read_header(file, limit)
         source = _Source(file, header.names, limit, header=header)
     else:
-        schema = read_schema(file)
-        index = index_columns(schema)
+        parquet = parquet_set(file)
+        schema, index = parquet.schema, index_columns(parquet.schema)
         names = tuple(name for name in schema.names if name not in index)
         hidden = tuple(name for name in schema.names if name in index)
-        source = _Source(file, names, limit, hidden, schema=schema)
+        source = _Source(file, names, limit, hidden, parquet=parquet)
     twice = [name for name, count in Counter((*source.names, *source.hidden)).items() if count > 1]
     if twice:
         raise DataError(f"{file}: columns with the same name: {listed(twice)}. Rename them.")
