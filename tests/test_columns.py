@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import polars as pl
 import pytest
@@ -442,3 +443,72 @@ def test_the_run_holds_what_was_learnt(tmp_path):
         again.predict(np.zeros((3, 5)))
     with pytest.raises(DataError, match="trained on numbers"):
         again.predict(table.assign(age="old"))
+
+
+def by_onnx(path: Path, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities of onnxruntime, one input for each column of a table."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feeds = {}
+    for given in session.get_inputs():
+        column = table[given.name.removesuffix("_column")]
+        if given.type == "tensor(string)":
+            values = column.astype(object).where(column.notna(), "").to_numpy(object)
+        elif given.shape[1] > 1:
+            values = np.stack(column.to_list())
+        else:
+            values = column.to_numpy(float)
+        kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(string)": object}
+        feeds[given.name] = values.reshape(len(table), given.shape[1]).astype(kinds[given.type])
+    label, p = session.run(None, feeds)
+    return label, p
+
+
+@pytest.mark.parametrize("missing", ["refuse", "mean", "drop"])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+def test_onnx_takes_the_columns_of_the_table(tmp_path, missing, task):
+    table = people() if missing == "refuse" else with_missing_words(people())
+    if missing == "refuse":
+        table = table.dropna().reset_index(drop=True)
+    table["label"] = table.kind  # which is the name of an output, too
+    rng = np.random.default_rng(1)
+    table["e"] = list(rng.normal(size=(len(table), 3)))
+    X = table.drop(columns="answer")
+    X["city"] = X.city.astype("category")
+    data = gpureg.make_dataset(X, table.answer, task=task, drop=["id", "when"], categorical="one-hot", missing=missing)
+    model = _fitted(data, task=task, dtype="float64")
+    model.to_onnx(tmp_path / "m.onnx")
+    new = X.copy()
+    new["city"] = new.city.astype(object)
+    new.loc[5, "city"] = "Paris"
+    label, p = by_onnx(tmp_path / "m.onnx", new)
+    with pytest.warns(GpuregWarning, match="no training row has"):
+        expected = model.predict_proba(new)
+    np.testing.assert_allclose(p, expected, atol=1e-6)
+    there = np.isfinite(expected).all(axis=1)
+    assert there.all() == (missing != "drop")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GpuregWarning)
+        assert (label[there] == model.predict(new)[there]).all()
+
+
+def test_onnx_of_a_matrix_with_missing_values_and_chosen_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 5))
+    X[::9, 2] = np.nan
+    y = (X[:, 0] > 0).astype(int)
+    for missing in ("mean", "drop"):
+        model = _fitted(gpureg.make_dataset(X, y, missing=missing, drop=[1]), dtype="float64")
+        model.to_onnx(tmp_path / "m.onnx")
+        session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+        (given,) = session.get_inputs()
+        assert (given.name, given.shape[1]) == ("X", 5)
+        _, p = session.run(None, {"X": X.astype(np.float32)})
+        np.testing.assert_allclose(p, model.predict_proba(X), atol=1e-6)
+        assert np.isnan(p).any() == (missing == "drop")
+
+
+def test_scikit_learns_estimator_does_not_encode():
+    table = pd.DataFrame({"w": ["a", "b"] * 10, "x": np.arange(20.0)})
+    model = _fitted(gpureg.make_dataset(table, [0, 1, 1, 0] * 5, categorical="one-hot"))
+    with pytest.raises(UsageError, match=r"encoded.*to_onnx"):
+        model.to_sklearn()

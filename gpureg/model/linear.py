@@ -161,7 +161,8 @@ class LinearModel:
         Its classes are sorted, as scikit-learn's are, and it takes rows in the data's own units: the scaling is folded
         into its weights. Its C is `1 / (2 λ S)`, S the sum of the training weights (a softmax of two classes is
         scikit-learn's binary model at `2 C`); scikit-learn's default if S is not known. Raises UsageError if the model
-        diverged.
+        diverged, and for one with an `encoding` (words, missing values, columns chosen by number): an estimator takes
+        finite numbers, all of them. `model.encoding` says what a pipeline before it would have to do.
 
         >>> import gpureg
         >>> data = gpureg.load_dataset("digits")
@@ -172,6 +173,11 @@ class LinearModel:
         """
         from gpureg.model.to_sklearn import to_sklearn
 
+        if self.encoding is not None:
+            raise UsageError(
+                "The columns of this model's data are encoded (words, missing values, or columns chosen by number), "
+                "which scikit-learn's LogisticRegression does not do. Use predict_proba of this model, or to_onnx."
+            )
         number = self.index(model)
         coef, intercept = self.weights(number)
         C, l2 = 1.0, float(self.l2[number])
@@ -185,6 +191,10 @@ class LinearModel:
 
     def to_onnx(self, path: str | Path, model: int | None = None) -> Path:
         """Write one model as ONNX: input `X (N, D)`, outputs `label (N,)` and `probabilities (N, number of classes)`.
+
+        If the training table had columns of words, each of its columns is an input `(N, 1)` of the column's name
+        (`(N, k)` for lists of length k): strings for words, of which the empty one is missing, else numbers. A row that
+        training would have left out gets NaN as its probabilities, and a label that means nothing.
 
         X is float32, or float64 if rounding it to float32 could cost more than 1e-6 of a probability. Needs the package
         onnx (`pip install 'gpureg[onnx]'`). Raises UsageError if that is missing, the model diverged, or `path` can't
