@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -21,7 +23,7 @@ Column = Any  # pyarrow.ChunkedArray
 Schema = Any  # pyarrow.Schema
 Matrix = npt.NDArray[Any]
 
-_ROWS_AT_ONCE = 1 << 14
+_ROWS_AT_ONCE, _MOST_THREADS = 1 << 14, 4
 
 
 def refuse_types(schema: Schema, names: tuple[str, ...], where: str, *, one_hot: bool = False) -> None:
@@ -129,8 +131,10 @@ def _distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[A
             column = column.dictionary_encode()
         whole = column.unify_dictionaries().combine_chunks()
         indices = whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        used, codes = np.unique(indices, return_inverse=True)
-        return codes.reshape(-1).astype(np.int64), whole.dictionary.take(pa.array(used)).to_pylist()
+        used = np.flatnonzero(np.bincount(indices, minlength=len(whole.dictionary)))
+        place = np.zeros(len(whole.dictionary), np.int64)
+        place[used] = np.arange(len(used))
+        return place[indices], whole.dictionary.take(pa.array(used)).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the file again.") from error
     except pa.ArrowException as error:
@@ -197,18 +201,24 @@ def _lists(column: Column, name: str, where: str, kept: Kept, uses: Uses) -> Mat
 
 
 def _fill(X: Matrix, columns: dict[int, Column]) -> None:
-    """Copy columns into a matrix, a block of rows at a time, small enough for the processor's cache."""
+    """Copy columns into a matrix, a block of rows at a time that fits the processor's cache; several at once."""
     import pyarrow as pa
 
     if not columns:
         return
     table = pa.Table.from_arrays(list(columns.values()), names=[str(position) for position in columns])
-    row = 0
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
-        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+    batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
+    ends = np.cumsum([len(batch) for batch in batches])
+
+    def copy(batch: Any, end: int) -> None:
+        rows = X[end - len(batch) : end]
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
             for position, part in zip(columns, batch.columns, strict=True):
-                X[row : row + len(batch), position] = part.to_numpy(zero_copy_only=False)
-            row += len(batch)
+                rows[:, position] = part.to_numpy(zero_copy_only=False)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(copy, *one) for one in zip(batches, ends.tolist(), strict=True)]:
+            done.result()
 
 
 def _dtype(column: Column | Matrix) -> npt.DTypeLike:

@@ -4,14 +4,15 @@ would refuse a column whose first fraction comes later)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpureg.data.csv_header import Header
 from gpureg.data.limits import Limit
 from gpureg.data.opening import first_words, opened
-from gpureg.data.spelling import BOOLEANS, MISSING_CELLS
+from gpureg.data.spelling import BOOLEANS, FEW_CELLS, MISSING_CELLS
 from gpureg.data.uses import not_numbers
 from gpureg.errors import DataError
 
@@ -24,14 +25,23 @@ _BLOCK_BYTES, _LARGEST_BLOCK = 1 << 20, 1 << 30  # that Arrow parses at once; a 
 def parse_csv(
     file: Path, header: Header, numbers: tuple[str, ...], words: tuple[str, ...], limit: Limit, *, one_hot: bool = False
 ) -> Table:
-    """The rows of some columns: `words` as text, `numbers` as float64 or booleans, empty cells and NaN as missing; if
-    `one_hot`, those of the numbers that hold words are dictionaries of text.
+    """The rows of some columns: `words` as dictionaries of text, `numbers` as float64 or booleans, empty cells and NaN
+    as missing; if `one_hot`, those of the numbers that hold words are dictionaries of text too.
 
     Raises DataError for rows of another length and for columns that do not hold numbers.
     """
     import pyarrow as pa
 
-    guess = Kinds(numbers, words, header.truths & set(numbers), header.words & set(numbers) if one_hot else frozenset())
+    guess = Kinds(
+        numbers,
+        words,
+        header.truths & set(numbers),
+        header.words & set(numbers) if one_hot else frozenset(),
+        once=True,
+    )
+    if not header.rare:
+        with suppress(pa.ArrowException):
+            return _parse(file, header, replace(guess, few=True), limit)
     try:
         return _parse(file, header, guess, limit)
     except pa.ArrowException as error:
@@ -52,13 +62,16 @@ def parse_csv(
 @dataclass(frozen=True)
 class Kinds:
     """Which columns are read, and as what; of the `numbers`, `truths` are those that hold True and False, and
-    `categories` those of words.
+    `categories` those of words. `once`: of the `words` each different one is held once. `few`: only the usual spellings
+    of a missing value are looked for, which is quicker.
     """
 
     numbers: tuple[str, ...]
     words: tuple[str, ...]
     truths: frozenset[str] = frozenset()
     categories: frozenset[str] = frozenset()
+    once: bool = False
+    few: bool = False
 
     def types(self) -> dict[str, Any]:
         """Arrow's types of the columns."""
@@ -66,7 +79,7 @@ class Kinds:
 
         kinds = {name: pa.bool_() if name in self.truths else pa.float64() for name in self.numbers}
         kinds |= {name: pa.dictionary(pa.int32(), pa.string()) for name in self.numbers if name in self.categories}
-        return kinds | {name: pa.string() for name in self.words}
+        return kinds | dict.fromkeys(self.words, pa.dictionary(pa.int32(), pa.string()) if self.once else pa.string())
 
 
 def _parse(file: Path, header: Header, kinds: Kinds, limit: Limit, block: int = 0) -> Table:
@@ -100,7 +113,7 @@ def csv_options(header: Header, kinds: Kinds, block: int, *, across: bool) -> tu
         arrow_csv.ConvertOptions(
             column_types=types,
             include_columns=list(types),
-            null_values=sorted(MISSING_CELLS),
+            null_values=sorted(FEW_CELLS if kinds.few else MISSING_CELLS),
             strings_can_be_null=False,
         ),
     )
@@ -132,7 +145,7 @@ def _kinds_of_all(file: Path, header: Header, guess: Kinds, limit: Limit, *, one
     found = [name for name in names if name in set(examples) - numbers - truths]
     if found and not one_hot:
         raise not_numbers(str(file), [f"{name} ({examples[name]!r})" for name in found], one_hot=False)
-    return Kinds(names, guess.words, frozenset(truths - numbers), frozenset(found))
+    return Kinds(names, guess.words, frozenset(truths - numbers), frozenset(found), once=True)
 
 
 def _batches(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -> Iterator[Any]:

@@ -37,7 +37,7 @@ def read_path(
 def named_as(raw: RawData, file: Path) -> RawData:
     """Data with a name that prints, and where they came from."""
     name = raw.name or file.absolute().name
-    return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))})
+    return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))}, read=True)
 
 
 def existing(path: str | Path, option: str = "dataset") -> Path:

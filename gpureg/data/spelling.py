@@ -15,6 +15,7 @@ MISSING_CELLS = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
      "NaN", "n/a", "nan", "null", "<NA>", "None")
 )  # fmt: skip
+FEW_CELLS = frozenset(("", "NaN", "nan"))  # of these, what programs usually write for a number
 BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
 EXACT = 2**53  # every whole number up to it is a float64 of its own
 
