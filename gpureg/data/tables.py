@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpureg.data.columns import feature_matrix, label_column, refuse_types
 from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import Header, read_header
+from gpureg.data.csv_matrix import csv_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import listed, settle
 from gpureg.data.limits import Limit
 from gpureg.data.parquet_files import index_columns
 from gpureg.data.parquet_folder import ParquetSet, parquet_set
-from gpureg.data.raw import RawData, check_weights, pick_column
+from gpureg.data.raw import Features, RawData, check_features, check_weights, pick_column
 from gpureg.data.spelling import MISSING_CELLS, MISSING_WORDS
 from gpureg.data.uses import Uses
 from gpureg.data.words import is_text
@@ -71,14 +74,23 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     others = (label,) if weight is None else (label, weight)
     columns = [name for name in source.names if name not in others]
     features = uses.chosen(columns, others, str(file), source.hidden)
-    table = source.rows((*features, *others), label, one_hot=uses.one_hot)
+    numbers = features if weight is None else (*features, weight)
+    quick = None
+    if source.header is not None:
+        quick = csv_matrix(file, source.header, numbers, (label,), limit, missing=uses.keeps_missing)
+    table = source.rows((*features, *others), label, one_hot=uses.one_hot) if quick is None else quick.others
     row_weights, kept = None, ALL
     if weight is not None:
-        values = feature_matrix(table, (weight,), str(file)).X
-        row_weights = check_weights(values[:, 0], len(values), f"{file}, column {weight!r}")
+        values = feature_matrix(table, (weight,), str(file)).X[:, 0] if quick is None else quick.X[:, -1]
+        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}")
         kept = Kept.of_weights(row_weights)
         table = table if kept.rows is None else table.take(kept.rows)
-    found = feature_matrix(table, features, str(file), kept, uses, MISSING_CELLS if csv else frozenset())
+    if quick is None:
+        found = feature_matrix(table, features, str(file), kept, uses, MISSING_CELLS if csv else frozenset())
+    else:
+        X = quick.X if weight is None else np.ascontiguousarray(quick.X[:, :-1])
+        found = Features(kept.of(X), features)
+        check_features(found.X, str(file), features, kept, missing=uses.keeps_missing)
     where = f"{file}, column {listed([label])!r} (the label)"
     labels = label_column(table.column(label), where, kept, MISSING_WORDS if csv else frozenset())
     (codes,), classes = settle([labels])
