@@ -33,6 +33,10 @@ def evaluate(
             show_default="that of the training data, if it is there",
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="The labels that belong to an X.npy.", metavar="FILE", show_default="the last column"),
+    ] = None,
     l2: L2Option = None,
     bootstrap: Annotated[
         int,
@@ -61,7 +65,8 @@ def evaluate(
         raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number of at least 0.")
     loaded = load_run(run)
     index = model_index(loaded, l2)
-    blocks = open_data(loaded, data, request_for(loaded, labelled=True, target=target, weights=weights))
+    own = None if labels is None else str(labels)
+    blocks = open_data(loaded, data, request_for(loaded, labelled=True, target=target, weights=weights, labels=own))
     show_notices(blocks.notices)
     rows = labelled_rows(loaded.model, index, blocks)
     found = measure(rows, loaded.model.classes, bootstrap=bootstrap, seed=loaded.result["seed"])

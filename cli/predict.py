@@ -75,6 +75,8 @@ def predict_rows(
         first = block.first
         logits = model.logits(block.X, index, blocks.where, lambda row, first=first: first + row)  # type: ignore[misc]
         codes = np.asarray(model.loss.predict(np, logits), np.int64)
+        if block.left_out is not None:
+            codes[block.left_out] = -1
         write(codes, np.asarray(model.loss.probabilities(np, logits)), block.kept)
         rows += len(codes)
         if is_over():

@@ -67,9 +67,9 @@ def open_data(run: Run, data: str, request: Request) -> Blocks:
     if data == STDIN:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("- reads CSV from stdin, which is a terminal or closed; expected a pipe or a file.")
-        return open_blocks(sys.stdin.buffer, request)
+        return open_blocks(sys.stdin.buffer, request, tell=show_notice)
     if data not in CATALOG:
-        return open_blocks(data, request)
+        return open_blocks(data, request, tell=show_notice)
     own = run.config if run.config.get("dataset") == data else {"classes": run.config.get("classes")}
     options = {name: value for name, value in own.items() if name in options_of(DataConfig)} | {"dataset": data}
     seed = run.config.get("seed", run.result.get("seed", 0))
@@ -78,10 +78,14 @@ def open_data(run: Run, data: str, request: Request) -> Blocks:
 
 def show_notices(notices: tuple[str, ...]) -> None:
     """On stderr, each in a line."""
-    if notices:
-        from rich.console import Console
+    for notice in notices:
+        show_notice(notice)
 
-        from .notes import say
 
-        for notice in notices:
-            say(Console(stderr=True, highlight=False), "note: ", "bold", notice)
+def show_notice(notice: str) -> None:
+    """One line on stderr."""
+    from rich.console import Console
+
+    from .notes import say
+
+    say(Console(stderr=True, highlight=False), "note: ", "bold", notice)

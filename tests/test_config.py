@@ -87,6 +87,8 @@ def test_the_options_of_a_call_are_the_fields(config: type, options: type) -> No
     for name, field in options_of(config).items():
         if name in mine and field.type is object:
             assert mine[name] == Sequence[object] | None
+        elif name in mine and field.many and field.type is str:
+            assert mine[name] == Sequence[str | int] | None
         elif name in mine and field.many:
             expected = {float, Sequence[float]} | ({type(None)} if field.optional else set())
             assert set(get_args(mine[name])) == expected
@@ -134,32 +136,48 @@ def test_every_field_is_an_option_of_the_command(command: str) -> None:
             assert table[field.name].help == owner + field.about.help
 
 
-def test_what_a_run_says_of_its_data_comes_from_the_fields(tmp_path, monkeypatch) -> None:
+GIVEN = {
+    "an archive": {
+        "dataset": "d.npz",
+        "classes": ("0", "2"),
+        "train_size": 60,
+        "val_size": 20,
+        "target": "label",
+        "weights": "w",
+        "features": ("0", "1"),
+        "categorical": "one-hot",
+        "missing": "mean",
+        "test": "d.npz",
+    },
+    "a matrix": {"dataset": "X.npy", "labels": "y.npy", "val": "d.npz", "drop": ("1",), "missing": "drop"},
+}
+
+
+def test_every_field_is_given_below() -> None:
+    assert {name for options in GIVEN.values() for name in options} == set(options_of(DataConfig))
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_what_a_run_says_of_its_data_comes_from_the_fields(tmp_path, monkeypatch, kind: str) -> None:
     """Command line -> DataConfig -> load -> config.toml -> DataConfig."""
     random = np.random.default_rng(0)
-    arrays = {"X": random.normal(size=(90, 3)), "label": np.arange(90) % 3, "w": np.ones(90)}
-    np.savez(tmp_path / "d.npz", **arrays)
-    given = DataConfig(
-        str(tmp_path / "d.npz"),
-        classes=("0", "2"),
-        train_size=60,
-        val_size=20,
-        target="label",
-        weights="w",
-        test=str(tmp_path / "d.npz"),
-    )
-    assert all(getattr(given, field.name) not in (None, field.default) for field in fields(DataConfig))
+    X, y = random.normal(size=(90, 3)), np.arange(90) % 3
+    np.savez(tmp_path / "d.npz", X=X, label=y, y=y, w=np.ones(90))
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    options = {n: str(tmp_path / v) if options_of(DataConfig)[n].about.path else v for n, v in GIVEN[kind].items()}
+    given = DataConfig(**options)  # type: ignore[arg-type]
     flags: list[object] = []
-    for name, field in options_of(DataConfig).items():
-        value = getattr(given, name)
-        flags += ["--" + name.replace("_", "-"), ",".join(value) if field.many else value]
+    for name, value in options.items():
+        flags += ["--" + name.replace("_", "-"), ",".join(value) if isinstance(value, tuple) else value]
     monkeypatch.chdir(tmp_path)
     done = invoke("train", *flags, "--epochs", 1, "--out", "run")
     assert done.exit_code == 0, done.stderr
     run = gpureg.load_run("run")
     assert parted(run.config)[0] == given
-    assert (run.result["classes"], run.result["n_train"] + run.result["n_val"]) == ([0, 2], 55)
-    data = gpureg.load_dataset(given.dataset, **{n: getattr(given, n) for n in DataOptions.__optional_keys__})
+    rows = run.result["n_train"] + run.result["n_val"]
+    assert (run.result["classes"], rows) == (([0, 2], 55) if kind == "an archive" else ([0, 1, 2], 180))
+    data = gpureg.load_dataset(given.dataset, **{n: v for n, v in options.items() if n != "dataset"})
     assert DataConfig.from_dict({n: v for n, v in data.options.items() if n in options_of(DataConfig)}) == given
 
 

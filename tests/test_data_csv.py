@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from test_data_helpers import csv, read
 
 from gpureg.data import load_dataset
+from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import read_header
-from gpureg.data.limits import machine_limit
+from gpureg.data.csv_matrix import LEAST, csv_matrix
+from gpureg.data.limits import UNLIMITED, machine_limit
 from gpureg.errors import DataError
 
 
@@ -59,7 +61,7 @@ def test_a_tsv_has_tabs_whatever_its_names_hold(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("last, first, middle, more\tage, years\ty\n" + "".join(f"{i}\t{i}\t{i % 2}\n" for i in range(4)))
     assert names_of(path) == ("last, first, middle, more", "age, years", "y")
-    np.testing.assert_array_equal(read(path).X, [[i, i] for i in range(4)])
+    np.testing.assert_array_equal(read(path).features.X, [[i, i] for i in range(4)])
     path.write_text("a;b;y\n1;2;0\n3;4;1\n")
     assert names_of(path) == ("a", "b", "y")
 
@@ -114,7 +116,7 @@ def test_text_in_another_encoding(tmp_path):
 def test_columns_of_true_and_false_are_0_and_1(tmp_path, no, yes):
     rows = [f"{i}.5,{yes if i % 3 else no},{'ab'[i % 2]}" for i in range(20)]
     raw = read(csv(tmp_path, "x,t,y\n" + "\n".join(rows)))
-    np.testing.assert_array_equal(raw.X[:, 1], [i % 3 > 0 for i in range(20)])
+    np.testing.assert_array_equal(raw.features.X[:, 1], [i % 3 > 0 for i in range(20)])
     late = [f"{i}.5,,{'ab'[i % 2]}" for i in range(100)]
     with pytest.raises(DataError, match="column 't' has 100 missing values, the first in row 0"):
         read(csv(tmp_path, "x,t,y\n" + "\n".join([*late, *rows])))
@@ -137,7 +139,7 @@ def test_words_far_down_are_named_with_all_their_columns(tmp_path):
 def test_numbers_as_they_are_written(tmp_path):
     cells = ["1", " 2 ", "-3.5", "+4", "5e3", ".5", "6.", '"7"', "8E-1"]
     raw = read(csv(tmp_path, "x,y\n" + "\n".join(f"{cell},{'ab'[i % 2]}" for i, cell in enumerate(cells))))
-    np.testing.assert_array_equal(raw.X[:, 0], [1, 2, -3.5, 4, 5000, 0.5, 6, 7, 0.8])
+    np.testing.assert_array_equal(raw.features.X[:, 0], [1, 2, -3.5, 4, 5000, 0.5, 6, 7, 0.8])
     for cell in ("1_0", "0x10", "1,5", "١"):
         with pytest.raises(DataError, match="do not hold numbers"):
             read(csv(tmp_path, f'x;y\n1;a\n"{cell}";b\n'))
@@ -148,7 +150,7 @@ def test_cells_with_line_breaks_and_long_cells(tmp_path):
     rows = "".join(f'{i}.5,"{label if i % 2 else "one"}"\n' for i in range(200_000))
     raw = read(csv(tmp_path, "x,y\n" + rows))
     assert raw.labels == ("one", label)
-    assert len(raw.X) == 200_000
+    assert len(raw.features.X) == 200_000
     long = "w" * 3_000_000
     raw = read(csv(tmp_path, f"x,y\n1,a\n2,{long}\n3,a\n"))
     assert raw.labels == ("a", long)
@@ -161,3 +163,60 @@ def test_a_table_under_another_name(tmp_path):
     assert read(path).labels == ("a", "b")
     (tmp_path / "u.csv.gz").write_bytes(b"x,y\n1,a\n2,b\n")
     assert read(tmp_path / "u.csv.gz").labels == ("a", "b")
+
+
+QUICK = {
+    "numbers": [f"{i / 7},{i},{'ab'[i % 2]}\n" for i in range(500)],
+    "quoted words": [f'{i / 7},{i},"{"ab"[i % 2]}"\n' for i in range(500)],
+    "words with line breaks": [f'{i / 7},{i},"a\n{"ab"[i % 2]}"\n' for i in range(500)],
+    "missing": [f"{'' if i == 300 else i},{'nan' if i == 301 else i},{i % 2}\n" for i in range(500)],
+    "missing spelled otherwise": [f"{'NA' if i == 300 else i},{i},{i % 2}\n" for i in range(500)],
+    "a word late": [f"{'word' if i == 450 else i},{i},{i % 2}\n" for i in range(500)],
+    "truths late": [f"{i % 3 == 0},{i},{i % 2}\n" for i in range(500)],
+    "a row that is too short": [f"{i},{i}{'' if i == 400 else ',1'}\n" for i in range(500)],
+    "rows that become longer": [f"{i if i < 50 else i + 0.123456789012},{i},{i % 2}\n" for i in range(500)],
+    "rows that become shorter": [f"{i if i > 50 else i + 0.123456789012},{i},{i % 2}\n" for i in range(500)],
+    "carriage returns": [f"{i},{i},{i % 2}\r\n" for i in range(500)],
+    "infinity": [f"{'inf' if i == 300 else i},{i},{i % 2}\n" for i in range(500)],
+    "no label": [f"{i},{i},{'' if i == 300 else 1}\n" for i in range(500)],
+}
+
+
+@pytest.mark.parametrize("missing", ["refuse", "mean"])
+@pytest.mark.parametrize("content", QUICK)
+def test_the_quick_way_reads_what_the_usual_one_does(tmp_path, content, missing):
+    path = csv(tmp_path, "x,y,kind\n" + "".join(QUICK[content]))
+    header = read_header(path, UNLIMITED)
+    found = csv_matrix(
+        path, header, ("x", "y"), ("kind",), UNLIMITED, missing=missing == "mean", least=0, block=1 << 10
+    )
+    quick = {"numbers", "quoted words", "rows that become longer", "rows that become shorter", "carriage returns"}
+    quick |= {"infinity", "no label"} | ({"missing"} if missing == "mean" else set())
+    assert (found is not None) == (content in quick)
+    if found is None:
+        return
+    usual = parse_csv(path, header, ("x", "y"), ("kind",), UNLIMITED)
+    np.testing.assert_array_equal(found.X[:, 0], usual.column("x").to_numpy())
+    np.testing.assert_array_equal(found.X[:, 1], usual.column("y").to_numpy())
+    assert found.others.column("kind").to_pylist() == usual.column("kind").to_pylist()
+
+
+def test_large_files_are_read_the_quick_way_with_weights(tmp_path):
+    """Over the size from which it is taken: the same as the smaller halves, row by row."""
+    rng = np.random.default_rng(0)
+    rows = 150_000
+    weights, labels = rng.integers(0, 3, rows), rng.integers(0, 2, rows)
+    table = {"w": weights, "a": rng.normal(size=rows), "b": rng.normal(size=rows), "y": labels}
+    lines = [
+        f"{w},{a!r},{b!r},{y}\n" for w, a, b, y in zip(*(column.tolist() for column in table.values()), strict=True)
+    ]
+    path = csv(tmp_path, "w,a,b,y\n" + "".join(lines))
+    assert path.stat().st_size > LEAST
+    raw = read(path, weights="w")
+    counted = table["w"] > 0
+    np.testing.assert_array_equal(raw.features.X, np.column_stack([table["a"], table["b"]])[counted])
+    np.testing.assert_array_equal(raw.weights, table["w"][counted])
+    np.testing.assert_array_equal(raw.codes, table["y"][counted])
+    lines[140_000] = "1,nan,2,1\n"
+    with pytest.raises(DataError, match="column 'a' has 1 missing values, the first in row 140000"):
+        read(csv(tmp_path, "w,a,b,y\n" + "".join(lines)))

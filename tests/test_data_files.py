@@ -24,7 +24,7 @@ from gpureg.errors import DataError, UsageError
 
 def test_npz(tmp_path):
     raw = read(npz(tmp_path, X=X, y=Y, w=np.arange(N) + 1), weights="w")
-    np.testing.assert_array_equal(raw.X, X)
+    np.testing.assert_array_equal(raw.features.X, X)
     np.testing.assert_array_equal(raw.codes, Y)
     np.testing.assert_array_equal(raw.weights, np.arange(N) + 1)
     assert raw.source == {"origin": str(tmp_path / "a.npz")}
@@ -84,10 +84,10 @@ def test_npy(tmp_path):
     path = tmp_path / "m.npy"
     np.save(path, np.column_stack([X, Y]))
     raw = read(path)
-    np.testing.assert_array_equal(raw.X, X)
+    np.testing.assert_array_equal(raw.features.X, X)
     assert raw.labels == (0, 1)
     raw = read(path, target="0", weights="3")
-    np.testing.assert_array_equal(raw.X, X[Y == 1, 1:])
+    np.testing.assert_array_equal(raw.features.X, X[Y == 1, 1:])
     assert raw.labels == tuple(X[Y == 1, 0])
     with pytest.raises(UsageError, match="target='7'"):
         read(path, target="7")

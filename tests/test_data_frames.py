@@ -45,23 +45,23 @@ def test_pandas_index_is_not_a_column(tmp_path, index, label_first):
     table = table[["y", "a", "b"] if label_first else ["a", "b", "y"]].set_index(index)
     table.to_parquet(tmp_path / "t.parquet")
     raw = read(tmp_path / "t.parquet", target="y" if label_first else None)
-    assert (raw.feature_names, raw.target, raw.labels) == (("a", "b"), "y", (0, 1))
+    assert (raw.features.names, raw.target, raw.labels) == (("a", "b"), "y", (0, 1))
     rows = new_rows(tmp_path / "t.parquet", 2, ("b", "a"))
-    np.testing.assert_array_equal(rows, raw.X[:, ::-1])
+    np.testing.assert_array_equal(rows, raw.features.X[:, ::-1])
 
 
 def test_an_index_is_read_where_an_option_names_it(tmp_path):
     table = frame(y=Y).set_index(pd.Index(np.arange(N) % 3, name="site"))
     table.to_parquet(tmp_path / "t.parquet")
     raw = read(tmp_path / "t.parquet", target="site", weights="y")
-    assert (raw.feature_names, raw.labels, len(raw.X)) == (("a", "b"), (0, 1, 2), N // 2)
+    assert (raw.features.names, raw.labels, len(raw.features.X)) == (("a", "b"), (0, 1, 2), N // 2)
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b"{}", b'{"index_columns": 3}', b"[" * 100_000, b"\xff"])
 def test_notes_that_are_not_pandas(tmp_path, note):
     table = pa.table({"a": np.arange(4.0), "y": [0, 1, 0, 1]}).replace_schema_metadata({b"pandas": note})
     pq.write_table(table, tmp_path / "t.parquet")
-    assert read(tmp_path / "t.parquet").feature_names == ("a",)
+    assert read(tmp_path / "t.parquet").features.names == ("a",)
 
 
 # --- frames in memory
@@ -120,10 +120,10 @@ def test_lists_of_equal_length_in_parquet(tmp_path):
         table = pa.table({"e": pa.array(values.tolist(), kind), "a": np.arange(N) / 4, "y": Y})
         pq.write_table(table, tmp_path / "t.parquet")
         raw = read(tmp_path / "t.parquet")
-        assert raw.feature_names == ("e[0]", "e[1]", "e[2]", "a")
-        np.testing.assert_array_equal(raw.X, np.column_stack([values, np.arange(N) / 4]))
+        assert raw.features.names == ("e[0]", "e[1]", "e[2]", "a")
+        np.testing.assert_array_equal(raw.features.X, np.column_stack([values, np.arange(N) / 4]))
         rows = new_rows(tmp_path / "t.parquet", 3, ("a", "e[2]", "e[0]"))
-        np.testing.assert_array_equal(rows, raw.X[:, [3, 2, 0]])
+        np.testing.assert_array_equal(rows, raw.features.X[:, [3, 2, 0]])
     ragged = pa.table({"e": [[1.0], [1.0, 2.0]], "y": [0, 1]})
     pq.write_table(ragged, tmp_path / "t.parquet")
     with pytest.raises(DataError, match="column 'e' holds lists of different lengths: 1 in row 0, 2 in row 1"):
@@ -142,7 +142,7 @@ def test_lists_of_equal_length_in_parquet(tmp_path):
         (frame(w=["a", "b"] * (N // 2)), r"do not hold numbers: w \((large_)?string\)"),
         (frame(w=pd.Categorical(["a", "b"] * (N // 2))), "do not hold numbers: w"),
         (frame(w=pd.to_datetime([f"2020-01-{1 + i % 28}" for i in range(N)])), "do not hold numbers: w"),
-        (frame(w=[1, "x"] * (N // 2)), "encode or leave out"),
+        (frame(w=[1, "x"] * (N // 2)), "leave columns out with drop"),
         (frame(w=[1.0, np.nan] * (N // 2)), r"row 1 \(counted from 0\), feature 'w' is nan"),
         (frame(w=[1.0, np.inf] * (N // 2)), "row 1 .* feature 'w' is inf"),
         (

@@ -15,6 +15,7 @@ from gpureg.data import Dataset, Request, open_blocks
 from gpureg.data.catalog import DatasetSpec, FileSpec
 from gpureg.data.files import read_path
 from gpureg.data.matching import Expected
+from gpureg.data.uses import Uses
 
 
 def idx_bytes(array: npt.NDArray[np.generic]) -> bytes:
@@ -57,7 +58,7 @@ Y = np.arange(N) % 2
 
 
 def read(path: Path, target: str | None = None, weights: str | None = None):
-    return read_path(path, target=target, weights=weights)
+    return read_path(path, Uses(target, weights))
 
 
 def new_rows(path: Path | str, n_features: int, names: tuple[str, ...] | None = None) -> np.ndarray:

@@ -33,7 +33,7 @@ SMALL = Limit(1 << 20)
 
 
 def limited(path: Path) -> None:
-    read_path(path, target=None, weights=None, limit=SMALL)
+    read_path(path, limit=SMALL)
 
 
 # --- not files
@@ -184,7 +184,7 @@ def test_a_small_npz_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
     assert (tmp_path / "b.npz").stat().st_size < 100_000
     tracemalloc.start()
     with pytest.raises(DataError, match=r"KiB of compressed data unpack to 64\.0 MiB or more, over 500 times as much"):
-        read_path(tmp_path / "b.npz", target=None, weights=None, limit=Limit(1 << 40, 1 << 24))
+        read_path(tmp_path / "b.npz", limit=Limit(1 << 40, 1 << 24))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 24
@@ -232,7 +232,7 @@ def test_parquet_that_unpacks_to_more_than_its_size(tmp_path):
 def test_labels_that_repeat_are_held_once(tmp_path):
     words = pa.table({"x": np.arange(1000) / 3, "y": ["v" * 20_000, "w" * 20_000] * 500})  # 20 MB of words
     pq.write_table(words, tmp_path / "t.parquet")
-    raw = read_path(tmp_path / "t.parquet", target=None, weights=None, limit=SMALL)
+    raw = read_path(tmp_path / "t.parquet", limit=SMALL)
     assert [len(label) for label in raw.labels] == [20_000, 20_000]
 
 

@@ -28,8 +28,8 @@ def test_csv_words_ints_and_floats(tmp_path):
         raw = read(path)
         assert raw.labels == classes
         assert all(type(label) is type(wanted) for label, wanted in zip(raw.labels, classes, strict=True))
-        assert raw.feature_names == ("a", "b")
-        np.testing.assert_array_equal(raw.X, [[i, i / 7] for i in range(N)])
+        assert raw.features.names == ("a", "b")
+        np.testing.assert_array_equal(raw.features.X, [[i, i / 7] for i in range(N)])
 
 
 def test_the_target_and_the_weights_can_be_any_column(tmp_path):
@@ -48,17 +48,17 @@ def test_csv_dialects(tmp_path):
     for delimiter in (",", ";", "\t"):
         text = "\ufeff" + "\r\n".join(delimiter.join(map(str, row)) for row in rows)
         path = csv(tmp_path, text)
-        np.testing.assert_array_equal(read(path).X[:, 0], np.arange(N))
+        np.testing.assert_array_equal(read(path).features.X[:, 0], np.arange(N))
         (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
-        np.testing.assert_array_equal(read(tmp_path / "t.csv.gz").X[:, 0], np.arange(N))
+        np.testing.assert_array_equal(read(tmp_path / "t.csv.gz").features.X[:, 0], np.arange(N))
 
 
 def test_a_fraction_far_down_a_column_of_ints(tmp_path):
     n = 300_000  # beyond Arrow's first block of 1 MiB, by which it would guess the type
     path = csv(tmp_path, "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(n)) + "0.5,1\n")
     raw = read(path)
-    assert len(raw.X) == n + 1
-    assert raw.X[-1, 0] == 0.5
+    assert len(raw.features.X) == n + 1
+    assert raw.features.X[-1, 0] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_parquet_keeps_the_narrow_types(tmp_path):
     words = pa.array(["b", "a"] * (N // 2)).dictionary_encode()
     path = parquet(tmp_path, u=pa.array(range(N), pa.uint8()), v=pa.array([True, False] * (N // 2)), y=words)
     raw = read(path)
-    assert raw.X.dtype == np.uint8
+    assert raw.features.X.dtype == np.uint8
     assert raw.labels == ("a", "b")
-    np.testing.assert_array_equal(raw.X, np.stack([np.arange(N), 1 - Y], axis=1))
+    np.testing.assert_array_equal(raw.features.X, np.stack([np.arange(N), 1 - Y], axis=1))
     floats = parquet(tmp_path, u=pa.array(X[:, 0], pa.float32()), y=pa.array(Y.astype(float)))
-    assert read(floats).X.dtype == np.float32
+    assert read(floats).features.X.dtype == np.float32
     assert read(floats).labels == (0, 1)
 
 
@@ -164,4 +164,4 @@ def test_a_csv_wider_than_arrows_block(tmp_path):
     n = 10_000
     names = ",".join(f"{'feature' * 20}{i}" for i in range(n))
     path = csv(tmp_path, f"{names},y\n" + "".join(",".join(["0.25" + "0" * 120] * n) + f",{i % 2}\n" for i in range(4)))
-    assert read(path).X.shape == (4, n)
+    assert read(path).features.X.shape == (4, n)

@@ -97,7 +97,7 @@ def test_what_they_hold_is_not_looked_at_and_rows_keep_their_numbers(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x,w,y\n" + "\n".join(rows))
     raw = read(path, weights="w")
-    assert raw.X[:, 0].tolist() == [1.5, 2.5, 0.5, 3.5]
+    assert raw.features.X[:, 0].tolist() == [1.5, 2.5, 0.5, 3.5]
     assert raw.labels == ("a", "b")
     x = [1.5, None, np.nan, 2.5, 0.5, 7.5, 3.5]
     y = ["a", "b", None, "b", "a", "z", "b"]

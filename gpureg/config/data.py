@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from gpureg.config.names import CATEGORICALS, MISSINGS
 from gpureg.config.options import About, check_options, options_of, refuse_unknown, to_plain
+from gpureg.errors import UsageError, named
 
 Label = int | float | str
 
@@ -61,6 +64,55 @@ class DataConfig:
     weights: Annotated[
         str | None, About("The column of sample weights of a table.", "Data", shown="none", metavar="COLUMN")
     ] = None
+    features: Annotated[
+        tuple[str, ...] | None,
+        About(
+            "Use only these columns; by number, from 0, where they have no names.",
+            "Data",
+            shown="all",
+            metavar="A,B,...",
+        ),
+    ] = None
+    drop: Annotated[
+        tuple[str, ...] | None,
+        About("Leave out these columns, named in the same way.", "Data", shown="none", metavar="A,B,..."),
+    ] = None
+    categorical: Annotated[
+        str,
+        About(
+            "Columns of words: refuse, or one-hot: a feature of 0 and 1 for each category of the training rows.",
+            "Data",
+            choices=CATEGORICALS,
+        ),
+    ] = "refuse"
+    missing: Annotated[
+        str,
+        About(
+            "Missing values: refuse, mean (of the training rows; a missing word is a category), or drop such rows.",
+            "Data",
+            choices=MISSINGS,
+        ),
+    ] = "refuse"
+    labels: Annotated[
+        str | None,
+        About(
+            "The labels that belong to an X.npy: npy, txt, csv, parquet, npz.",
+            "Data",
+            shown="the last column",
+            metavar="FILE",
+            path=True,
+        ),
+    ] = None
+    val: Annotated[
+        str | None,
+        About(
+            "A validation set of your own, with the label and weights in columns of the same names.",
+            "Data",
+            shown="none",
+            metavar="FILE",
+            path=True,
+        ),
+    ] = None
     test: Annotated[
         str | None,
         About(
@@ -73,6 +125,8 @@ class DataConfig:
     ] = None
 
     def __post_init__(self) -> None:
+        for option in ("features", "drop"):
+            object.__setattr__(self, option, _columns(getattr(self, option), option))
         check_options(self)
 
     def absolute(self, names: Container[str]) -> DataConfig:
@@ -92,6 +146,19 @@ class DataConfig:
         return cls(**values)
 
 
+def _columns(names: Any, option: str) -> Any:
+    """Names of columns, of which numbers may be numbers; in a text one that holds a comma stands in quotes."""
+    if isinstance(names, str):
+        names = [name.strip() for name in next(csv.reader([names], skipinitialspace=True), [])]
+        if "" in names or not names:
+            raise UsageError(f"{named(option)} is empty, or names nothing; expected names of columns: a,b,...")
+    if isinstance(names, int) and not isinstance(names, bool):
+        names = [names]
+    if names is None or not hasattr(names, "__iter__"):
+        return names
+    return [str(name) if hasattr(name, "__index__") and not isinstance(name, bool) else name for name in names]
+
+
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
@@ -107,4 +174,10 @@ class DataOptions(TypedDict, total=False):
     val_size: int | None
     target: str | None
     weights: str | None
+    features: Sequence[str | int] | None
+    drop: Sequence[str | int] | None
+    categorical: str
+    missing: str
+    labels: str | None
+    val: str | None
     test: str | None

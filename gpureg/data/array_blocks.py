@@ -14,15 +14,17 @@ import numpy as np
 from gpureg.data.array_streams import ArrayStream, Matrix, idx_stream, npy_stream, npz_stream
 from gpureg.data.arrays import label_column, numpy_errors
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, choose_columns
+from gpureg.data.files import existing
 from gpureg.data.idx_set import images_in, labels_of, validation_of
-from gpureg.data.kept import Kept
+from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import find_labels, listed
+from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected
 from gpureg.data.opening import refuse_special
 from gpureg.data.raw import check_lengths
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
-PARTS = ("test", "val", "train")  # of an archive that has several, the first that is there is read
 Arrays = Mapping[str, ArrayStream]
 Opened = Callable[[ExitStack], Arrays]
 
@@ -45,12 +47,15 @@ class _Uses:
 def npy_blocks(file: Path, request: Request) -> Blocks:
     """The rows of an npy file: features alone, or among them a label and weights, which are named by number."""
     refuse_special(file)
+    _refuse_words(file, request)
 
     def opened(stack: ExitStack) -> Arrays:
         return {"X": npy_stream(stack.enter_context(file.open("rb")), str(file), searchable=True)}
 
     array, F = _headers(file, opened)["X"], request.expected.n_features
     _check_numbers(array)
+    if request.labels is not None:
+        return Blocks(str(file), _schema({}), _labelled_rows(file, opened, array.shape[0], request))
     if len(array.shape) == 3 or (array.width == F and not request.labelled and not request.keep):
         _refuse_options(file, request)
         return Blocks(str(file), _schema({}), _rows(file, opened, _Uses("X"), request))
@@ -62,12 +67,30 @@ def npy_blocks(file: Path, request: Request) -> Blocks:
     return Blocks(str(file), schema, _matrix_rows(file, opened, chosen, request), chosen.notices)
 
 
+def _labelled_rows(file: Path, opened: Opened, rows: int, request: Request) -> Iterator[Block]:
+    """Blocks of features, with labels, and weights if they are named, that another file holds."""
+    from gpureg.data.labels_file import label_file
+
+    labels = existing(str(request.labels), "labels")
+    columns = label_file(labels, Uses(request.target, request.weights), rows, machine_limit())
+    check_lengths(rows, len(columns.labels), f"{file} and {labels.name}")
+    found = columns.found(ALL, f"{labels} (the labels)")
+    for block in _rows(file, opened, _Uses("X"), request):
+        part = slice(block.first, block.first + len(block.X))
+        weights = None
+        if columns.weights is not None:
+            weights = checked_weights(columns.weights[part], len(block.X), f"{named('weights')} of {labels}")
+        kept = Kept(np.arange(part.start, part.stop))
+        yield replace(block, labels=replace(found, codes=found.codes[part], kept=kept), weights=weights)
+
+
 def npz_blocks(file: Path, request: Request) -> Blocks:
     """The rows of an archive: `X`, with labels `y` and weights, and further arrays of one value a row.
 
     Of an archive with several parts it is `X_test`, else `X_val`.
     """
     refuse_special(file)
+    _refuse_words(file, request)
     with numpy_errors(file), zipfile.ZipFile(file) as archive:
         there = [name.removesuffix(".npy") for name in archive.namelist()]
     uses, notices = _uses(file, there, request)
@@ -95,6 +118,7 @@ def idx_blocks(path: Path, request: Request) -> Blocks:
     validation = validation_of(images) if path.is_dir() else None
     images = images if validation is None else validation[0]
     _refuse_options(images, request)
+    _refuse_words(images, request)
     labels = labels_of(images) if request.labelled else None
 
     def opened(stack: ExitStack) -> Arrays:
@@ -116,7 +140,8 @@ def _headers(file: Path, opened: Opened) -> Arrays:
 
 def _uses(file: Path, there: list[str], request: Request) -> tuple[_Uses, tuple[str, ...]]:
     """Which arrays of an archive are read, and a notice if it has several parts. Raises UsageError."""
-    parts = {part: name for part in PARTS for name in (f"X_{part}", f"x_{part}") if name in there}
+    names = {part: (f"X_{part}", f"x_{part}") if part else ("X",) for part in request.parts}
+    parts = {part: name for part in request.parts for name in names[part] if name in there}
     part = next(iter(parts), "")
     X = parts.get(part, "X")
     if X not in there:
@@ -133,7 +158,7 @@ def _uses(file: Path, there: list[str], request: Request) -> tuple[_Uses, tuple[
     for option, name in (("target", y), ("weights", weights), *(("keep", name) for name in request.keep)):
         if name is not None and name not in there:
             raise UsageError(f"{named(option, name)}: {file} has no such array; it has {listed(there, 40)}.")
-    several = len(parts) + ("X" in there) > 1
+    several = len(parts) > 1
     notices = (f"{file} has several parts; {X} is read, {{rows}} rows.",) if several else ()
     return _Uses(X, y, weights, request.keep), notices
 
@@ -196,6 +221,14 @@ def _refuse_options(file: Path, request: Request) -> None:
     for option, value in (("target", request.target), ("weights", request.weights), ("keep", request.keep or None)):
         if value is not None:
             raise UsageError(f"{named(option)}: {file} has no columns to name. Leave out {named(option)}.")
+
+
+def _refuse_words(file: Path, request: Request) -> None:
+    if words := request.expected.words():
+        raise UsageError(
+            f"{file} holds numbers without names; this model was trained on a table with columns of words "
+            f"({listed(list(words), 5)}). Give a CSV or Parquet file."
+        )
 
 
 def _schema(kinds: Mapping[str, np.dtype[Any]]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit
 from gpureg.data.opening import first_words, reading, refuse_special
-from gpureg.data.raw import RawData, as_features, check_features, check_lengths, check_weights, pick_column
+from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, pick_column
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, GpuregError, UsageError, named
 
 Array = npt.NDArray[Any]
 
-_TRAINING, _VALIDATION = ("X", "X_train", "x_train"), ("X_val", "x_val")
+_TRAINING, _VALIDATION, _TEST = ("X", "X_train", "x_train"), ("X_val", "x_val"), ("X_test", "x_test")
 _SAVEZ = "np.savez(path, X=X, y=y)"
 
 
@@ -34,87 +35,95 @@ class _Keys:
     X_val: str | None
     y_val: str | None
     weights: str | None
+    weights_val: str | None
 
     def given(self) -> list[str]:
-        return [key for key in (self.X, self.y, self.X_val, self.y_val, self.weights) if key is not None]
+        found = (self.X, self.y, self.X_val, self.y_val, self.weights, self.weights_val)
+        return [key for key in found if key is not None]
 
 
-def read_npz_data(file: Path, *, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     """Read `X (N, F)` or images `(N, H, W)` and `y (N,)` (or `X_train` and `y_train`; `x_` for `X_`), and, where they
     are there, `X_val` and `y_val`.
 
-    `target` names another array than `y`, with `<target>_val` for validation; `weights` one of sample weights (N,).
+    The target names another array than `y`, with `<target>_val` for validation; the weights one of sample weights (N,).
 
     Raises UsageError for an array that is not there, DataError for arrays that can't be used.
     """
     with _archive(file) as archive:
-        keys = _keys(file, archive.files, target, weights)
+        there = archive.files
+        keys = _keys(file, there, uses.target, uses.weights)
         arrays = _load(file, archive, keys.given(), limit)
     row_weights = None
     if keys.weights is not None:
         row_weights = check_weights(arrays[keys.weights], len(_rows(arrays[keys.X])), f"{keys.weights} in {file}")
     kept = Kept.of_weights(row_weights)
     check_lengths(len(_rows(arrays[keys.X])), len(_rows(arrays[keys.y])), f"{file}, {keys.X} and {keys.y}")
-    X, image_shape, pixel_max = as_features(kept.of(arrays[keys.X]), f"{keys.X} in {file}", kept)
+    features = as_features(kept.of(arrays[keys.X]), f"{keys.X} in {file}", kept, uses)
     columns = [_labels(kept.of(arrays[keys.y]), f"{keys.y} in {file}", kept)]
-    X_val = None
+    X_val = weights_val = None
     if keys.X_val is not None and keys.y_val is not None:
-        X_val, _, _ = as_features(arrays[keys.X_val], f"{keys.X_val} in {file}")
-        if X_val.shape[1] != X.shape[1]:
+        own = as_features(arrays[keys.X_val], f"{keys.X_val} in {file}", uses=uses)
+        if own.width != features.width:
             raise DataError(
-                f"{file}: {keys.X} has {X.shape[1]} features, {keys.X_val} {X_val.shape[1]}. Expected the same ones."
+                f"{file}: {keys.X} has {features.width} features, {keys.X_val} {own.width}. Expected the same ones."
             )
+        X_val = own.X
         columns.append(_labels(arrays[keys.y_val], f"{keys.y_val} in {file}"))
         check_lengths(len(X_val), len(columns[1].codes), f"{file}, {keys.X_val} and {keys.y_val}")
+        if keys.weights_val is not None:
+            weights_val = check_weights(arrays[keys.weights_val], len(X_val), f"{keys.weights_val} in {file}")
     codes, labels = settle(columns)
     return RawData(
         name=file.stem,
-        X=X,
+        features=features,
         codes=codes[0],
         labels=labels,
         X_val=X_val,
         codes_val=None if X_val is None else codes[1],
+        weights_val=weights_val,
         weights=None if row_weights is None else kept.of(row_weights),
-        image_shape=image_shape,
-        pixel_max=pixel_max,
         target=keys.y,
+        has_test=any(name in there for name in _TEST),
     )
 
 
-def read_npy_data(file: Path, *, target: str | None, weights: str | None, limit: Limit) -> RawData:
-    """Read one matrix (N, F + 1) whose last column is the label; `target` and `weights` name columns by number, from 0.
+def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
+    """Read one matrix (N, F + 1) whose last column is the label; options name columns by number, from 0.
 
     Raises UsageError for a column that is not there, DataError for an array that can't be used.
     """
     matrix = load_npy(file, limit)
     if matrix.ndim != 2 or matrix.shape[1] < 2:
         raise DataError(
-            f"{file} has shape {matrix.shape}; expected (rows, features + 1), the label in the last column. "
-            f"Images and separate labels go into an npz: {_SAVEZ}."
+            f"{file} has shape {matrix.shape}; expected (rows, features + 1), the label in the last column. Name a "
+            f"file of labels with {named('labels')}, or store an npz: {_SAVEZ}."
         )
     columns = tuple(str(index) for index in range(matrix.shape[1]))
-    label = int(pick_column(target, columns, "target"))
-    others = [index for index in range(len(columns)) if index != label]
-    row_weights = None
-    if weights is not None:
-        column = int(pick_column(weights, columns, "weights"))
-        if column == label:
+    label = pick_column(uses.target, columns, "target")
+    weights, row_weights = None, None
+    if uses.weights is not None:
+        weights = pick_column(uses.weights, columns, "weights")
+        if weights == label:
             raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
-        row_weights = check_weights(matrix[:, column], len(matrix), f"column {weights} of {file}")
-        others.remove(column)
+        row_weights = check_weights(matrix[:, int(weights)], len(matrix), f"column {weights} of {file}")
     kept = Kept.of_weights(row_weights)
     matrix = kept.of(matrix)
-    X = matrix[:, others]
-    check_features(X, str(file), tuple(columns[index] for index in others), kept)
-    found = find_labels(matrix[:, label], f"column {columns[label]} (the label) of {file}", kept)
+    others = [name for name in columns if name not in (label, weights)]
+    chosen = uses.chosen(others, [name for name in (label, weights) if name is not None], str(file))
+    X = matrix[:, [int(name) for name in chosen]]
+    check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
+    found = find_labels(matrix[:, int(label)], f"column {label} (the label) of {file}", kept)
     (codes,), labels = settle([found])
+    positions = None if len(chosen) == len(others) else tuple(others.index(name) for name in chosen)
+    native = X.astype(X.dtype.newbyteorder("="), copy=False)
     return RawData(
         name=file.stem,
-        X=X.astype(X.dtype.newbyteorder("="), copy=False),
+        features=Features(native, width=len(others), positions=positions),
         codes=codes,
         labels=labels,
         weights=None if row_weights is None else kept.of(row_weights),
-        target=columns[label],
+        target=label,
     )
 
 
@@ -129,17 +138,10 @@ def load_npy(file: Path, limit: Limit) -> Array:
     return array
 
 
-def load_npz_features(file: Path, limit: Limit) -> Array:
-    """The features of an npz as (N, F), without its labels; those for validation only if there are no others.
-
-    Raises UsageError if there are none, DataError as `read_npz_data`.
-    """
+def npz_arrays(file: Path, keys: Callable[[list[str]], list[str | None]], limit: Limit) -> dict[str, Array]:
+    """Those arrays of an archive that `keys(names there are)` names. Raises DataError."""
     with _archive(file) as archive:
-        key = next((key for key in (*_TRAINING, *_VALIDATION) if key in archive.files), None)
-        if key is None:
-            raise UsageError(f"{file} has no array X; it has {listed(archive.files, 40)}.")
-        arrays = _load(file, archive, [key], limit)
-    return as_features(arrays[key], f"{key} in {file}")[0]
+        return _load(file, archive, [key for key in keys(archive.files) if key is not None], limit)
 
 
 @contextmanager
@@ -183,7 +185,9 @@ def _keys(file: Path, there: list[str], target: str | None, weights: str | None)
             f"{file} has one of X_val and {y_val}; it has {listed(there, 40)}. Store both, for the same label, or "
             "neither."
         )
-    return _Keys(str(features), y, validation, None if validation is None else y_val, weights)
+    weights_val = f"{(weights or '').removesuffix('_train')}_val"
+    own = weights_val if weights is not None and validation is not None and weights_val in there else None
+    return _Keys(str(features), y, validation, None if validation is None else y_val, weights, own)
 
 
 def _one_of(file: Path, there: list[str], names: tuple[str, ...]) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.dataset import Dataset
+from gpureg.data.encoding import unseen_notices
 from gpureg.data.labels import Found, listed
 from gpureg.data.matching import Expected
 from gpureg.data.raw import check_weights
-from gpureg.errors import DataError, UsageError, named
+from gpureg.errors import DataError, GpuregWarning, UsageError, named
 
 Matrix = npt.NDArray[Any]
 Table = Any  # pyarrow.Table; pyarrow has no types
@@ -30,7 +33,8 @@ class Request:
     labels and, if there are any, weights.
 
     `target` and `weights` are named by the caller and must be there. `own_target` and `own_weights` are those of the
-    training data, and may be missing where no label is needed. `outputs`: the probabilities that a row gets.
+    training data, and may be missing where no label is needed. `outputs`: the probabilities that a row gets. `parts`:
+    of an archive that has several, the first of them that is there is read. `labels`: a file of the labels of an npy.
     """
 
     expected: Expected
@@ -41,6 +45,8 @@ class Request:
     own_weights: str | None = None
     keep: tuple[str, ...] = ()
     outputs: int = 1
+    parts: tuple[str, ...] = ("test", "val", "train", "")
+    labels: str | None = None
 
     @property
     def block_rows(self) -> int:
@@ -53,8 +59,9 @@ class Request:
 class Block:
     """Some rows, of which the first has the number `first` in the data, from 0.
 
-    `X (n, D)` numbers in the order of the model's features, missing values as NaN; `labels` and `weights (n,)` if they
-    were asked for; `kept`: the further columns.
+    `X (n, D)` the model's features (as they are read, the columns that it takes), missing values as NaN; `labels` and
+    `weights (n,)` if they were asked for; `kept`: the further columns. `left_out (n,)`: rows that training would have
+    left out, None for none.
     """
 
     first: int
@@ -62,6 +69,7 @@ class Block:
     labels: Found | None = None
     weights: npt.NDArray[np.float64] | None = None
     kept: Table = None
+    left_out: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,13 @@ class Columns:
         return tuple(dict.fromkeys((*self.features, *named, *self.keep)))
 
 
-def open_blocks(data: str | Path | BinaryIO, request: Request, option: str = "DATA") -> Blocks:
+def open_blocks(
+    data: str | Path | BinaryIO, request: Request, option: str = "DATA", tell: Callable[[str], None] | None = None
+) -> Blocks:
     """The rows of a file (npz, npy, CSV, Parquet, IDX images), or of CSV text that is read from a stream.
 
-    `option` named the file, for messages.
+    `option` named the file, for messages. `tell` gets notices of what the rows held, after the last one; without it
+    they are GpuregWarnings.
 
     A table gives its columns by name if the model knows names, else by number; an npz its features `X`, or those for
     testing or validation if it has several parts; IDX images need no labels.
@@ -106,12 +117,51 @@ def open_blocks(data: str | Path | BinaryIO, request: Request, option: str = "DA
     if not isinstance(data, (str, Path)):
         from gpureg.data.csv_blocks import stream_blocks
 
-        return stream_blocks(data, request)
+        return _encoded(stream_blocks(data, request), request.expected, tell or _warn)
     from gpureg.data.files import existing
     from gpureg.data.formats import format_of
 
     file = existing(data, option)
-    return format_of(file).blocks(file, request)
+    if request.labels is not None:
+        from gpureg.data.labels_file import refuse_labels
+
+        refuse_labels(file, request.labels)
+    return _encoded(format_of(file).blocks(file, request), request.expected, tell or _warn)
+
+
+def _encoded(blocks: Blocks, expected: Expected, tell: Callable[[str], None]) -> Blocks:
+    """Blocks of features instead of columns."""
+    encoding = expected.encoding
+    if encoding is None:
+        return blocks
+
+    def rows() -> Iterator[Block]:
+        unseen: Counter[int] = Counter()
+        left_out = total = 0
+        for block in blocks.rows:
+            unseen.update(expected.unseen(block.X))
+            X = expected.encoded(block.X)
+            absent: npt.NDArray[np.bool_] | None = None
+            if expected.leaves_out and X.dtype.kind == "f":
+                absent = np.asarray(np.isnan(X).any(axis=1))
+                left_out += int(absent.sum())
+            total += len(X)
+            yield replace(block, X=X, left_out=absent)
+        for notice in unseen_notices(unseen, encoding, f"{blocks.where}: rows"):
+            tell(notice)
+        if left_out:
+            tell(left_out_text(blocks.where, left_out, total))
+
+    return replace(blocks, rows=rows())
+
+
+def left_out_text(where: str, count: int, total: int) -> str:
+    """The notice of rows that training would have left out."""
+    return f"{where}: {count:,} of {total:,} rows have missing values; training left such rows out: they get no label."
+
+
+def _warn(notice: str) -> None:
+    warnings.warn(notice, GpuregWarning, stacklevel=4)
 
 
 def dataset_blocks(data: Dataset, request: Request) -> Blocks:

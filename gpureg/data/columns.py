@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy.typing as npt
 
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, decoded, find_labels, listed, no_label
-from gpureg.data.raw import check_features
+from gpureg.data.raw import Features, check_features
 from gpureg.data.spelling import Label
+from gpureg.data.uses import Uses, advice_missing, not_numbers
+from gpureg.data.words import coded, holds_words, is_date, is_text
 from gpureg.errors import DataError, named
 
 Table = Any  # pyarrow.Table; pyarrow has no types
@@ -19,29 +23,43 @@ Column = Any  # pyarrow.ChunkedArray
 Schema = Any  # pyarrow.Schema
 Matrix = npt.NDArray[Any]
 
-_ROWS_AT_ONCE = 1 << 14
+_ROWS_AT_ONCE, _MOST_THREADS = 1 << 14, 4
 
 
-def refuse_words(schema: Schema, names: tuple[str, ...], where: str) -> None:
-    """Raise DataError unless the columns hold numbers, booleans, or lists of numbers."""
-    words = [f"{name} ({schema.field(name).type})" for name in names if not _holds_numbers(schema.field(name).type)]
-    if words:
-        raise DataError(
-            f"{where}: columns that do not hold numbers: {listed(words)}. "
-            f"Features are numbers: encode or leave out these columns, or name the label column with {named('target')}."
-        )
+def refuse_types(schema: Schema, names: tuple[str, ...], where: str, *, one_hot: bool = False) -> None:
+    """Raise DataError unless the columns hold numbers, booleans, lists of numbers, or, if `one_hot`, words."""
+    other = [name for name in names if not holds_numbers(schema.field(name).type)]
+    if one_hot:
+        other = [name for name in other if not holds_words(schema.field(name).type)]
+    if other:
+        raise not_numbers(where, [f"{name} ({schema.field(name).type})" for name in other], one_hot=one_hot)
 
 
 def feature_matrix(
-    table: Table, names: tuple[str, ...], where: str, kept: Kept = ALL
-) -> tuple[Matrix, tuple[str, ...]]:
-    """Columns of numbers as one matrix (N, F) in C order, and the names of its columns.
+    table: Table,
+    names: tuple[str, ...],
+    where: str,
+    kept: Kept = ALL,
+    uses: Uses = Uses(),  # noqa: B008  # it is frozen
+    missing: frozenset[str] = frozenset(),
+) -> Features:
+    """Columns of a table as one matrix.
 
-    It has the narrowest type that holds all of them. A column `e` of lists of length k is the features `e[0]`, ...,
-    `e[k-1]`. Raises DataError for other types, missing and infinite values, and lists of different lengths.
+    It has the narrowest type that holds all of them. A column `e` of lists of length k is `e[0]`, ..., `e[k-1]`.
+    `missing`: words that mean that there is none. Raises DataError for other types, infinite values, lists of different
+    lengths, and unless `uses` keeps them for words and missing values.
     """
-    refuse_words(table.schema, names, where)
-    columns = {name: _numbers(table.column(name), name, where, kept) for name in names}
+    refuse_types(table.schema, names, where, one_hot=uses.one_hot)
+    words: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, Column | Matrix] = {}
+    for name in names:
+        column = table.column(name)
+        if holds_numbers(column.type):
+            columns[name] = _numbers(column, name, where, kept, uses)
+        else:
+            codes, words[name] = coded(column, missing)
+            _check_words(codes, words[name], name, where, kept, uses)
+            columns[name] = codes[:, None]
     widths = {name: column.shape[1] if isinstance(column, np.ndarray) else 1 for name, column in columns.items()}
     X = np.empty((table.num_rows, sum(widths.values())), np.result_type(*(_dtype(c) for c in columns.values())))
     start, scalars = 0, {}
@@ -52,13 +70,25 @@ def feature_matrix(
             scalars[start] = column
         start += widths[name]
     _fill(X, scalars)
-    spread = tuple(
-        found
-        for name in names
-        for found in ([name] if not _is_list(table.schema.field(name).type) else _members(name, widths[name]))
-    )
-    check_features(X, where, spread, kept)
-    return X, spread
+    spread = [(m, name) for name in names for m in _members(name, widths[name], table.schema.field(name).type)]
+    spread_names = tuple(member for member, _ in spread)
+    check_features(X, where, spread_names, kept, missing=uses.keeps_missing)
+    return Features(X, spread_names, tuple(words.get(name) for _, name in spread) if words else None)
+
+
+def _check_words(codes: Matrix, words: tuple[str, ...], name: str, where: str, kept: Kept, uses: Uses) -> None:
+    """Raise DataError for missing words, unless they are kept, and for dates."""
+    absent = np.isnan(codes)
+    if absent.any() and not uses.keeps_missing:
+        raise DataError(
+            f"{where}: column {listed([name])!r} has {int(absent.sum())} missing values, the first in row "
+            f"{kept.number(int(np.argmax(absent)))} (counted from 0). {advice_missing()}"
+        )
+    if words and all(is_date(word) for word in words):
+        raise DataError(
+            f"{where}: column {listed([name])!r} holds dates ({listed(words[:1])!r}), which are neither numbers nor "
+            f"categories. Leave it out with {named('drop', name)}, or store numbers (a year, days since a first day)."
+        )
 
 
 def base_column(feature: str) -> str:
@@ -101,8 +131,10 @@ def _distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[A
             column = column.dictionary_encode()
         whole = column.unify_dictionaries().combine_chunks()
         indices = whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        used, codes = np.unique(indices, return_inverse=True)
-        return codes.reshape(-1).astype(np.int64), whole.dictionary.take(pa.array(used)).to_pylist()
+        used = np.flatnonzero(np.bincount(indices, minlength=len(whole.dictionary)))
+        place = np.zeros(len(whole.dictionary), np.int64)
+        place[used] = np.arange(len(used))
+        return place[indices], whole.dictionary.take(pa.array(used)).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the file again.") from error
     except pa.ArrowException as error:
@@ -122,50 +154,71 @@ def _label(value: Any, where: str) -> Label:
     return str(value)
 
 
-def _numbers(column: Column, name: str, where: str, kept: Kept) -> Column | Matrix:
-    """A column without missing values; one of lists as its matrix (N, k)."""
+def _numbers(column: Column, name: str, where: str, kept: Kept, uses: Uses) -> Column | Matrix:
+    """A column of numbers, without missing values unless they are kept; one of lists as its matrix (N, k)."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.types as types
 
-    if column.null_count:
+    if column.null_count and not uses.keeps_missing:
         raise DataError(
             f"{where}: column {listed([name])!r} has {column.null_count} missing values, the first in row "
-            f"{kept.number(_first_null(column))} (counted from 0). Fill them in or drop these rows."
+            f"{kept.number(_first_null(column))} (counted from 0). {advice_missing()}"
         )
-    if types.is_decimal(column.type):
+    if types.is_decimal(column.type) or types.is_null(column.type):
         return column.cast(pa.float64())
-    if not _is_list(column.type):
-        return column
-    lengths = pc.list_value_length(column).to_numpy()
+    if types.is_boolean(column.type) and column.null_count:
+        return column.cast(pa.uint8())
+    return _lists(column, name, where, kept, uses) if is_list(column.type) else column
+
+
+def _lists(column: Column, name: str, where: str, kept: Kept, uses: Uses) -> Matrix:
+    """A column of lists as its matrix (N, k); a missing list is a row of NaN."""
+    import pyarrow.compute as pc
+
+    there = np.asarray(column.is_valid().to_numpy())
+    lengths = pc.list_value_length(column).drop_null().to_numpy()
     different = np.flatnonzero(lengths != lengths[:1])
     if different.size:
+        rows = np.flatnonzero(there)[[0, different[0]]]
         raise DataError(
             f"{where}: column {listed([name])!r} holds lists of different lengths: {lengths[0]} in row "
-            f"{kept.number(0)}, {lengths[different[0]]} in row {kept.number(int(different[0]))} (counted from 0). "
-            "Expected one length."
+            f"{kept.number(int(rows[0]))}, {lengths[different[0]]} in row {kept.number(int(rows[1]))} (counted from "
+            "0). Expected one length."
         )
     k = int(lengths[0]) if len(lengths) else 0
     values = pc.list_flatten(column)
-    if values.null_count:
+    if values.null_count and not uses.keeps_missing:
         row = kept.number(_first_null(values) // max(1, k))
-        raise DataError(f"{where}: column {listed([name])!r} has a missing value in row {row} (counted from 0).")
-    return np.asarray(values.to_numpy()).reshape(len(column), k)
+        raise DataError(
+            f"{where}: column {listed([name])!r} has a missing value in row {row} (counted from 0). {advice_missing()}"
+        )
+    numbers = np.asarray(values.to_numpy()).reshape(int(there.sum()), k)
+    if there.all():
+        return numbers
+    whole = np.full((len(column), k), np.nan, np.result_type(numbers, np.float32))
+    whole[there] = numbers
+    return whole
 
 
 def _fill(X: Matrix, columns: dict[int, Column]) -> None:
-    """Copy columns into a matrix, a block of rows at a time, small enough for the processor's cache."""
+    """Copy columns into a matrix, a block of rows at a time that fits the processor's cache; several at once."""
     import pyarrow as pa
 
     if not columns:
         return
     table = pa.Table.from_arrays(list(columns.values()), names=[str(position) for position in columns])
-    row = 0
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
-        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+    batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
+    ends = np.cumsum([len(batch) for batch in batches])
+
+    def copy(batch: Any, end: int) -> None:
+        rows = X[end - len(batch) : end]
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
             for position, part in zip(columns, batch.columns, strict=True):
-                X[row : row + len(batch), position] = part.to_numpy(zero_copy_only=False)
-            row += len(batch)
+                rows[:, position] = part.to_numpy(zero_copy_only=False)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(copy, *one) for one in zip(batches, ends.tolist(), strict=True)]:
+            done.result()
 
 
 def _dtype(column: Column | Matrix) -> npt.DTypeLike:
@@ -173,38 +226,33 @@ def _dtype(column: Column | Matrix) -> npt.DTypeLike:
 
     if isinstance(column, np.ndarray):
         return np.uint8 if column.dtype == np.bool_ else column.dtype
-    if types.is_null(column.type) or types.is_boolean(column.type):
+    if types.is_boolean(column.type):
         return np.uint8
+    if column.null_count and not types.is_floating(column.type):
+        return np.float64
     return column.type.to_pandas_dtype()
 
 
-def _holds_numbers(kind: Any) -> bool:
+def holds_numbers(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds numbers, booleans, or lists of them."""
     import pyarrow.types as types
 
-    if _is_list(kind):
+    if is_list(kind):
         kind = kind.value_type
         return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     return bool(number or types.is_boolean(kind) or types.is_null(kind))
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds lists."""
     import pyarrow.types as types
 
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
-def is_text(kind: Any) -> bool:
-    """Whether a column of this type holds words, or bytes that may be words."""
-    import pyarrow.types as types
-
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    whole = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return bool(text or whole or types.is_fixed_size_binary(kind) or types.is_null(kind))
-
-
-def _members(name: str, width: int) -> list[str]:
-    return [f"{name}[{index}]" for index in range(width)]
+def _members(name: str, width: int, kind: Any) -> list[str]:
+    return [f"{name}[{index}]" for index in range(width)] if is_list(kind) else [name]
 
 
 def _first_null(column: Column) -> int:

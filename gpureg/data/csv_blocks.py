@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from gpureg.data.labels import listed
 from gpureg.data.limits import UNLIMITED
 from gpureg.data.matching import table_matrix
 from gpureg.data.opening import first_words, opened
-from gpureg.data.spelling import MISSING_WORDS
+from gpureg.data.spelling import MISSING_CELLS, MISSING_WORDS
 from gpureg.errors import DataError
 
 Table = Any  # pyarrow.Table; pyarrow has no types
@@ -95,7 +95,7 @@ def _schema(chosen: Columns) -> Any:
 
 
 def _rows(stream: BinaryIO, beginning: _Beginning, chosen: Columns, request: Request, where: str) -> Iterator[Block]:
-    reader = _Reader(replace(beginning.header, lines=0), chosen, where)
+    reader = _Reader(replace(beginning.header, lines=0), chosen, where, request.expected.words())
     first = 0
     for text in _whole_rows(stream, beginning, where):
         numbers, words = reader.read(text, first)
@@ -107,7 +107,7 @@ def _rows(stream: BinaryIO, beginning: _Beginning, chosen: Columns, request: Req
 
 
 def _block(numbers: Table, words: Table, first: int, chosen: Columns, request: Request, where: str) -> Block:
-    X = table_matrix(numbers, request.expected, chosen.features, where)
+    X = table_matrix(numbers, request.expected, chosen.features, where, MISSING_CELLS)
     labels = weights = None
     if chosen.label is not None:
         kept = Kept(np.arange(first, first + words.num_rows))
@@ -120,12 +120,16 @@ def _block(numbers: Table, words: Table, first: int, chosen: Columns, request: R
 
 
 class _Reader:
-    """Rows of text as Arrow tables. Which columns hold True and False is kept from one to the next."""
+    """Rows of text as Arrow tables; `categories`: the features that are words. Which columns hold True and False is
+    kept from one to the next.
+    """
 
-    def __init__(self, header: Header, chosen: Columns, where: str) -> None:
+    def __init__(self, header: Header, chosen: Columns, where: str, categories: Container[str]) -> None:
         weights = () if chosen.weights is None else (chosen.weights,)
         self.header, self.where = header, where
-        self.numbers = tuple(dict.fromkeys((*chosen.features, *weights)))
+        columns = tuple(dict.fromkeys((*chosen.features, *weights)))
+        self.numbers = tuple(name for name in columns if name not in categories)
+        self.categories = tuple(name for name in columns if name in categories)
         self.words = tuple(dict.fromkeys(name for name in (chosen.label, *chosen.keep) if name is not None))
         self.truths = header.truths & set(self.numbers)
 
@@ -135,8 +139,9 @@ class _Reader:
         Raises DataError.
         """
         if set(self.numbers) & set(self.words):  # a feature that is kept as it is written
-            return self._table(text, first, self.numbers, ()), self._table(text, first, (), self.words)
-        table = self._table(text, first, self.numbers, self.words)
+            columns = self._table(text, first, self.numbers, self.categories)
+            return columns, self._table(text, first, (), self.words)
+        table = self._table(text, first, self.numbers, tuple(dict.fromkeys((*self.words, *self.categories))))
         return table, table
 
     def _table(self, text: bytes, first: int, numbers: tuple[str, ...], words: tuple[str, ...]) -> Table:

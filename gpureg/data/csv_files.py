@@ -4,66 +4,82 @@ would refuse a column whose first fraction comes later)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpureg.data.csv_header import Header
-from gpureg.data.labels import listed
 from gpureg.data.limits import Limit
 from gpureg.data.opening import first_words, opened
-from gpureg.data.spelling import BOOLEANS
-from gpureg.errors import DataError, named
+from gpureg.data.spelling import BOOLEANS, FEW_CELLS, MISSING_CELLS
+from gpureg.data.uses import not_numbers
+from gpureg.errors import DataError
 
 Table = Any  # pyarrow.Table; pyarrow has no types
 Column = Any  # pyarrow.Array
 
 _BLOCK_BYTES, _LARGEST_BLOCK = 1 << 20, 1 << 30  # that Arrow parses at once; a row must fit in
-# what Arrow reads as a missing number
-_MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
-    "NaN", "n/a", "nan", "null", "<NA>",
-)  # fmt: skip
 
 
-def parse_csv(file: Path, header: Header, numbers: tuple[str, ...], words: tuple[str, ...], limit: Limit) -> Table:
-    """The rows of some columns: `words` as text, `numbers` as float64 or booleans, empty cells and NaN as missing.
+def parse_csv(
+    file: Path, header: Header, numbers: tuple[str, ...], words: tuple[str, ...], limit: Limit, *, one_hot: bool = False
+) -> Table:
+    """The rows of some columns: `words` as dictionaries of text, `numbers` as float64 or booleans, empty cells and NaN
+    as missing; if `one_hot`, those of the numbers that hold words are dictionaries of text too.
 
     Raises DataError for rows of another length and for columns that do not hold numbers.
     """
     import pyarrow as pa
 
-    guess = Kinds(numbers, words, header.truths & set(numbers))
+    guess = Kinds(
+        numbers,
+        words,
+        header.truths & set(numbers),
+        header.words & set(numbers) if one_hot else frozenset(),
+        once=True,
+    )
+    if not header.rare:
+        with suppress(pa.ArrowException):
+            return _parse(file, header, replace(guess, few=True), limit)
     try:
         return _parse(file, header, guess, limit)
     except pa.ArrowException as error:
         text = first_words(error)
         if "Empty CSV" in text or "file is too short" in text:
             raise DataError(f"{file} has a header but no rows.") from error
-        truths = _columns_of_truths(file, header, numbers, limit)
-        if truths is None or truths == guess.truths:
+        kinds = _kinds_of_all(file, header, guess, limit, one_hot=one_hot)
+        if kinds is None or kinds == guess:
             raise DataError(
                 f"can't read {file} as CSV: {text}. Expected rows of as many cells as the header."
             ) from error
     try:
-        return _parse(file, header, Kinds(numbers, words, truths), limit)
+        return _parse(file, header, kinds, limit)
     except pa.ArrowException as error:
         raise DataError(f"can't read {file} as CSV: {first_words(error)}.") from error
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """Which columns are read, and as what; `truths` are those of the `numbers` that hold True and False."""
+    """Which columns are read, and as what; of the `numbers`, `truths` are those that hold True and False, and
+    `categories` those of words. `once`: of the `words` each different one is held once. `few`: only the usual spellings
+    of a missing value are looked for, which is quicker.
+    """
 
     numbers: tuple[str, ...]
     words: tuple[str, ...]
     truths: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    once: bool = False
+    few: bool = False
 
     def types(self) -> dict[str, Any]:
+        """Arrow's types of the columns."""
         import pyarrow as pa
 
         kinds = {name: pa.bool_() if name in self.truths else pa.float64() for name in self.numbers}
-        return kinds | {name: pa.string() for name in self.words}
+        kinds |= {name: pa.dictionary(pa.int32(), pa.string()) for name in self.numbers if name in self.categories}
+        return kinds | dict.fromkeys(self.words, pa.dictionary(pa.int32(), pa.string()) if self.once else pa.string())
 
 
 def _parse(file: Path, header: Header, kinds: Kinds, limit: Limit, block: int = 0) -> Table:
@@ -95,18 +111,23 @@ def csv_options(header: Header, kinds: Kinds, block: int, *, across: bool) -> tu
         arrow_csv.ReadOptions(column_names=list(header.names), skip_rows=header.lines, block_size=block),
         arrow_csv.ParseOptions(delimiter=header.delimiter, newlines_in_values=across),
         arrow_csv.ConvertOptions(
-            column_types=types, include_columns=list(types), null_values=list(_MISSING), strings_can_be_null=False
+            column_types=types,
+            include_columns=list(types),
+            null_values=sorted(FEW_CELLS if kinds.few else MISSING_CELLS),
+            strings_can_be_null=False,
         ),
     )
 
 
-def _columns_of_truths(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -> frozenset[str] | None:
-    """After a failure: the columns of True and False, found by reading all as text; None if that fails as well.
+def _kinds_of_all(file: Path, header: Header, guess: Kinds, limit: Limit, *, one_hot: bool) -> Kinds | None:
+    """After a failure: which columns hold True and False, and which words, found by reading all as text; None if that
+    fails as well.
 
-    Raises DataError if other columns hold words.
+    Raises DataError if columns hold words and are not `one_hot`.
     """
     import pyarrow as pa
 
+    names = guess.numbers
     numbers, truths = set(names), set(names)
     examples: dict[str, str] = {}
     try:
@@ -121,13 +142,10 @@ def _columns_of_truths(file: Path, header: Header, names: tuple[str, ...], limit
                     examples[name] = word
     except (pa.ArrowException, OSError):
         return None
-    found = [f"{name} ({examples[name]!r})" for name in names if name in set(examples) - numbers - truths]
-    if found:
-        raise DataError(
-            f"{file}: columns that do not hold numbers: {listed(found, 10)}. "
-            f"Features are numbers: encode or leave out these columns, or name the label column with {named('target')}."
-        )
-    return frozenset(truths - numbers)
+    found = [name for name in names if name in set(examples) - numbers - truths]
+    if found and not one_hot:
+        raise not_numbers(str(file), [f"{name} ({examples[name]!r})" for name in found], one_hot=False)
+    return Kinds(names, guess.words, frozenset(truths - numbers), frozenset(found), once=True)
 
 
 def _batches(file: Path, header: Header, names: tuple[str, ...], limit: Limit) -> Iterator[Any]:
@@ -145,7 +163,7 @@ def first_but(column: Column, *, truths: bool) -> str | None:
     import pyarrow.compute as pc
 
     cells = pc.utf8_trim_whitespace(column)
-    absent = pa.array([*_MISSING, *(word for spelling in BOOLEANS for word in spelling if truths)])
+    absent = pa.array([*MISSING_CELLS, *(word for spelling in BOOLEANS for word in spelling if truths)])
     cells = cells.filter(pc.invert(pc.is_in(cells, value_set=absent)))
     if truths:
         return str(cells[0]) if len(cells) else None

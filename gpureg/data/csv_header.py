@@ -12,7 +12,7 @@ from pathlib import Path
 from gpureg.data.labels import listed
 from gpureg.data.limits import Limit
 from gpureg.data.opening import opened
-from gpureg.data.spelling import BOOLEANS, reads_as_number
+from gpureg.data.spelling import BOOLEANS, FEW_CELLS, MISSING_CELLS, reads_as_number
 from gpureg.errors import DataError, GpuregError
 
 _DELIMITERS = ",;\t"
@@ -26,7 +26,8 @@ class Header:
     """The names of the columns, and what separates them.
 
     `lines`: how many lines of the file the names take (a quoted name may hold line breaks); `width`: their characters.
-    `truths`: columns whose first cells are all True or False.
+    `truths`: columns whose first cells are all True or False; `words`: those with a first cell that is not a number;
+    `rare`: a first cell has an unusual spelling of a missing value.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,8 @@ class Header:
     lines: int = 1
     width: int = 0
     truths: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def header_of(lines: list[str], whole: bool, where: str) -> Header:
         best = tabbed
     _check_names(best.names, where)
     width = sum(len(line) for line in lines[: best.lines])
-    return Header(best.names, best.delimiter, best.lines, width, _truths(best))
+    return Header(best.names, best.delimiter, best.lines, width, *_kinds(best), _has_rare(best))
 
 
 def _first_lines(file: Path, limit: Limit) -> tuple[list[str], bool]:
@@ -125,11 +128,30 @@ def _records(source: Iterator[list[str]]) -> Iterator[list[str]]:
         yield from source
 
 
-def _truths(reading: _Reading) -> frozenset[str]:
+def _kinds(reading: _Reading) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns that seem to hold True and False, and those that hold words."""
     if not reading.fits():
-        return frozenset()
-    cells = zip(reading.names, zip(*reading.records, strict=True), strict=True)
-    return frozenset(name for name, column in cells if {cell.strip() for cell in column} <= _TRUTHS)
+        return frozenset(), frozenset()
+    truths, words = set(), set()
+    for name, column in zip(reading.names, zip(*reading.records, strict=True), strict=True):
+        cells = {cell.strip() for cell in column} - MISSING_CELLS
+        if cells and cells <= _TRUTHS:
+            truths.add(name)
+        elif not all(_is_number(cell) for cell in cells):
+            words.add(name)
+    return frozenset(truths), frozenset(words)
+
+
+def _has_rare(reading: _Reading) -> bool:
+    return any(cell in MISSING_CELLS - FEW_CELLS for record in reading.records for cell in record)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
 
 
 def _check_names(names: tuple[str, ...], where: str) -> None:

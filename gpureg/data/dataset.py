@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.encoding import Encoding
 from gpureg.data.kept import Kept
 from gpureg.data.raw import check_lengths, check_weights
 from gpureg.data.summary import Part, table
@@ -25,6 +26,7 @@ class Unseen:
     target: str | None = None
     weights: str | None = None
     selected: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +42,8 @@ class Dataset:
     `pixel_max` is the largest value a pixel can take (255 for IDX images, 16 for digits), None if the data are not
     images; `image_shape` is (height, width) or None. `options`: what `load` was given, with its task and seed, as
     config.toml holds it; empty for arrays in memory, and for rows that were changed since. `notices`: what a fit will
-    warn of, one line each. `target`: the label's column, None if it has no name. `unseen`: a test set.
+    warn of, one line each. `target`: the label's column, None if it has no name. `unseen`: a test set. `encoding`: how
+    the columns of the data became the features, None if each is one as it is.
 
     Raises UsageError for arrays that do not fit one another.
     """
@@ -60,6 +63,7 @@ class Dataset:
     val_weight: npt.NDArray[np.float64] | None = None
     target: str | None = None
     unseen: Unseen | None = None
+    encoding: Encoding | None = None
     # a copy with other rows (`dataclasses.replace`) has neither of the two
     options: dict[str, Any] = field(init=False, default_factory=dict)
     whole: Callable[[], Dataset] | None = field(init=False, default=None, compare=False)

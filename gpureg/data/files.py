@@ -12,22 +12,32 @@ from gpureg.data.formats import EXPECTED, format_of
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.opening import first_words
 from gpureg.data.raw import RawData
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 
-def read_path(path: str | Path, *, target: str | None, weights: str | None, limit: Limit | None = None) -> RawData:
+def read_path(
+    path: str | Path,
+    uses: Uses = Uses(),  # noqa: B008  # it is frozen
+    limit: Limit | None = None,
+) -> RawData:
     """Read a data set from a file (or a folder of IDX files in MNIST's names), without rows of weight 0.
 
-    `target` and `weights` name columns of a table or arrays of an npz. `limit` bounds the memory that reading takes; by
+    `uses` name columns of a table or arrays of an npz. `limit` bounds the memory that reading takes; by
     default the machine does. The result's `source` has the path.
 
     Raises UsageError for a path that is not there or an option that the format has no use for, DataError for what can't
     be read.
     """
     file = existing(path)
-    raw = format_of(file).labelled(file, target, weights, limit or machine_limit())
+    raw = format_of(file).labelled(file, uses, limit or machine_limit())
+    return named_as(raw, file)
+
+
+def named_as(raw: RawData, file: Path) -> RawData:
+    """Data with a name that prints, and where they came from."""
     name = raw.name or file.absolute().name
-    return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))})
+    return replace(raw, name=_printable(name), source={"origin": _printable(str(file.absolute()))}, read=True)
 
 
 def existing(path: str | Path, option: str = "dataset") -> Path:

@@ -10,6 +10,7 @@ from gpureg.data.blocks import Blocks, Request
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.opening import opened
 from gpureg.data.raw import RawData
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 EXPECTED = "Expected a file: npz (X, y), npy, csv with a header, parquet, or IDX images"
@@ -19,21 +20,21 @@ EXPECTED = "Expected a file: npz (X, y), npy, csv with a header, parquet, or IDX
 class FileFormat:
     """A format: the `suffixes` of its files' names, the first bytes that tell it without them, and its readers.
 
-    `labelled(file, target, weights, limit)` reads rows with their labels, without those of weight 0.
+    `labelled(file, uses, limit)` reads rows with their labels, without those of weight 0.
     `limit` bounds the memory that they take. `blocks(file, request)` reads rows for a model that is trained already.
     """
 
     name: str
     suffixes: tuple[str, ...]
     magic: bytes | None
-    labelled: Callable[[Path, str | None, str | None, Limit], RawData]
+    labelled: Callable[[Path, Uses, Limit], RawData]
     blocks: Callable[[Path, Request], Blocks]
 
 
-def _npz(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def _npz(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npz_data
 
-    return read_npz_data(file, target=target, weights=weights, limit=limit)
+    return read_npz_data(file, uses, limit)
 
 
 def _npz_blocks(file: Path, request: Request) -> Blocks:
@@ -42,10 +43,10 @@ def _npz_blocks(file: Path, request: Request) -> Blocks:
     return npz_blocks(file, request)
 
 
-def _npy(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def _npy(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npy_data
 
-    return read_npy_data(file, target=target, weights=weights, limit=limit)
+    return read_npy_data(file, uses, limit)
 
 
 def _npy_blocks(file: Path, request: Request) -> Blocks:
@@ -54,10 +55,10 @@ def _npy_blocks(file: Path, request: Request) -> Blocks:
     return npy_blocks(file, request)
 
 
-def _csv(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def _csv(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.tables import read_table
 
-    return read_table(file, csv=True, target=target, weights=weights, limit=limit)
+    return read_table(file, uses, limit, csv=True)
 
 
 def _csv_blocks(file: Path, request: Request) -> Blocks:
@@ -66,10 +67,10 @@ def _csv_blocks(file: Path, request: Request) -> Blocks:
     return csv_blocks(file, request)
 
 
-def _parquet(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def _parquet(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.tables import read_table
 
-    return read_table(file, csv=False, target=target, weights=weights, limit=limit)
+    return read_table(file, uses, limit, csv=False)
 
 
 def _parquet_blocks(file: Path, request: Request) -> Blocks:
@@ -78,12 +79,13 @@ def _parquet_blocks(file: Path, request: Request) -> Blocks:
     return parquet_blocks(file, request)
 
 
-def _idx(file: Path, target: str | None, weights: str | None, limit: Limit) -> RawData:
+def _idx(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.idx_set import read_idx_path
 
-    for option, value in (("target", target), ("weights", weights)):
+    for option, value in (("target", uses.target), ("weights", uses.weights)):
         if value is not None:
             raise UsageError(f"{named(option, value)}: IDX files have no columns to name. Leave out {named(option)}.")
+    uses.refuse_choice("IDX images")
     return read_idx_path(file, limit)
 
 
@@ -94,22 +96,25 @@ def _idx_blocks(file: Path, request: Request) -> Blocks:
 
 
 IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_blocks)
+PARQUET = FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks)
 FORMATS = (
     FileFormat("npz", (".npz",), b"PK\x03\x04", _npz, _npz_blocks),
     FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_blocks),
     FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_blocks),
-    FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks),
+    PARQUET,
     IDX,
 )
 
 
 def format_of(file: Path) -> FileFormat:
-    """The format of a file, by its suffix, else by its first bytes; a folder holds IDX files.
+    """The format of a file, by its suffix, else by its first bytes; a folder holds Parquet files, else IDX files.
 
     Raises DataError if neither tells.
     """
     if file.is_dir():
-        return IDX
+        from gpureg.data.parquet_folder import is_parquet_folder
+
+        return PARQUET if is_parquet_folder(file) else IDX
     name = file.name.lower()
     for known in FORMATS:
         if name.endswith(known.suffixes):

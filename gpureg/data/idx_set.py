@@ -50,28 +50,26 @@ def labels_of(images: Path) -> Path:
 
 def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> RawData:
     """Read pairs of (images, labels). Raises DataError if they don't belong together."""
-    X, image_shape, pixel_max = as_features(read_idx(train[0], limit), str(train[0]))
+    features = as_features(read_idx(train[0], limit), str(train[0]))
     columns = [find_labels(_labels(train[1], limit), str(train[1]))]
-    check_lengths(len(X), len(columns[0].codes), f"{train[0]} and {train[1].name}")
+    check_lengths(len(features.X), len(columns[0].codes), f"{train[0]} and {train[1].name}")
     X_val = None
     if val is not None:
-        X_val, _, _ = as_features(read_idx(val[0], limit), str(val[0]))
+        X_val = as_features(read_idx(val[0], limit), str(val[0])).X
         columns.append(find_labels(_labels(val[1], limit), str(val[1])))
         check_lengths(len(X_val), len(columns[1].codes), f"{val[0]} and {val[1].name}")
-        if X_val.shape[1] != X.shape[1]:
+        if X_val.shape[1] != features.width:
             raise DataError(
-                f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {X.shape[1]}: expected the same number."
+                f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {features.width}: expected the same number."
             )
     codes, labels = settle(columns)
     return RawData(
         name=name,
-        X=X,
+        features=features,
         codes=codes[0],
         labels=labels,
         X_val=X_val,
         codes_val=None if val is None else codes[1],
-        image_shape=image_shape,
-        pixel_max=pixel_max,
     )
 
 
@@ -89,7 +87,8 @@ def images_in(folder: Path) -> Path:
         if found is not None:
             return found
     raise DataError(
-        f"{folder} is a folder without {_FOLDER_NAMES[0]} (or .gz). Name a file, or put the IDX files there."
+        f"{folder} is a folder without {_FOLDER_NAMES[0]} (or .gz) and without Parquet files. Name a file, or a folder "
+        "that holds such files."
     )
 
 

@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.arrays import label_column
+from gpureg.data.columns import base_column, feature_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.opening import first_words
-from gpureg.data.raw import RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
-from gpureg.errors import DataError, UsageError
+from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
+from gpureg.data.uses import Uses
+from gpureg.data.words import coded_numbers
+from gpureg.errors import DataError, UsageError, named
 
 Matrix = npt.NDArray[Any]
-Features = tuple[Matrix, tuple[int, int] | None, float | None, tuple[str, ...] | None]
 
 
-def in_memory(X: Any, y: Any, X_val: Any, y_val: Any, sample_weight: Any, name: str) -> RawData:
+@dataclass(frozen=True)
+class Arrays:
+    """What `make_dataset` is given: rows and labels, and those for validation, with their weights, if there are any."""
+
+    X: Any
+    y: Any
+    X_val: Any = None
+    y_val: Any = None
+    weights: Any = None
+    weights_val: Any = None
+
+
+def in_memory(given: Arrays, uses: Uses, name: str) -> RawData:
     """Arrays or frames as `RawData`, without the rows of weight 0; validation columns in the order of training.
 
     Raises UsageError and DataError as `read_features` and `read_labels` do, and for parts that do not fit.
     """
-    if (X_val is None) != (y_val is None):
+    if (given.X_val is None) != (given.y_val is None):
         raise UsageError("One of X_val and y_val was given; expected both or neither.")
-    n_rows, weights = rows_of(X, "X"), None
-    check_lengths(n_rows, rows_of(y, "y"), "X and y")
-    if sample_weight is not None:
-        weights = check_weights(_weights(sample_weight), n_rows, "sample_weight")
-    kept = Kept.of_weights(weights)
-    features, image_shape, pixel_max, names = read_features(X, "X", kept)
-    columns, features_val = [read_labels(y, "y", kept)], None
-    if X_val is not None:
-        check_lengths(rows_of(X_val, "X_val"), rows_of(y_val, "y_val"), "X_val and y_val")
-        features_val, _, _, own_names = read_features(X_val, "X_val")
-        features_val = _in_order(features_val, own_names, names)
-        if features_val.shape[1] != features.shape[1]:
-            raise DataError(
-                f"X has {features.shape[1]} features, X_val {features_val.shape[1]}; expected the same ones."
-            )
-        columns.append(read_labels(y_val, "y_val"))
+    weights, kept = _weights(given.X, given.y, given.weights, ("X", "y", "sample_weight"))
+    features = read_features(given.X, "X", kept, uses)
+    columns, X_val, weights_val = [read_labels(given.y, "y", kept)], None, None
+    if given.X_val is not None:
+        names = ("X_val", "y_val", "sample_weight_val")
+        weights_val, kept_val = _weights(given.X_val, given.y_val, given.weights_val, names)
+        own = _validation(given.X_val, kept_val, uses, features)
+        features, X_val = _together(features, own)
+        columns.append(read_labels(given.y_val, "y_val", kept_val))
     codes, labels = settle(columns)
     return RawData(
         name=name,
-        X=features,
+        features=features,
         codes=codes[0],
         labels=labels,
-        X_val=features_val,
-        codes_val=None if features_val is None else codes[1],
-        weights=None if weights is None else kept.of(weights),
-        image_shape=image_shape,
-        pixel_max=pixel_max,
-        feature_names=names,
+        X_val=X_val,
+        codes_val=None if X_val is None else codes[1],
+        weights=weights,
+        weights_val=weights_val,
     )
 
 
-def read_features(X: Any, where: str, kept: Kept = ALL) -> Features:
-    """Features `X (N, F)`, images `(N, H, W)` or a data frame: (X, image shape, largest pixel, names).
+def read_features(
+    X: Any,
+    where: str,
+    kept: Kept = ALL,
+    uses: Uses = Uses(),  # noqa: B008  # it is frozen
+) -> Features:
+    """Features `X (N, F)`, images `(N, H, W)` or a data frame.
 
     A frame's columns may be numbers and booleans of several types. Raises UsageError for what is not an array,
     DataError for features that can't be used.
     """
     if is_frame(X):
-        matrix, names = _frame(X, where, kept)
-        return matrix, None, None, names
+        return _frame(X, where, kept, uses)
     array = as_array(X, where)
     if array.dtype.kind == "O":
         array = numbers_of_objects(array, where)
-    matrix, image_shape, pixel_max = as_features(kept.of(array) if array.ndim else array, where, kept)
-    return matrix, image_shape, pixel_max, None
+    return as_features(kept.of(array) if array.ndim else array, where, kept, uses)
 
 
 def read_labels(y: Any, where: str, kept: Kept = ALL) -> Found:
@@ -85,10 +94,18 @@ def read_labels(y: Any, where: str, kept: Kept = ALL) -> Found:
     return find_labels(kept.of(label_column(as_array(y, where), where)), where, kept)
 
 
-def _weights(sample_weight: Any) -> Matrix:
-    array = as_array(sample_weight, "sample_weight")
+def _weights(X: Any, y: Any, given: Any, names: tuple[str, str, str]) -> tuple[Matrix | None, Kept]:
+    """The weights of the rows that are kept, and which those are."""
+    n_rows = rows_of(X, names[0])
+    check_lengths(n_rows, rows_of(y, names[1]), f"{names[0]} and {names[1]}")
+    if given is None:
+        return None, ALL
+    array = as_array(given, names[2])
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    return numbers_of_objects(array, "sample_weight", "weights") if array.dtype.kind == "O" else array
+    array = numbers_of_objects(array, names[2], "weights") if array.dtype.kind == "O" else array
+    weights = check_weights(array, n_rows, names[2])
+    kept = Kept.of_weights(weights)
+    return kept.of(weights), kept
 
 
 def rows_of(X: Any, where: str) -> int:
@@ -99,12 +116,64 @@ def rows_of(X: Any, where: str) -> int:
     return int(shape[0])
 
 
-def _in_order(X: Matrix, names: tuple[str, ...] | None, expected: tuple[str, ...] | None) -> Matrix:
-    """The columns `expected`, by name where both sides have names. Raises UsageError for one that is not there."""
-    if names is None or expected is None or names == expected:
-        return X
-    refuse_absent("X_val", expected, names)
-    return X[:, [names.index(name) for name in expected]]
+def _validation(X: Any, kept: Kept, uses: Uses, features: Features) -> Features:
+    """The columns of validation rows that are those of training: by name if both sides have names, else by number."""
+    plain = replace(uses, features=None, drop=None)
+    if not is_frame(X):
+        return read_features(X, "X_val", kept, plain if features.names is not None else uses)
+    if features.names is None:
+        own = read_features(X, "X_val", kept, plain)
+        if features.positions is None or own.X.shape[1] != features.width:
+            return own
+        words = None if own.words is None else tuple(own.words[index] for index in features.positions)
+        return Features(own.X[:, list(features.positions)], words=words, width=features.width)
+    there = [str(name) for name in (X.column_names if hasattr(X, "column_names") else X.columns)]
+    needed = dict.fromkeys(name if name in there else base_column(name) for name in features.names)
+    refuse_absent("X_val", tuple(needed), tuple(there))
+    return read_features(X, "X_val", kept, replace(plain, features=tuple(needed)))
+
+
+def _together(features: Features, own: Features) -> tuple[Features, Matrix]:
+    """Columns of training, and those of validation in the same order and with the same words.
+
+    Raises UsageError for a column that is not there, DataError for others that do not fit.
+    """
+    X = own.X
+    if features.names is not None and own.names is not None and features.names != own.names:
+        refuse_absent("X_val", features.names, own.names)
+        order = [own.names.index(name) for name in features.names]
+        own = replace(own, words=None if own.words is None else tuple(own.words[index] for index in order))
+        X = X[:, order]
+    if X.shape[1] != features.X.shape[1] or (own.width and features.width and own.width != features.width):
+        raise DataError(
+            f"X has {features.width or features.X.shape[1]} features, X_val {own.width or X.shape[1]}; expected the "
+            "same ones."
+        )
+    if features.words is None and own.words is None:
+        return features, X
+    return _same_words(features, replace(own, X=X))
+
+
+def _same_words(features: Features, own: Features) -> tuple[Features, Matrix]:
+    """Both with one list of words for each column."""
+    words = list(features.words or [None] * features.X.shape[1])
+    X = own.X.astype(np.float64)
+    for column, known in enumerate(words):
+        found = None if own.words is None else own.words[column]
+        if known is None and found is None:
+            continue
+        if known is None:
+            name = (features.names or ())[column]
+            raise DataError(f"X_val: column {listed([name])!r} holds words, and numbers in X. Expected the same kind.")
+        if found is None:  # numbers, where training has words for them
+            codes, found = coded_numbers(X[:, column])
+        else:
+            codes = X[:, column]
+        both = tuple(dict.fromkeys((*known, *found)))
+        place = np.array([*(float(both.index(word)) for word in found), np.nan])
+        X[:, column] = place[np.where(np.isnan(codes), len(found), codes).astype(np.int64)]
+        words[column] = both
+    return replace(features, words=tuple(words)), X
 
 
 def as_array(values: Any, where: str) -> Matrix:
@@ -133,35 +202,38 @@ def is_frame(X: Any) -> bool:
     return hasattr(X, "columns") and hasattr(X, "__arrow_c_stream__")
 
 
-def _frame(X: Any, where: str, kept: Kept) -> tuple[Matrix, tuple[str, ...]]:
-    if hasattr(X, "iloc"):  # pandas
-        names = tuple(str(name) for name in X.columns)
-        _refuse_twice(names, where)
-        if all(isinstance(kind, np.dtype) and kind.kind in "iuf" for kind in X.dtypes):
-            matrix = kept.of(X.to_numpy())
-            check_features(matrix, where, names, kept)
-            return matrix, names
-        X = X.set_axis(list(names), axis=1).reset_index(drop=True)
+def _frame(X: Any, where: str, kept: Kept, uses: Uses) -> Features:
     import pyarrow as pa
 
-    from gpureg.data.columns import feature_matrix
     from gpureg.data.parquet_files import index_columns
 
+    given = [str(name) for name in (X.column_names if hasattr(X, "column_names") else X.columns)]
+    _refuse_twice(given, where)
+    by_text = dict(zip(given, X.column_names if hasattr(X, "column_names") else X.columns, strict=True))
+    names = tuple(given)
+    if uses.chooses and given:
+        names = uses.chosen(given, (), where)
+        X = X[[by_text[name] for name in names]] if hasattr(X, "iloc") else X.select([by_text[name] for name in names])
+    if hasattr(X, "iloc"):  # pandas
+        if all(isinstance(kind, np.dtype) and kind.kind in "iuf" for kind in X.dtypes):
+            matrix = kept.of(X.to_numpy())
+            check_features(matrix, where, names, kept, missing=uses.keeps_missing)
+            return Features(matrix, names)
+        X = X.set_axis(list(names), axis=1).reset_index(drop=True)
     try:
         table = pa.table(X)
-    except Exception as error:  # columns of mixed objects, names that are not unique
+    except Exception as error:  # columns of mixed objects
         raise DataError(
-            f"{where}: {first_words(error)}. Features are numbers: encode or leave out other columns."
+            f"{where}: {first_words(error)}. A column holds values of one type; leave columns out with {named('drop')}."
         ) from error
     index = index_columns(table.schema)
     names = tuple(name for name in table.column_names if name not in index)
-    _refuse_twice(names, where)
     if not names or not table.num_rows:
         raise DataError(f"{where} has {table.num_rows} rows and {len(names)} columns: there is nothing to fit.")
-    return feature_matrix(table if kept is ALL else table.take(kept.rows), names, where, kept)
+    return feature_matrix(table if kept is ALL else table.take(kept.rows), names, where, kept, uses)
 
 
-def _refuse_twice(names: tuple[str, ...], where: str) -> None:
+def _refuse_twice(names: list[str], where: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")

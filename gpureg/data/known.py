@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.blocks import Blocks
 from gpureg.data.labels import Found, find_class, listed
 from gpureg.data.spelling import Label
 from gpureg.errors import DataError
@@ -50,3 +51,50 @@ def class_numbers(labels: Sequence[Label], classes: Sequence[Any]) -> Codes:
     """
     found = (find_class(label, classes) for label in labels)
     return np.array([UNKNOWN if number is None else number for number in found], np.int64)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Rows whose classes `y (n,)` a model knows, as they were read: `X (n, D)`, `weights (n,)` above 0 or None, and the
+    `numbers (n,)` that they have in the data.
+    """
+
+    X: npt.NDArray[Any]
+    y: Codes
+    weights: npt.NDArray[np.float64] | None
+    numbers: Codes
+
+    def number(self, row: int) -> int:
+        """The number of a row in the data."""
+        return int(self.numbers[row])
+
+
+def known_rows(blocks: Blocks, classes: Sequence[Any], *, select: bool = False) -> Iterator[Known]:
+    """The rows of opened data that count, block by block.
+
+    `select`: rows of classes that are not known are left out. Raises DataError for those rows otherwise, with their
+    number, after the last one, and for data without rows.
+    """
+    unknown, total = Unknown(), 0
+    known: dict[Any, int] = {}  # the labels seen so far, of which each block has the same few
+    for block in blocks.rows:
+        found, weights = block.labels, block.weights
+        assert found is not None, "labels were asked for"
+        fresh = [value for value in found.values if value not in known]
+        known |= dict(zip(fresh, class_numbers(fresh, classes).tolist(), strict=True))
+        numbers = np.array([known[value] for value in found.values], np.int64)
+        y = numbers[found.codes]
+        counted = np.ones(len(y), bool) if weights is None else weights > 0
+        if block.left_out is not None:
+            counted &= ~block.left_out
+        if select:
+            counted &= y >= 0
+        unknown = unknown.plus(found, numbers, counted)
+        total += int(counted.sum())
+        rows = np.flatnonzero(counted)
+        if len(rows) and not unknown.rows:
+            some = slice(None) if counted.all() else rows
+            yield Known(block.X[some], y[some], None if weights is None else weights[some], block.first + rows)
+    unknown.refuse(total, classes, blocks.where)
+    if not total:
+        raise DataError(f"{blocks.where} has no rows to evaluate on.")

@@ -14,10 +14,16 @@ import numpy.typing as npt
 from gpureg.config import DataConfig, DataOptions, FitConfig, options_of, refuse_unknown
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset, Unseen
+from gpureg.data.encoded import encoded
 from gpureg.data.files import read_path
-from gpureg.data.in_memory import in_memory
+from gpureg.data.in_memory import Arrays, in_memory
+from gpureg.data.labels_file import read_labelled
 from gpureg.data.named import read_named
+from gpureg.data.parquet_folder import files_in
 from gpureg.data.parts import chosen_classes, taken_rows
+from gpureg.data.raw import RawData
+from gpureg.data.uses import Uses
+from gpureg.data.validation import with_validation
 from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss, loss_of
 
@@ -27,9 +33,11 @@ def load(
 ) -> Dataset:
     """Load the data that `config` describes, split and with classes chosen.
 
-    Files: npz (`X`, `y`; optionally `X_val`, `y_val`), npy (a column of it is the label), CSV with a header, parquet,
-    IDX images with their labels alongside. `target` names the label column or array (the last column; `y`), and
-    `weights` that of the sample weights.
+    Files: npz (`X`, `y`; optionally `X_val`, `y_val`, `X_test`, `y_test`), npy (a column of it is the label, or
+    `labels` names a file of them), CSV with a header, parquet (a file or a folder), IDX images with their labels
+    alongside. `target` names the label column or array (the last column; `y`), `weights` that of the sample weights;
+    `features` and `drop` choose columns. What `categorical` and `missing` make of words and missing values is learnt
+    from the training rows. `val` is a file of validation rows.
 
     The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
     20,000 and 10,000, else all). Data without a validation part are split, stratified, by `seed`: `val_size` rows or
@@ -45,21 +53,34 @@ def load(
     loss, seed = _of_the_fit(task, seed)
     spec, stamp = CATALOG.get(config.dataset), _stamp(config.dataset)
     if spec is not None:
-        _refuse_columns(spec, config.target, config.weights)
+        _refuse_columns(spec, config)
         chosen = _of_the_catalog(config, spec, loss)
         raw = read_named(spec)
     else:
         chosen = config
-        raw = read_path(config.dataset, target=config.target, weights=config.weights)
-    by_default = spec is None and raw.X_val is None and config.val_size is None
+        raw = read_labelled(config) if config.labels is not None else read_path(config.dataset, Uses.of(config))
+    if config.val is not None:
+        _refuse_sizes(config, raw)
+        chosen = replace(chosen, val_size=0)
+    by_default = spec is None and raw.X_val is None and chosen.val_size is None
     if by_default and folds:
         chosen = replace(chosen, val_size=0)
-    dataset = chosen_classes(taken_rows(raw, chosen, seed), loss, chosen.classes)
+    dataset = _used(raw, chosen, Uses.of(config), seed, loss)
+    selected = chosen.classes is not None
+    if config.val is not None:
+        dataset = with_validation(dataset, Unseen(config.val, config.target, config.weights, selected))
     if config.test is not None:
-        unseen = Unseen(config.test, config.target, config.weights, chosen.classes is not None)
-        dataset = replace(dataset, unseen=unseen)
+        dataset = replace(dataset, unseen=Unseen(config.test, config.target, config.weights, selected))
+    elif raw.has_test:
+        dataset = replace(dataset, unseen=Unseen(config.dataset, config.target, config.weights, selected, own=True))
     whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
     return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
+
+
+def _used(raw: RawData, config: DataConfig, uses: Uses, seed: int, loss: Loss) -> Dataset:
+    """The rows and classes that the options keep, with features that are learnt from the training rows."""
+    raw = raw.complete() if uses.missing == "drop" else raw
+    return encoded(chosen_classes(taken_rows(raw, config, seed), loss, config.classes), raw, uses)
 
 
 def load_dataset(
@@ -71,8 +92,8 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
 
-    `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `target`, `weights`,
-    `test`.
+    `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `labels`, `val`,
+    `test`, `target`, `weights`, `features`, `drop`, `categorical`, `missing`.
     See `gpureg.data.load.load` for what they do and for what is raised.
 
     >>> import gpureg
@@ -94,12 +115,13 @@ def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | N
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """A file's time and size, None if there are none."""
+    """The latest time and the size of a file, or of all in a folder, None if there are none."""
     try:
-        found = Path(path).expanduser().stat()
-    except (OSError, ValueError, RuntimeError):
+        place = Path(path).expanduser()
+        found = [one.stat() for one in (place, *(files_in(place) if place.is_dir() else ()))]
+    except (OSError, ValueError, RuntimeError, DataError):
         return None
-    return found.st_mtime_ns, found.st_size
+    return max(one.st_mtime_ns for one in found), sum(one.st_size for one in found)
 
 
 def _of_the_fit(task: str | Loss, seed: int) -> tuple[Loss, int]:
@@ -126,6 +148,10 @@ class ArrayOptions(TypedDict, total=False):
     classes: Sequence[object] | None
     val_size: int | None
     seed: int
+    features: Sequence[str | int] | None
+    drop: Sequence[str | int] | None
+    categorical: str
+    missing: str
 
 
 def make_dataset(
@@ -135,6 +161,7 @@ def make_dataset(
     y_val: Any = None,
     *,
     sample_weight: npt.ArrayLike | None = None,
+    sample_weight_val: npt.ArrayLike | None = None,
     name: str = "arrays",
     **options: Unpack[ArrayOptions],
 ) -> Dataset:
@@ -142,8 +169,8 @@ def make_dataset(
     labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out.
 
     Without `X_val (M, F)` and `y_val (M,)` a validation part is split off for a fit without folds, as `load_dataset`
-    does it. `options` are some of that function's: `task`, `classes`, `val_size` and `seed`. Raises UsageError and
-    DataError as it does.
+    does it. `options` are some of that function's: `task`, `classes`, `val_size`, `seed`, `features`, `drop`,
+    `categorical` and `missing`. Raises UsageError and DataError as it does.
 
     >>> import gpureg
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
@@ -154,20 +181,41 @@ def make_dataset(
     ((2, 1), (2, 1))
     """
     refuse_unknown(options, ArrayOptions.__optional_keys__, "make_dataset was given")
-    classes, val_size = options.get("classes"), options.get("val_size")
-    chosen = DataConfig(name, classes=classes, val_size=val_size)  # type: ignore[arg-type]  # any sequence becomes a tuple
-    loss, seed = _of_the_fit(options.get("task", FitConfig.task), options.get("seed", FitConfig.seed))
-    raw = in_memory(X, y, X_val, y_val, sample_weight, name)
-    dataset = chosen_classes(taken_rows(raw, chosen, seed), loss, chosen.classes)
-    if raw.X_val is not None or val_size is not None:
+    given = Arrays(X, y, X_val, y_val, sample_weight, sample_weight_val)
+    return _of_arrays(given, options, name)
+
+
+def _of_arrays(given: Arrays, options: ArrayOptions, name: str) -> Dataset:
+    task, seed = options.get("task", FitConfig.task), options.get("seed", FitConfig.seed)
+    of_data = {key: value for key, value in options.items() if key not in ("task", "seed")}
+    chosen = DataConfig(name, **of_data)  # type: ignore[arg-type]  # any sequence becomes a tuple
+    loss, seed = _of_the_fit(task, seed)
+    uses = Uses.of(chosen)
+    raw = in_memory(given, uses, name)
+    dataset = _used(raw, chosen, uses, seed, loss)
+    if raw.X_val is not None or chosen.val_size is not None:
         return dataset
-    arrays = partial(make_dataset, X, y, sample_weight=sample_weight, name=name)
-    return dataset.loaded({}, partial(arrays, task=loss, classes=classes, seed=seed, val_size=0))
+    return dataset.loaded({}, partial(_of_arrays, given, {**options, "val_size": 0}, name))
 
 
-def _refuse_columns(spec: DatasetSpec, target: str | None, weights: str | None) -> None:
-    for option, value in (("target", target), ("weights", weights)):
+def _refuse_columns(spec: DatasetSpec, config: DataConfig) -> None:
+    for option in ("target", "weights", "features", "drop", "labels"):
+        value = getattr(config, option)
         if value is not None:
             raise UsageError(
                 f"{named(option, value)}: the data set {spec.name!r} has no columns to name. Leave out {named(option)}."
             )
+
+
+def _refuse_sizes(config: DataConfig, raw: RawData) -> None:
+    """Raise UsageError for a size of the validation rows, or rows in the data, beside a file of them."""
+    if config.val_size is not None:
+        raise UsageError(
+            f"{named('val', config.val)} and {named('val_size', config.val_size)} were both given: the file is the "
+            f"validation set, whole. Leave out {named('val_size')}, or {named('val')} to split the data."
+        )
+    if raw.X_val is not None:
+        raise UsageError(
+            f"{named('val', config.val)}: {raw.name!r} has validation rows of its own. Leave out {named('val')}, or "
+            "store the data without them."
+        )

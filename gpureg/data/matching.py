@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.columns import base_column
+from gpureg.data.columns import base_column, holds_numbers, is_list
+from gpureg.data.encoding import UNSEEN, Encoding, unseen_notices
 from gpureg.data.in_memory import as_array, is_frame, numbers_of_objects
 from gpureg.data.labels import listed
-from gpureg.errors import DataError, UsageError
+from gpureg.data.words import coded, holds_words, matched
+from gpureg.errors import DataError, GpuregWarning, UsageError
 
 Matrix = npt.NDArray[Any]
 Table = Any  # a table or a batch of pyarrow, which has no types
@@ -20,13 +23,44 @@ Table = Any  # a table or a batch of pyarrow, which has no types
 
 @dataclass(frozen=True)
 class Expected:
-    """The features of a model: how many there are, and their names if the training data had any."""
+    """The columns that a model takes: how many there are, and their names if the training data had any. `encoding`
+    makes its features of them, None if each is one as it is."""
 
     n_features: int
     names: tuple[str, ...] | None = None
+    encoding: Encoding | None = None
+
+    @classmethod
+    def of(cls, n_features: int, names: tuple[str, ...] | None, encoding: Encoding | None) -> Expected:
+        """What a model takes that has this number of features, of these names."""
+        return cls(n_features, names) if encoding is None else cls(encoding.width, encoding.names, encoding)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether rows with missing values were left out in training, and so get no label."""
+        return self.encoding is not None and self.encoding.missing == "drop"
+
+    def words(self) -> dict[str, tuple[str | None, ...]]:
+        """The columns that hold words, with their categories."""
+        if self.encoding is None or self.names is None:
+            return {}
+        return {
+            name: found for name, found in zip(self.names, self.encoding.categories, strict=True) if found is not None
+        }
+
+    def encoded(self, columns: Matrix) -> Matrix:
+        """The features `(N, F)` of columns `(N, n_features)`."""
+        return columns if self.encoding is None else self.encoding.applied(columns)
+
+    def unseen(self, columns: Matrix) -> dict[int, int]:
+        """For each column of words the number of rows with a word that no training row has."""
+        found = () if self.encoding is None else self.encoding.words
+        return {column: int((columns[:, column] == UNSEEN).sum()) for column in found}
 
     def name(self, feature: int) -> str:
-        """A feature as messages call it."""
+        """The column of a feature as messages call it."""
+        if self.encoding is not None:
+            feature = self.encoding.column_of(feature)
         return str(feature) if self.names is None else repr(listed([self.names[feature]]))
 
     def columns(self, there: Sequence[str], where: str) -> tuple[str, ...]:
@@ -87,7 +121,19 @@ def not_finite(found: NotFinite, expected: Expected, where: str) -> DataError:
 
 
 def read_rows(X: Any, expected: Expected, where: str = "X") -> Matrix:
-    """Rows `(N, D)` of an array, images `(N, height, width)` or a data frame, in the order of the model's features.
+    """Features `(N, D)` of an array, images `(N, height, width)` or a data frame, in the order of the model's.
+
+    Warns with GpuregWarning of words that no training row has. Raises as `read_columns_of`.
+    """
+    columns = read_columns_of(X, expected, where)
+    if expected.encoding is not None:
+        for notice in unseen_notices(expected.unseen(columns), expected.encoding, f"{where}: rows"):
+            warnings.warn(notice, GpuregWarning, stacklevel=4)
+    return expected.encoded(columns)
+
+
+def read_columns_of(X: Any, expected: Expected, where: str) -> Matrix:
+    """The columns of rows that a model takes: `(N, n_features)`.
 
     A missing value of a frame becomes NaN. Raises UsageError for what does not fit the model, DataError for values that
     are not numbers.
@@ -95,6 +141,11 @@ def read_rows(X: Any, expected: Expected, where: str = "X") -> Matrix:
     if is_frame(X):
         return _of_frame(X, expected, where)
     array = as_array(X, where)
+    if words := expected.words():
+        raise UsageError(
+            f"{where} is an array ({array.dtype}); this model was trained on a table with columns of words "
+            f"({listed(list(words), 5)}). Give a data frame."
+        )
     if array.dtype.kind == "O":
         array = numbers_of_objects(array, where)
     if array.ndim == 3:
@@ -109,23 +160,34 @@ def read_rows(X: Any, expected: Expected, where: str = "X") -> Matrix:
     return array
 
 
-def table_matrix(table: Table, expected: Expected, columns: Sequence[str], where: str) -> Matrix:
-    """The features in the `columns` of an Arrow table as `(N, D)` in float64, each feature's numbers side by side.
+def table_matrix(
+    table: Table,
+    expected: Expected,
+    columns: Sequence[str],
+    where: str,
+    missing: frozenset[str] = frozenset(),
+) -> Matrix:
+    """The `columns` of an Arrow table as `(N, n_features)` in float64, each column's numbers side by side.
 
-    Missing values become NaN. Raises DataError for columns that do not hold numbers, booleans or lists of numbers, and
-    for lists of another length than the model has features of.
+    Missing values become NaN; a column of words holds indices into its categories. `missing`: words that mean that
+    there is none. Raises DataError for columns that hold something else than those of the model, and for lists of
+    another length.
     """
     names = expected.names or tuple(columns)
     position = {name: index for index, name in enumerate(names)}
+    words = expected.words()
     by_feature = np.empty((expected.n_features, table.num_rows))
     filled = 0
     for name in columns:
         column = table.column(name)
-        if name in position:
+        if name in words:
+            by_feature[position[name]] = _categories(column, words[name], name, where, missing)
+            filled += 1
+        elif name in position:
             by_feature[position[name]] = _numbers(column, name, where)
             filled += 1
         else:
-            lists = _lists(column, name, where)
+            lists = _lists(column, name, where, position)
             for index in range(lists.shape[1]):
                 if (feature := f"{name}[{index}]") in position:
                     by_feature[position[feature]] = lists[:, index]
@@ -149,7 +211,8 @@ def _of_frame(X: Any, expected: Expected, where: str) -> Matrix:
     chosen = [by_text[name] for name in columns]
     part = X[chosen] if hasattr(X, "iloc") else X.select(chosen)
     kinds = [getattr(kind, "kind", "O") for kind in part.dtypes] if hasattr(part, "iloc") else ["O"]
-    if set(kinds) <= set("biuf") and (expected.names is None or columns == expected.names):
+    in_order = expected.names is None or columns == expected.names
+    if set(kinds) <= set("biuf") and in_order and not expected.words():
         plain = all(isinstance(kind, np.dtype) for kind in part.dtypes) and "b" not in kinds
         numbers: Matrix = part.to_numpy() if plain else part.to_numpy(np.float64, na_value=np.nan)
         return numbers
@@ -162,12 +225,28 @@ def _of_frame(X: Any, expected: Expected, where: str) -> Matrix:
     return table_matrix(table, expected, columns, where)
 
 
+def _categories(
+    column: Any, known: tuple[str | None, ...], name: str, where: str, missing: frozenset[str]
+) -> npt.NDArray[np.float64]:
+    """A column of words as indices `(N,)` into its categories: -1 for one that is none of them, NaN if it is missing
+    and missing words are not a category.
+    """
+    kind = column.type
+    if not (holds_words(kind) or holds_numbers(kind)) or is_list(kind):
+        raise DataError(f"{where}: column {listed([name])!r} has type {kind}; this model was trained on words in it.")
+    codes, found = coded(column, missing - set(known))
+    places = [*matched(found, known).tolist(), float(known.index(None)) if None in known else np.nan]
+    return np.array(places)[np.where(np.isnan(codes), len(found), codes).astype(np.int64)]
+
+
 def _numbers(column: Any, name: str, where: str) -> Matrix:
     """A column of numbers or booleans `(N,)`; missing values are NaN."""
     import pyarrow as pa
     import pyarrow.types as types
 
     kind = column.type
+    if types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
     if types.is_null(kind):
         return np.full(len(column), np.nan)
     if types.is_decimal(kind) or types.is_boolean(kind) or types.is_float16(kind):
@@ -177,17 +256,26 @@ def _numbers(column: Any, name: str, where: str) -> Matrix:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _lists(column: Any, name: str, where: str) -> Matrix:
-    """A column of lists of one length k as `(N, k)`."""
+def _lists(column: Any, name: str, where: str, expected: Container[str]) -> Matrix:
+    """A column of lists of one length k as `(N, k)`; a missing list is a row of NaN."""
     import pyarrow.compute as pc
-    import pyarrow.types as types
 
     kind = column.type
-    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+    if not is_list(kind):
         raise DataError(f"{where}: column {listed([name])!r} holds {kind}; this model was trained on lists of numbers.")
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), -1).to_numpy(zero_copy_only=False))
-    different = np.flatnonzero(lengths != lengths[:1])
-    if different.size or (lengths == -1).any():
+    there = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+    lengths = np.asarray(pc.list_value_length(column).drop_null().to_numpy(zero_copy_only=False))
+    if (lengths != lengths[:1]).any():
         raise DataError(f"{where}: column {listed([name])!r} holds lists of different lengths; expected one length.")
-    k = int(lengths[0]) if len(lengths) else 0
-    return _numbers(pc.list_flatten(column), name, where).reshape(len(column), k)
+    k = int(lengths[0]) if len(lengths) else _longest(name, expected)
+    whole = np.full((len(column), k), np.nan)
+    whole[there] = _numbers(pc.list_flatten(column), name, where).reshape(int(there.sum()), k)
+    return whole
+
+
+def _longest(name: str, expected: Container[str]) -> int:
+    """The length of a column's lists in training."""
+    k = 0
+    while f"{name}[{k}]" in expected:
+        k += 1
+    return k

@@ -10,7 +10,7 @@ from gpureg.data.catalog import DatasetSpec
 from gpureg.data.idx_set import read_idx_files
 from gpureg.data.labels import encode_labels
 from gpureg.data.limits import machine_limit
-from gpureg.data.raw import RawData
+from gpureg.data.raw import Features, RawData
 from gpureg.data.sources import fetch
 
 _DIGITS_MAX = 16.0
@@ -31,11 +31,9 @@ def _read_digits(spec: DatasetSpec) -> RawData:
     codes, labels = encode_labels(y, spec.name)
     return RawData(
         name=spec.name,
-        X=images.astype(np.uint8),  # 0 to 16, exact
+        features=Features(images.astype(np.uint8), None, None, (8, 8), _DIGITS_MAX, 64),  # 0 to 16, exact
         codes=codes,
         labels=labels,
-        image_shape=(8, 8),
-        pixel_max=_DIGITS_MAX,
         source={"origin": "scikit-learn, load_digits"},
     )
 

@@ -21,10 +21,15 @@ def data_notices(raw: RawData) -> tuple[str, ...]:
     ids = _all_different(raw)
     if ids:
         many = len(ids) > 1
+        words = raw.features.words is not None and any(raw.features.words[column] is not None for column in ids)
+        names = raw.features.names or [str(n) for n in raw.features.positions or range(raw.features.X.shape[1])]
+        shown = [names[column] if raw.features.names else f"feature {names[column]}" for column in ids]
         found.append(
-            f"{listed(ids, 5)}: {'features' if many else 'a feature'} of whole numbers that are all different "
+            f"{listed(shown, 5)}: {'features' if many else 'a feature'} of "
+            f"{'words or ' if words else ''}whole numbers that are all different "
             f"({'ids' if many else 'an id'}?). An id says nothing of new rows, and where rows are sorted by class it "
-            f"gives the class away: leave {'such columns' if many else 'the column'} out."
+            f"gives the class away: leave {'such columns' if many else 'the column'} out "
+            f"({named('drop', ','.join(names[column] for column in ids[:5]))})."
         )
     rows = len(raw.codes) + (0 if raw.codes_val is None else len(raw.codes_val))
     whole = all(isinstance(label, int) and not isinstance(label, bool) for label in raw.labels)
@@ -37,17 +42,16 @@ def data_notices(raw: RawData) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _all_different(raw: RawData) -> list[str]:
-    """The features of whole numbers that are all different in the training rows (by number if they have no names)."""
-    X = raw.X
-    if len(X) < FEW_ROWS or raw.image_shape is not None or (X.dtype.itemsize == 1 and len(X) > 256):
+def _all_different(raw: RawData) -> list[int]:
+    """The columns of whole numbers, or words, that are all different in the training rows."""
+    X = raw.features.X
+    if len(X) < FEW_ROWS or raw.features.image_shape is not None or (X.dtype.itemsize == 1 and len(X) > 256):
         return []
     first = np.sort(X[:_FIRST], axis=0)
     maybe = (first[1:] != first[:-1]).all(axis=0)
     if X.dtype.kind == "f":
         maybe &= ((first == np.floor(first)) & (np.abs(first) < EXACT)).all(axis=0)  # beyond it all are whole
-    names = raw.feature_names or tuple(f"feature {index}" for index in range(X.shape[1]))
-    return [names[column] for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
+    return [int(column) for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
 
 
 def _whole_and_different(values: npt.NDArray[np.generic]) -> bool:

@@ -15,7 +15,7 @@ from gpureg.data.limits import Limit
 from gpureg.errors import DataError
 
 GZIP = b"\x1f\x8b"
-_MOST_PER_BYTE = 8  # a cell of one character and what ends it become two float64: Arrow's and the matrix'
+MOST_PER_BYTE = 8  # a cell of one character and what ends it become two float64: Arrow's and the matrix'
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISCHR, "a device"),
@@ -62,7 +62,7 @@ def opened(path: Path, limit: Limit, row_bytes: int = 0) -> Iterator[BinaryIO]:
     with reading(path), path.open("rb") as file:
         packed = file.read(2) == GZIP
         file.seek(0)
-        if not packed and (not row_bytes or _MOST_PER_BYTE * path.stat().st_size <= limit.most):
+        if not packed and (not row_bytes or MOST_PER_BYTE * path.stat().st_size <= limit.most):
             yield file
             return
         yield cast(BinaryIO, _Counted(path, file, packed, limit, row_bytes))

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, table_columns
-from gpureg.data.columns import is_text, label_column
+from gpureg.data.columns import label_column
 from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, table_matrix
 from gpureg.data.opening import reading
-from gpureg.data.parquet_files import index_columns, opened_parquet, read_schema, width_of
+from gpureg.data.parquet_files import index_columns, opened_parquet, width_of
+from gpureg.data.parquet_folder import ParquetSet, parquet_set
+from gpureg.data.words import is_text
 
 BUFFER = 1 << 18  # bytes of a column that are read at once
 # A smaller file is read a whole column of a group of rows at once, which its size bounds: of a page in a buffer Arrow
@@ -24,33 +26,51 @@ SMALL_FILE = 1 << 23
 
 
 def parquet_blocks(file: Path, request: Request) -> Blocks:
-    """The rows of a Parquet file. Columns in which pandas has stored the index are read only if they are named."""
+    """The rows of a Parquet file, or of the files in a folder.
+
+    Columns in which pandas has stored the index are read only if they are named.
+    """
     import pyarrow as pa
 
-    schema = read_schema(file)
+    parquet = parquet_set(file)
+    schema = parquet.schema
     index = index_columns(schema)
     names = tuple(name for name in schema.names if name not in index)
     chosen = table_columns(names, tuple(name for name in schema.names if name in index), request, str(file))
     kept = pa.schema([schema.field(name) for name in chosen.keep])
-    label = chosen.label
-    once = [label] if label is not None and label not in chosen.keep and is_text(schema.field(label).type) else []
-    return Blocks(str(file), kept, _rows(file, chosen, request, once), chosen.notices)
+    words = [*([] if chosen.label is None else [chosen.label]), *request.expected.words()]
+    once = [name for name in words if name not in chosen.keep and is_text(schema.field(name).type)]
+    return Blocks(str(file), kept, _rows(parquet, chosen, request, once), chosen.notices)
 
 
-def _rows(file: Path, chosen: Columns, request: Request, once: list[str]) -> Iterator[Block]:
-    """`once`: columns of words of which each different one is held once."""
+def _rows(parquet: ParquetSet, chosen: Columns, request: Request, once: list[str]) -> Iterator[Block]:
+    """The files one after the other; `once`: columns of words of which each different one is held once."""
+    first = 0
+    for member in parquet.members:
+        stored = [name for name in chosen.all if name not in dict(member.partitions)]
+        for table in _tables(member.file, stored, request, [name for name in once if name in stored]):
+            whole = (
+                parquet.completed(table, member, chosen.all, once)
+                if len(stored) < len(chosen.all) or len(parquet.members) > 1
+                else table
+            )
+            yield _block(whole, first, chosen, request, str(member.file))
+            first += table.num_rows
+
+
+def _tables(file: Path, columns: list[str], request: Request, once: list[str]) -> Iterator[Any]:
+    """Some columns of a file, block by block."""
     import pyarrow as pa
 
-    first = 0
     with reading(file):
         buffer = BUFFER if file.stat().st_size > SMALL_FILE else 0
     # what is buffered ahead stays until the file is closed, which would be all of it
     with opened_parquet(file, pre_buffer=False, buffer_size=buffer, read_dictionary=once) as parquet:
-        width = sum(width_of(parquet.schema_arrow.field(name).type) for name in chosen.all if name not in once)
+        width = sum(width_of(parquet.schema_arrow.field(name).type) for name in columns if name not in once)
         machine_limit().check(2 * min(request.block_rows, parquet.metadata.num_rows) * width, file)
-        for batch in parquet.iter_batches(request.block_rows, columns=list(chosen.all)):
-            yield _block(pa.Table.from_batches([batch]), first, chosen, request, str(file))
-            first += batch.num_rows
+        for batch in parquet.iter_batches(request.block_rows, columns=columns):
+            rows = batch.num_rows
+            yield pa.Table.from_batches([batch]) if columns else pa.table({"": pa.nulls(rows)})
 
 
 def _block(table: Any, first: int, chosen: Columns, request: Request, where: str) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,12 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
             limit.check(2 * size, file)
             batches.append(batch)
         return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+
+
+def size_of(file: Path, columns: list[str], words: tuple[str, ...]) -> int:
+    """What some columns of a file take once they are unpacked."""
+    with opened_parquet(file) as parquet:
+        return _bytes(parquet.metadata, parquet.schema_arrow, columns, words)
 
 
 def index_columns(schema: Schema) -> set[str]:
@@ -92,14 +99,20 @@ def width_of(kind: Any) -> int:
 
 @contextmanager
 def opened_parquet(file: Path, **options: Any) -> Iterator[Any]:
-    """What Arrow raises for a file that is damaged is of many kinds; here it becomes a DataError."""
+    """What Arrow raises for a file that is damaged is of many kinds; here it becomes a DataError.
+
+    Arrow opens the file itself: what it reads of a file of Python's waits for the interpreter, a column at a time.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     refuse_special(file)
+    with reading(file, " as Parquet"), file.open("rb") as stream:
+        stream.read(1)  # what the system refuses, it says best here
     try:
         with (
             reading(file, " as Parquet"),
-            file.open("rb") as stream,
+            pa.OSFile(os.fsencode(file)) as stream,
             pq.ParquetFile(stream, page_checksum_verification=True, **options) as parquet,
         ):
             yield parquet

@@ -2,68 +2,141 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.encoding import Categories
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Codes, listed
 from gpureg.data.spelling import Label
+from gpureg.data.uses import Uses, advice_missing
 from gpureg.errors import DataError, UsageError, named
 
 _CHECK_ROWS_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
+class Features:
+    """Columns as a matrix `X (N, R)`; a column of words holds indices into its `words[r]`, NaN where one is missing.
+
+    `words` is None if there are none, `names` if the columns have none; then `positions` are those that were chosen of
+    `width` (None: all).
+    """
+
+    X: npt.NDArray[Any]
+    names: tuple[str, ...] | None = None
+    words: Categories | None = None
+    image_shape: tuple[int, int] | None = None
+    pixel_max: float | None = None
+    width: int = 0
+    positions: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class RawData:
-    """Rows as a file has them, without those of weight 0. Shapes: `X (N, F)`, `codes (N,)` indices into `labels`
-    (sorted), `weights (N,)`; `X_val (M, F)` and `codes_val (M,)` where the data have a validation part of their own.
-    `target` is the label column's name where it has one."""
+    """Rows as a file has them, without those of weight 0. Shapes: `codes (N,)` indices into `labels` (sorted),
+    `weights (N,)`; `X_val (M, R)`, with words as in the `features`, `codes_val (M,)` and `weights_val (M,)` where the
+    data have a validation part of their own. `target` is the label column's name where it has one; `has_test`: the
+    file has a part for testing too. `read`: its arrays are of our own making. `left_out`: number of rows that were left
+    out for missing values.
+    """
 
     name: str
-    X: npt.NDArray[np.generic]
+    features: Features
     codes: Codes
     labels: tuple[Label, ...]
     X_val: npt.NDArray[np.generic] | None = None
     codes_val: Codes | None = None
     weights: npt.NDArray[np.float64] | None = None
-    image_shape: tuple[int, int] | None = None
-    pixel_max: float | None = None
-    feature_names: tuple[str, ...] | None = None
+    weights_val: npt.NDArray[np.float64] | None = None
     source: dict[str, str] = field(default_factory=dict)
     target: str | None = None
+    has_test: bool = False
+    left_out: int = 0
+    read: bool = False
+
+    def complete(self) -> RawData:
+        """Without the rows in which a value is missing. Raises DataError if none is left."""
+        X = self.features.X
+        rows, raw = _complete(X), self
+        if rows is not None:
+            if not len(rows):
+                raise DataError(
+                    f"{self.name!r}: every row has a missing value, and {named('missing', 'drop')} leaves such rows "
+                    f"out. Leave out the columns that lack values with {named('drop')}, or fill them in with "
+                    f"{named('missing', 'mean')}."
+                )
+            raw = replace(
+                self,
+                features=replace(self.features, X=X[rows]),
+                codes=self.codes[rows],
+                weights=None if self.weights is None else self.weights[rows],
+                left_out=len(X) - len(rows),
+            )
+        rows = None if self.X_val is None else _complete(self.X_val)
+        if rows is not None and self.X_val is not None and self.codes_val is not None:
+            own = None if self.weights_val is None else self.weights_val[rows]
+            raw = replace(raw, X_val=self.X_val[rows], codes_val=self.codes_val[rows], weights_val=own)
+        return raw
+
+
+def _complete(X: npt.NDArray[Any]) -> npt.NDArray[np.int64] | None:
+    """The rows without NaN, None if those are all."""
+    if X.dtype.kind != "f":
+        return None
+    absent = np.zeros(len(X), bool)
+    step = max(1, _CHECK_ROWS_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        absent[start : start + step] = np.isnan(X[start : start + step]).any(axis=1)
+    return np.flatnonzero(~absent) if absent.any() else None
 
 
 def as_features(
-    X: npt.NDArray[Any], where: str, kept: Kept = ALL
-) -> tuple[npt.NDArray[np.generic], tuple[int, int] | None, float | None]:
-    """Features as a checked matrix: (X (N, F), image shape, largest pixel).
+    X: npt.NDArray[Any],
+    where: str,
+    kept: Kept = ALL,
+    uses: Uses = Uses(),  # noqa: B008  # it is frozen
+) -> Features:
+    """Features as a checked matrix; columns are chosen by number.
 
     Images (N, H, W) are flattened; those of uint8 have 255 as their largest pixel. Booleans become 0 and 1.
 
-    Raises DataError for what is not a finite real matrix with rows and features.
+    Raises DataError for what is not a real matrix with rows and features, finite but for missing values if `uses` keeps
+    them.
     """
     if X.dtype == np.bool_:
         X = X.view(np.uint8)
     image_shape, pixel_max = None, None
     if X.ndim == 3 and 0 not in X.shape:
+        uses.refuse_choice(f"{where}, images,")
         image_shape = (X.shape[1], X.shape[2])
         pixel_max = 255.0 if X.dtype == np.uint8 else None
         X = X.reshape(len(X), X.shape[1] * X.shape[2])
     if X.dtype.kind == "f" and X.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # what float64 does not hold becomes infinite, and is refused
             X = X.astype(np.float64)
-    check_features(X, where, kept=kept)
-    return X.astype(X.dtype.newbyteorder("="), copy=False), image_shape, pixel_max
+    width, positions, names = X.shape[-1] if X.ndim == 2 else 0, None, None
+    if width and (positions := uses.positions(width, where)) is not None:
+        X = X[:, list(positions)]
+        names = tuple(str(position) for position in positions)
+    check_features(X, where, names, kept, missing=uses.keeps_missing)
+    native = X.astype(X.dtype.newbyteorder("="), copy=False)
+    return Features(native, None, None, image_shape, pixel_max, width, positions)
 
 
 def check_features(
-    X: npt.NDArray[np.generic], where: str, names: tuple[str, ...] | None = None, kept: Kept = ALL
+    X: npt.NDArray[np.generic],
+    where: str,
+    names: tuple[str, ...] | None = None,
+    kept: Kept = ALL,
+    *,
+    missing: bool = False,
 ) -> None:
-    """Raise DataError unless `X (N, F)` has rows, features, and finite real values only."""
+    """Raise DataError unless `X (N, F)` has rows, features, and finite real values only; NaN too if `missing`."""
     if X.dtype.kind not in "biuf":
         raise DataError(f"{where} has type {X.dtype}; features are real numbers.")
     if X.ndim != 2:
@@ -74,14 +147,18 @@ def check_features(
         return
     step = max(1, _CHECK_ROWS_BYTES // (X.shape[1] * X.itemsize))
     for start in range(0, len(X), step):
-        bad = ~np.isfinite(X[start : start + step])
+        bad = np.isinf(X[start : start + step]) if missing else ~np.isfinite(X[start : start + step])
         if bad.any():
             row, column = (int(index) for index in np.argwhere(bad)[0])
             name = repr(listed(names[column : column + 1])) if names else str(column)
             raise DataError(
                 f"{where}: row {kept.number(start + row)} (counted from 0), feature {name} is "
-                f"{X[start + row, column]}. Remove or fill in missing and infinite values."
+                f"{X[start + row, column]}. {_advice(float(X[start + row, column]))}"
             )
+
+
+def _advice(value: float) -> str:
+    return "Remove or replace infinite values." if np.isinf(value) else advice_missing()
 
 
 def check_weights(weights: npt.NDArray[Any], n_rows: int, where: str) -> npt.NDArray[np.float64]:

@@ -10,6 +10,12 @@ Label = int | float | str  # a bool is an int
 
 # what a text file writes where there is no value
 MISSING_WORDS = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
+# what a table's cell holds where there is no value: the words that pandas reads so
+MISSING_CELLS = frozenset(
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+     "NaN", "n/a", "nan", "null", "<NA>", "None")
+)  # fmt: skip
+FEW_CELLS = frozenset(("", "NaN", "nan"))  # of these, what programs usually write for a number
 BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
 EXACT = 2**53  # every whole number up to it is a float64 of its own
 

@@ -154,4 +154,5 @@ def linear_model(
         feature_names=data.feature_names,
         image_shape=data.image_shape,
         target=data.target,
+        encoding=data.encoding,
     )

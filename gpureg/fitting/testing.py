@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.data import CATALOG, Blocks, Dataset, Request, open_blocks
+from gpureg.data import Dataset
 from gpureg.data.dataset import Unseen
-from gpureg.data.matching import Expected, NotFinite, not_finite
+from gpureg.data.known import known_rows
+from gpureg.data.validation import finite, opened_for
 from gpureg.errors import GpuregError, GpuregWarning, UsageError, named
 from gpureg.fitting.results import FitResult
-from gpureg.model.evaluation import known_rows, labelled_rows
+from gpureg.model.evaluation import labelled_rows
 from gpureg.model.linear import LinearModel
 from gpureg.model.metrics import Evaluation, measure
 
@@ -35,6 +36,8 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
         return None
     candidates = len(config.lambdas) * len(config.rates)
     if candidates > 1 and config.cv is None and not len(data.y_val):
+        if rows is None and data.unseen is not None and data.unseen.own:
+            return None
         raise UsageError(
             f"{named('test')} is for the chosen model, and nothing chooses among {candidates}: there are neither "
             f"validation rows nor folds. Give {named('cv', 5)} or a larger {named('val_size')}."
@@ -43,14 +46,12 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
         return _of_arrays(data, config, rows)
     unseen = data.unseen if rows is None else Unseen(os.fspath(rows), data.target)
     assert unseen is not None
-    if unseen.path in CATALOG:
-        raise UsageError(f"{named('test', unseen.path)} is a named data set; expected a file.")
-    for part in known_rows(_opened(unseen, data), data.classes, select=unseen.selected):
-        if not np.isfinite(part.X).all():
-            raise not_finite(NotFinite.among(part.X, 0, part.number), _expected(data), unseen.path)
+    checking = opened_for(data, unseen, "test", lambda notice: None)  # they are told when it is evaluated
+    for part in known_rows(checking, data.classes, select=unseen.selected):
+        finite(part, data, unseen.path)
 
     def test(model: LinearModel) -> Evaluation:
-        found = labelled_rows(model, None, _opened(unseen, data), select=unseen.selected)
+        found = labelled_rows(model, None, opened_for(data, unseen, "test"), select=unseen.selected)
         return measure(found, model.classes, bootstrap=config.bootstrap, seed=config.seed)
 
     return test
@@ -85,7 +86,7 @@ def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Teste
     zero = np.zeros((1, K, F))
     blank = LinearModel(
         config.task, data.classes, zero, zero[:, :, 0], zero[0, 0], zero[0, 0] + 1, zero[0, 0, :1], 0,
-        feature_names=data.feature_names,
+        feature_names=data.feature_names, encoding=data.encoding,
     )  # fmt: skip
     blank.evaluate(*rows)  # which checks them
 
@@ -93,15 +94,3 @@ def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Teste
         return model.evaluate(*rows, bootstrap=config.bootstrap, seed=config.seed)
 
     return test
-
-
-def _opened(unseen: Unseen, data: Dataset) -> Blocks:
-    own = data.target if unseen.target is None else None
-    request = Request(
-        _expected(data), True, unseen.target, None, own, own_weights=unseen.weights, outputs=len(data.classes)
-    )
-    return open_blocks(unseen.path, request, "test")
-
-
-def _expected(data: Dataset) -> Expected:
-    return Expected(data.X_train.shape[1], data.feature_names)

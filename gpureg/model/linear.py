@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.encoding import Encoding
 from gpureg.data.matching import Expected, NotFinite, not_finite, read_rows
 from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
@@ -38,8 +39,8 @@ class LinearModel:
     the highest) tell models of one λ apart; None where a run did not keep them. `total_weight` is S, the sum of sample
     x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
     `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as the training data had
-    them, None where they had none. `encoding` says how the columns of a table become the features, as plain values;
-    None: a column is a feature.
+    them, None where they had none. `encoding` says how the columns of a table become the features; None: a column
+    is a feature.
     """
 
     task: str | Loss
@@ -58,7 +59,7 @@ class LinearModel:
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
     target: str | None = None
-    encoding: Mapping[str, Any] | None = None
+    encoding: Encoding | None = None
 
     @property
     def loss(self) -> Loss:
@@ -68,7 +69,7 @@ class LinearModel:
     @property
     def expected(self) -> Expected:
         """What it takes from the columns of data."""
-        return Expected(self.coef.shape[2], self.feature_names)
+        return Expected.of(self.coef.shape[2], self.feature_names, self.encoding)
 
     def decision_function(self, X: Any, model: int | None = None) -> Doubles:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
@@ -96,7 +97,7 @@ class LinearModel:
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
             scaled = block.astype(np.float64, copy=False) if plain else self._scaled(block)
-            if not np.isfinite(scaled).all():
+            if not self._usable(scaled):
                 raise not_finite(NotFinite.among(rows, start, number), self.expected, where)
             np.matmul(scaled, weights, out=logits[start : start + step])
         logits += intercept
@@ -122,9 +123,17 @@ class LinearModel:
         return np.asarray(self.loss.log_probabilities(np, self.decision_function(X, model)))
 
     def predict(self, X: Any, model: int | None = None) -> npt.NDArray[np.generic]:
-        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive if its probability exceeds
-        ½."""
-        return np.asarray(self.classes)[self.loss.predict(np, self.decision_function(X, model))]
+        """Labels `(N,)`: the most probable class, the first on a tie; logistic: positive if its probability exceeds ½.
+
+        None for a row that training would have left out for a missing value; its probabilities are NaN.
+        """
+        logits = self.decision_function(X, model)
+        labels = np.asarray(self.classes)[self.loss.predict(np, logits)]
+        absent = np.isnan(logits).any(axis=1) if self.expected.leaves_out else np.zeros(0, bool)
+        if absent.any():
+            labels = labels.astype(object)
+            labels[absent] = None
+        return labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, model: int | None = None) -> float:
         """Share of the rows whose label `y (N,)` is predicted, weighted by `sample_weight (N,)`.
@@ -152,7 +161,8 @@ class LinearModel:
         Its classes are sorted, as scikit-learn's are, and it takes rows in the data's own units: the scaling is folded
         into its weights. Its C is `1 / (2 λ S)`, S the sum of the training weights (a softmax of two classes is
         scikit-learn's binary model at `2 C`); scikit-learn's default if S is not known. Raises UsageError if the model
-        diverged.
+        diverged, and for one with an `encoding` (words, missing values, columns chosen by number): an estimator takes
+        finite numbers, all of them. `model.encoding` says what a pipeline before it would have to do.
 
         >>> import gpureg
         >>> data = gpureg.load_dataset("digits")
@@ -163,6 +173,11 @@ class LinearModel:
         """
         from gpureg.model.to_sklearn import to_sklearn
 
+        if self.encoding is not None:
+            raise UsageError(
+                "The columns of this model's data are encoded (words, missing values, or columns chosen by number), "
+                "which scikit-learn's LogisticRegression does not do. Use predict_proba of this model, or to_onnx."
+            )
         number = self.index(model)
         coef, intercept = self.weights(number)
         C, l2 = 1.0, float(self.l2[number])
@@ -176,6 +191,10 @@ class LinearModel:
 
     def to_onnx(self, path: str | Path, model: int | None = None) -> Path:
         """Write one model as ONNX: input `X (N, D)`, outputs `label (N,)` and `probabilities (N, number of classes)`.
+
+        If the training table had columns of words, each of its columns is an input `(N, 1)` of the column's name
+        (`(N, k)` for lists of length k): strings for words, of which the empty one is missing, else numbers. A row that
+        training would have left out gets NaN as its probabilities, and a label that means nothing.
 
         X is float32, or float64 if rounding it to float32 could cost more than 1e-6 of a probability. Needs the package
         onnx (`pip install 'gpureg[onnx]'`). Raises UsageError if that is missing, the model diverged, or `path` can't
@@ -228,6 +247,11 @@ class LinearModel:
         scaled: Doubles = np.subtract(block, self.offset, dtype=np.float64)
         scaled /= self.scale
         return scaled
+
+    def _usable(self, scaled: Doubles) -> bool:
+        """Whether all values are finite, but for those of rows that training would have left out."""
+        finite = np.isfinite(scaled)
+        return bool(finite.all()) or (self.expected.leaves_out and bool(finite[~np.isnan(scaled).any(axis=1)].all()))
 
     def weights(self, index: int) -> tuple[Floats, Floats]:
         """Weights `(K, D)` and intercepts `(K,)` of a model. Raises UsageError if it diverged."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.encoding import Encoding
 from gpureg.model.linear import LinearModel
 
 
@@ -26,7 +27,7 @@ def described(model: LinearModel) -> dict[str, Any]:
         "feature_names": None if model.feature_names is None else list(model.feature_names),
         "image_shape": None if model.image_shape is None else list(model.image_shape),
         "target": model.target,
-        "encoding": None if model.encoding is None else dict(model.encoding),
+        "encoding": None if model.encoding is None else model.encoding.to_dict(),
     }
 
 
@@ -43,6 +44,9 @@ def model_of(known: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -
     for name in ("lr", "seed", "scores"):
         if known.get(name) is not None and len(known[name]) != L:
             raise ValueError(f"{name} holds {len(known[name])} values, expected {L}")
+    encoding = None if known.get("encoding") is None else Encoding.from_dict(known["encoding"])
+    if encoding is not None and encoding.n_features != D:
+        raise ValueError(f"encoding makes {encoding.n_features} features, expected {D}")
     seed = known.get("seed")
     return LinearModel(
         task=known["task"],
@@ -57,7 +61,7 @@ def model_of(known: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -
         feature_names=None if names is None else tuple(names),
         image_shape=None if shape is None else (shape[0], shape[1]),
         target=known.get("target"),
-        encoding=known.get("encoding"),
+        encoding=encoding,
         coef=arrays["coef"],
         intercept=arrays["intercept"],
         offset=arrays["offset"],

@@ -1,4 +1,4 @@
-"""A linear model as ONNX: `X` in, `label` and `probabilities` out."""
+"""A linear model as ONNX: `X`, or the columns of a table, in; `label` and `probabilities` out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from gpureg.atomic import replacing
 from gpureg.errors import UsageError, named
+from gpureg.model.inputs import ML, OUTPUTS, steps_of
 from gpureg.version import __version__
 
 if TYPE_CHECKING:
     from gpureg.model.linear import LinearModel
 
 Floats = npt.NDArray[np.floating]
-OPSET, IR = 17, 8  # of 2022: runtimes since then read them
+OPSET, ML_OPSET, IR = 17, 3, 8  # of 2022: runtimes since then read them
 TOLERANCE = 1e-6  # of a probability
 SPREAD = 4.0  # deviations from the mean that a feature is expected to reach
 UNIT = 2.0**-24  # the largest relative error of rounding to float32
@@ -124,20 +125,29 @@ def onnx_bytes(model: LinearModel, index: int) -> bytes:
     coef, intercept = model.weights(index)
     F, K = coef.shape[1], len(model.classes)
     steps = graph(model.classes, coef, intercept, model.offset, model.scale)
+    begin = steps_of(model.encoding, F)
     wide = input_type(coef, model.offset, model.scale) is np.float64
-    x = helper.make_tensor_value_info("X", TensorProto.DOUBLE if wide else TensorProto.FLOAT, ["N", F])
+    number, words_in = TensorProto.DOUBLE if wide else TensorProto.FLOAT, any(one.words for one in begin.inputs)
+    given = [
+        helper.make_tensor_value_info(one.name, TensorProto.STRING if one.words else number, ["N", one.width])
+        for one in begin.inputs
+    ]
     words = steps.constants["classes"].dtype == object
     label = helper.make_tensor_value_info("label", TensorProto.STRING if words else TensorProto.INT64, ["N"])
     probabilities = helper.make_tensor_value_info("probabilities", TensorProto.DOUBLE, ["N", K])
+    inner = {name: f"/{name}" for node in steps.nodes for name in (*node[1], *node[2]) if name not in OUTPUTS}
     nodes = [
-        helper.make_node(operator, ["X" if name == "x" else name for name in inputs], list(outputs), **attributes)
-        for operator, inputs, outputs, attributes in steps.nodes
+        helper.make_node(operator, [inner.get(n, n) for n in inputs], [inner.get(n, n) for n in outputs], **attributes)
+        for operator, inputs, outputs, attributes in (*begin.nodes, *steps.nodes)
     ]
-    constants = [numpy_helper.from_array(value, name) for name, value in steps.constants.items()]
-    drawn = helper.make_graph(nodes, "gpureg", [x], [label, probabilities], constants)
+    constants = [
+        numpy_helper.from_array(value, inner.get(name, name))
+        for name, value in (begin.constants | steps.constants).items()
+    ]
+    drawn = helper.make_graph(nodes, "gpureg", given, [label, probabilities], constants)
     made = helper.make_model(
         drawn,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", OPSET), *([helper.make_opsetid(ML, ML_OPSET)] if words_in else [])],
         ir_version=IR,
         producer_name="gpureg",
         producer_version=__version__,

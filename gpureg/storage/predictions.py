@@ -48,10 +48,10 @@ class Layout:
         return (*own, *self.kept.names)
 
     def table(self, codes: npt.NDArray[np.int64], probabilities: Doubles, kept: Table) -> Table:
-        """A block: labels from `codes (n,)`, `probabilities (n, K)` and the kept columns."""
+        """A block: labels from `codes (n,)` (-1: none), `probabilities (n, K)` and the kept columns."""
         import pyarrow as pa
 
-        labels = pa.array(self.labels()).take(pa.array(codes))
+        labels = pa.array(self.labels()).take(taken(codes))
         columns = [labels, *(pa.array(np.ascontiguousarray(column)) for column in probabilities.T)]
         return pa.table([*columns, *(kept.columns if kept is not None else ())], names=list(self.names))
 
@@ -59,6 +59,13 @@ class Layout:
         """The classes as Arrow takes them: of one type."""
         kinds = {type(name) for name in self.classes}
         return list(self.classes) if len(kinds) == 1 else [float(name) for name in self.classes]
+
+
+def taken(codes: npt.NDArray[np.int64]) -> Any:
+    """Indices as Arrow takes them: none where there is no label."""
+    import pyarrow as pa
+
+    return pa.array(codes, mask=codes < 0)
 
 
 Write = Callable[[npt.NDArray[np.int64], Doubles, Table], None]
@@ -77,7 +84,7 @@ def csv_stream(stream: BinaryIO, layout: Layout) -> Iterator[Write]:
     def write(codes: npt.NDArray[np.int64], probabilities: Doubles, kept: Table) -> None:
         table = _plain(layout.table(codes, probabilities, kept))
         if types.is_boolean(table.schema.field(0).type):  # spelled as in the names of the columns
-            table = table.set_column(0, LABEL, pa.array([str(name) for name in layout.classes]).take(pa.array(codes)))
+            table = table.set_column(0, LABEL, pa.array([str(name) for name in layout.classes]).take(taken(codes)))
         try:
             stream.write(_csv_text(table, "none"))
         except pa.ArrowInvalid:  # words with a comma, a quote or a line break in them: all words in quotes

@@ -1,0 +1,204 @@
+"""Features in an npy file and their labels in another one, in any form in which a column is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.config import DataConfig
+from gpureg.data.arrays import label_column, load_npy, npz_arrays
+from gpureg.data.files import existing, named_as
+from gpureg.data.formats import format_of
+from gpureg.data.kept import Kept
+from gpureg.data.labels import Found, find_labels, listed, settle
+from gpureg.data.limits import Limit, machine_limit
+from gpureg.data.opening import opened
+from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
+from gpureg.data.spelling import MISSING_WORDS
+from gpureg.data.uses import Uses
+from gpureg.errors import DataError, UsageError, named
+
+Array = npt.NDArray[Any]
+_DELIMITERS = ",;\t"
+
+
+def read_labelled(config: DataConfig) -> RawData:
+    """The features of an npy file, `X (N, F)` or images `(N, H, W)`, and their labels, which `config.labels` names.
+
+    The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
+    (the only array, or `y`); `target` and `weights` name columns of it. Raises UsageError and DataError.
+    """
+    file, labels = existing(config.dataset), existing(str(config.labels), "labels")
+    uses, limit = Uses.of(config), machine_limit()
+    refuse_labels(file, str(labels))
+    X = load_npy(file, limit)
+    if X.ndim not in (2, 3):
+        raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
+    columns = label_file(labels, uses, len(X), limit)
+    check_lengths(len(X), len(columns.labels), f"{file} and {labels.name}")
+    row_weights = None
+    if columns.weights is not None:
+        row_weights = check_weights(columns.weights, len(X), f"{named('weights', uses.weights)} of {labels}")
+    kept = Kept.of_weights(row_weights)
+    features = as_features(kept.of(X), str(file), kept, uses)
+    (codes,), classes = settle([columns.found(kept, f"{labels} (the labels)")])
+    return named_as(
+        RawData(
+            name=file.stem,
+            features=features,
+            codes=codes,
+            labels=classes,
+            weights=None if row_weights is None else kept.of(row_weights),
+        ),
+        file,
+    )
+
+
+def refuse_labels(file: Path, labels: str) -> None:
+    """Raise UsageError if a file is not an npy, whose labels another one may hold."""
+    if format_of(file).name != "npy":
+        raise UsageError(
+            f"{named('labels', labels)}: it belongs to features in an npy file, and {file} has labels of its own. "
+            f"Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
+        )
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The columns of a file of labels: `labels (N,)`, an array or an Arrow column, and `weights (N,)` if they were
+    named.
+    """
+
+    labels: Any
+    weights: Array | None = None
+
+    def found(self, kept: Kept, where: str) -> Found:
+        """The labels of the rows that are kept. Raises DataError."""
+        if not isinstance(self.labels, np.ndarray):
+            from gpureg.data.columns import label_column as of_table
+
+            return of_table(self.labels if kept.rows is None else self.labels.take(kept.rows), where, kept)
+        found = find_labels(kept.of(self.labels), where, kept)
+        if self.labels.dtype.kind == "O":
+            found.refuse_missing(MISSING_WORDS)
+        return found
+
+
+def label_file(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
+    """The labels in a file of them, for this number of `rows`. Raises UsageError and DataError."""
+    if not file.is_dir() and file.name.lower().removesuffix(".gz").endswith((".txt", ".csv", ".tsv")):
+        return _of_text(file, uses, rows, limit)
+    kind = format_of(file).name
+    if kind == "npy":
+        if uses.target is not None or uses.weights is not None:
+            option = "target" if uses.target is not None else "weights"
+            raise UsageError(f"{named(option)}: {file} has no columns to name. Leave out {named(option)}.")
+        return LabelColumns(label_column(np.atleast_1d(load_npy(file, limit)), str(file)))
+    if kind == "npz":
+        return _of_archive(file, uses, limit)
+    if kind == "parquet":
+        return _of_parquet(file, uses, limit)
+    raise DataError(f"{named('labels', str(file))}: expected labels as npy, npz, parquet, csv, tsv or txt.")
+
+
+def _column(uses: Uses, columns: list[str], file: Path, usual: str = "") -> str:
+    """The column of the labels: the named one, the usual one, or the only one."""
+    for option, name in (("target", uses.target), ("weights", uses.weights)):
+        if name is not None and name not in columns:
+            raise UsageError(f"{named(option, name)}: {file} has no such column; it has {listed(columns, 40)}.")
+    others = [name for name in columns if name != uses.weights]
+    if uses.target is not None and uses.target == uses.weights:
+        raise UsageError(f"{named('weights', uses.weights)} is the label column. Name another column.")
+    found = uses.target or (usual if usual in others else others[0] if len(others) == 1 else None)
+    if found is None:
+        raise UsageError(
+            f"{file} has the columns {listed(columns, 40)}; which are the labels? Name one with {named('target')}."
+        )
+    return found
+
+
+def _of_archive(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
+    arrays = npz_arrays(file, lambda there: [*dict.fromkeys((_column(uses, there, file, "y"), uses.weights))], limit)
+    label = _column(uses, list(arrays), file, "y")
+    return LabelColumns(
+        label_column(np.atleast_1d(arrays[label]), f"{label} in {file}"),
+        None if uses.weights is None else arrays[uses.weights],
+    )
+
+
+def _of_parquet(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
+    from gpureg.data.columns import feature_matrix
+    from gpureg.data.parquet_files import index_columns
+    from gpureg.data.parquet_folder import parquet_set
+
+    parquet = parquet_set(file)
+    index = index_columns(parquet.schema)
+    label = _column(uses, [name for name in parquet.schema.names if name not in index], file)
+    names = [label] if uses.weights is None else [label, uses.weights]
+    table = parquet.read(names, (), limit)
+    weights = None if uses.weights is None else feature_matrix(table, (uses.weights,), str(file)).X[:, 0]
+    return LabelColumns(table.column(label), weights)
+
+
+def _of_text(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
+    """One label in each line, under a header if there is a line more than rows; or a table with a header."""
+    with opened(file, limit, 64) as stream:
+        content = stream.read()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"can't read {file}: it is not UTF-8 text ({error}). Save it again as UTF-8.") from error
+    if file.name.lower().removesuffix(".gz").endswith(".txt"):
+        records = [[line] for line in text.splitlines()]
+    else:
+        first = text.split("\n", 1)[0]
+        delimiter = max(_DELIMITERS, key=first.count)
+        try:
+            records = [record or [""] for record in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)]
+        except csv.Error as error:
+            raise DataError(f"can't read {file} as CSV: {error}. Expected a label in each line.") from error
+    while records and not any(cell.strip() for cell in records[-1]):
+        records.pop()
+    if not records:
+        raise DataError(f"{file} is empty. Expected one label for each row.")
+    if len(records[0]) > 1:
+        return _of_records(file, uses, records)
+    header = records[0][0].strip() if len(records) == rows + 1 else None
+    for option, name in (("target", uses.target), ("weights", uses.weights)):
+        if name is not None and name != header:
+            raise UsageError(f"{named(option, name)}: {file} has no such column; it has one, of labels.")
+    labels = [record[0] for record in records[header is not None :]]
+    return LabelColumns(_words(labels))
+
+
+def _of_records(file: Path, uses: Uses, records: list[list[str]]) -> LabelColumns:
+    names = [name.strip() for name in records[0]]
+    label = _column(uses, names, file)
+    wrong = next((row for row, record in enumerate(records) if len(record) != len(names)), None)
+    if wrong is not None:
+        raise DataError(
+            f"can't read {file} as CSV: row {wrong - 1} (counted from 0) has {len(records[wrong])} cells, the header "
+            f"{len(names)}. Expected rows of as many cells as the header."
+        )
+    columns = dict(zip(names, zip(*records[1:], strict=True), strict=True))
+    if label not in columns:
+        raise DataError(f"{file} has a header but no rows.")
+    weights = None
+    if uses.weights is not None:
+        try:
+            weights = np.array(columns[uses.weights], np.float64)
+        except ValueError as error:
+            raise DataError(f"{file}, column {uses.weights!r}: {error}; weights are numbers.") from error
+    return LabelColumns(_words(list(columns[label])), weights)
+
+
+def _words(labels: list[str]) -> Array:
+    found = np.empty(len(labels), object)
+    found[:] = labels
+    return found

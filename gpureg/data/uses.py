@@ -1,0 +1,124 @@
+"""What the caller says of the columns of data: which are used, and what becomes of words and missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from gpureg.config import DataConfig
+from gpureg.data.labels import listed
+from gpureg.errors import DataError, UsageError, named
+
+
+@dataclass(frozen=True)
+class Uses:
+    """The columns of the label and of the weights; the `features`, or those that are left out (`drop`); `one_hot`:
+    columns of words become features; `missing`: what becomes of rows with missing values.
+
+    Columns without names are named by their number, from 0.
+    """
+
+    target: str | None = None
+    weights: str | None = None
+    features: tuple[str, ...] | None = None
+    drop: tuple[str, ...] | None = None
+    one_hot: bool = False
+    missing: str = DataConfig.missing
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Uses:
+        """Those that a configuration names."""
+        return cls(
+            config.target,
+            config.weights,
+            config.features,
+            config.drop,
+            config.categorical == "one-hot",
+            config.missing,
+        )
+
+    @property
+    def keeps_missing(self) -> bool:
+        """Whether missing values are read, as NaN."""
+        return self.missing != "refuse"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some columns are chosen or left out."""
+        return self.features is not None or self.drop is not None
+
+    def chosen(
+        self, columns: Sequence[str], others: Sequence[str], where: str, hidden: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """The features among `columns`, in the order of the data; `others` are the label and the weights, and `hidden`
+        columns count only if they are named.
+
+        Raises UsageError for names that are not there or of the label, and if nothing is left.
+        """
+        there = [*columns, *others, *hidden]
+        for option, names in (("features", self.features), ("drop", self.drop)):
+            for name in names or ():
+                if name not in there:
+                    raise UsageError(f"{named(option)}: {where} has no column {name!r}; {_close(name, there)}")
+        for name in self.features or ():
+            if name in others:
+                raise UsageError(
+                    f"{named('features')} names {name!r}, which is the label or the weights of {where}. Leave it out, "
+                    f"or name another label column with {named('target')}."
+                )
+        if self.features is not None:
+            kept = [name for name in (*columns, *hidden) if name in self.features and name not in others]
+        else:
+            kept = list(columns)
+        found = tuple(name for name in kept if name not in (self.drop or ()))
+        if not found and self.chooses:
+            raise UsageError(f"{where}: {self.given()} leave no feature. Keep at least one column.")
+        if not found:
+            raise DataError(f"{where} has the columns {listed(there)}: nothing is left as a feature.")
+        return found
+
+    def positions(self, width: int, where: str) -> tuple[int, ...] | None:
+        """The features among `width` columns without names, by their number; None for all of them."""
+        if not self.chooses:
+            return None
+        names = tuple(str(index) for index in range(width))
+        return tuple(int(name) for name in self.chosen(names, (), where))
+
+    def refuse_choice(self, where: str) -> None:
+        """Raise UsageError if columns are named of data that have none."""
+        for option, value in (("features", self.features), ("drop", self.drop)):
+            if value is not None:
+                raise UsageError(
+                    f"{named(option, ','.join(value))}: {where} has no columns to name. Leave out {named(option)}."
+                )
+
+    def given(self) -> str:
+        """The options that choose columns, for a message."""
+        return " and ".join(named(o) for o, v in (("features", self.features), ("drop", self.drop)) if v is not None)
+
+
+def _close(name: str, there: Sequence[str]) -> str:
+    """What a name may have been meant for, else what there is."""
+    lower = {column.lower(): column for column in there}
+    close = [lower[found] for found in get_close_matches(name.lower(), list(lower), 2, 0.6)]
+    return f"did you mean {' or '.join(repr(one) for one in close)}?" if close else f"it has {listed(there, 40)}."
+
+
+def advice_missing() -> str:
+    """What to do about missing values, for a message."""
+    return f"Fill them in with {named('missing', 'mean')}, or leave such rows out with {named('missing', 'drop')}."
+
+
+def not_numbers(where: str, columns: Sequence[str], *, one_hot: bool) -> DataError:
+    """The error for columns that can't be features, with what to do."""
+    if one_hot:
+        return DataError(
+            f"{where}: columns that hold neither numbers nor words: {listed(columns, 10)}. Leave out dates and the "
+            f"like with {named('drop')}, or store numbers (a year, days since a first day)."
+        )
+    return DataError(
+        f"{where}: columns that do not hold numbers: {listed(columns, 10)}. Make features of words with "
+        f"{named('categorical', 'one-hot')}, leave out columns (dates, ids) with {named('drop')}, or name the label "
+        f"column with {named('target')}."
+    )

@@ -1,0 +1,82 @@
+"""A validation set of the caller's own: a file, read as new data are, for the classes and columns of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.blocks import Blocks, Request, open_blocks
+from gpureg.data.catalog import CATALOG
+from gpureg.data.dataset import Dataset, Unseen
+from gpureg.data.known import Known, known_rows
+from gpureg.data.limits import machine_limit
+from gpureg.data.matching import Expected, NotFinite, not_finite
+from gpureg.errors import UsageError, named
+
+
+def expected_of(data: Dataset) -> Expected:
+    """The columns that a model of these data takes."""
+    return Expected.of(data.X_train.shape[1], data.feature_names, data.encoding)
+
+
+def opened_for(data: Dataset, unseen: Unseen, option: str, tell: Callable[[str], None] | None = None) -> Blocks:
+    """The labelled rows of the file that an option names. Raises UsageError and DataError."""
+    if unseen.path in CATALOG:
+        raise UsageError(f"{named(option, unseen.path)} is a named data set; expected a file.")
+    own = data.target if unseen.target is None else None
+    parts = ("val", "", "test", "train") if option == "val" else Request.parts
+    request = Request(
+        expected_of(data),
+        True,
+        unseen.target,
+        None,
+        own,
+        own_weights=unseen.weights,
+        outputs=len(data.classes),
+        parts=parts,
+    )
+    return open_blocks(unseen.path, request, option, tell)
+
+
+def finite(part: Known, data: Dataset, path: str) -> Known:
+    """The rows. Raises DataError if a value is not finite."""
+    if not np.isfinite(part.X).all():
+        raise not_finite(NotFinite.among(part.X, 0, part.number), expected_of(data), path)
+    return part
+
+
+def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
+    """The data set with the rows of a file for validation, without those of weight 0.
+
+    Raises UsageError and DataError for rows that can't be validated on: columns that are not there, classes that no
+    training row has.
+    """
+    notices: list[str] = []
+    blocks = opened_for(data, unseen, "val", notices.append)
+    limit, size, parts = machine_limit(), 0, []
+    for part in known_rows(blocks, data.classes, select=unseen.selected):
+        parts.append(replace(finite(part, data, unseen.path), X=_narrow(part.X, data.X_train.dtype)))
+        size += parts[-1].X.nbytes
+        limit.check(2 * size, Path(unseen.path))
+    weights = [part.weights for part in parts if part.weights is not None]
+    return replace(
+        data,
+        X_val=np.concatenate([part.X for part in parts]),
+        y_val=np.concatenate([part.y for part in parts]),
+        val_weight=np.concatenate(weights) if weights else None,
+        notices=(*data.notices, *notices),
+    )
+
+
+def _narrow(X: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The same numbers in the type of the training rows, if it holds them."""
+    if kind == X.dtype or kind.kind not in "f":
+        return np.ascontiguousarray(X)
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(X.astype(kind))
+    return narrow if np.array_equal(narrow, X) else np.ascontiguousarray(X)
