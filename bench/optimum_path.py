@@ -32,7 +32,8 @@ def path_parts(part: str, quick: bool, dtype: str, rounds: int, rounds_of: Round
         return cv_part(part, quick, dtype, rounds, rounds_of)
     if part == "probes":
         data = centre(embeddings(1000 if quick else 8000, dtype, 384, 30))
-        return against(data, np.logspace(-4, 4, 5 if quick else 41), torch_loop, "PyTorch, cold", rounds, rounds_of)
+        data = Data("embeddings, standardised", data.X / data.X.std(axis=0), data.y, data.classes)
+        return against(data, np.logspace(-6, 4, 5 if quick else 41), torch_loop, "PyTorch, cold", rounds, rounds_of)
     if part == "path-mnist":
         data, count = mnist(2000 if quick else 20000, dtype), 96
     elif part == "path-1000":
@@ -111,16 +112,25 @@ def against(
 
 
 def torch_loop(data: Data, Cs: np.ndarray) -> dict[str, Any]:
-    """A client's loop: for each C a linear layer from zero, PyTorch's L-BFGS on the whole set."""
+    """A client's loop, with torchgeo-bench's settings: for each C a new linear layer, PyTorch's L-BFGS on the whole
+    set.
+    """
     import torch
 
+    torch.manual_seed(0)
     X, y = torch.from_numpy(data.X), torch.from_numpy(data.y)
     begun, weights = time.perf_counter(), []
     for C in Cs:
         layer = torch.nn.Linear(X.shape[1], data.classes, dtype=X.dtype)
-        torch.nn.init.zeros_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
-        optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(
+            layer.parameters(),
+            lr=0.1,
+            max_iter=1000,
+            history_size=10,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-5,
+            line_search_fn="strong_wolfe",
+        )
         l2 = float(l2_of(C, len(y)))
 
         def closure(layer: Any = layer, optimiser: Any = optimiser, l2: float = l2) -> Any:

@@ -109,7 +109,7 @@ def test_shifted_biases_cost_what_their_optimum_gains(K: int) -> None:
             return there, gradient[:, -1]
 
         best = minimize(at, np.zeros(K), jac=True, options={"gtol": 1e-11})
-        found = rows.balanced(W, np.array([1]), slope[None, :, -1], all_=True)
+        found = rows.balanced(W, np.array([1]), slope[None, :, -1], len(y))
         np.testing.assert_allclose(found.cost[0], value - best.fun, rtol=1e-5, atol=1e-13)
         W_best = W + np.array([[0.0]] * 3 + [[1.0]]) * best.x
         np.testing.assert_allclose(slope + found.slope[0], parts_of(kernels.loss, X, y, s, W_best)[1], atol=1e-7)
@@ -124,7 +124,7 @@ def test_a_part_of_the_samples_is_enough_for_biases_that_are_nearly_optimal() ->
     for _ in range(3):  # gradient steps on the biases
         W[-1] -= 3.0 * slope[:, -1]
         slope = parts_of(kernels.loss, X, y, s, W)[1]
-    some, every = (rows.balanced(W, np.array([1]), slope[None, :, -1], all_=all_) for all_ in (False, True))
+    some, every = (rows.balanced(W, np.array([1]), slope[None, :, -1], samples) for samples in (n // 8, n))
     np.testing.assert_allclose((slope + some.slope[0])[:, -1], 0.0, atol=1e-10)
     assert 0.0 < every.cost[0] < some.cost[0] < 20 * every.cost[0]
 
@@ -132,5 +132,5 @@ def test_a_part_of_the_samples_is_enough_for_biases_that_are_nearly_optimal() ->
 def test_where_no_shift_balances_the_residuals_there_is_no_bound() -> None:
     """The one class that the samples of this column have can't have less than all of the probability."""
     _, rows, W, *_ = biased(3, 1)
-    found = rows.balanced(W, np.array([0]), np.array([[2.0, -1.0, -1.0]]), all_=True)
+    found = rows.balanced(W, np.array([0]), np.array([[2.0, -1.0, -1.0]]), 60)
     assert np.isinf(found.cost).all()

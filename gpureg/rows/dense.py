@@ -89,9 +89,9 @@ class DenseRows:
         """See the protocol."""
         return moments.curvature(self.kernels, self.block, W, column, centre)
 
-    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool) -> dual.Balanced:
+    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> dual.Balanced:
         """See the protocol."""
-        return dual.balanced(self.kernels, self.block, W, column, imbalance, all_=all_)
+        return dual.balanced(self.kernels, self.block, W, column, imbalance, samples)
 
     def kronecker(
         self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False

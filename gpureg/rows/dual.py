@@ -24,8 +24,6 @@ import numpy as np
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.types import Array, Floats, Ints
 
-LEAST_SAMPLES = 4096  # of S; all, if there are fewer
-SHARE = 16  # S is one sample in this number, if that is more
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
 ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
@@ -43,18 +41,15 @@ class Balanced:
     cost: Floats
 
 
-def balanced(
-    kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool
-) -> Balanced:
+def balanced(kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> Balanced:
     """The dual point of models at weights `W (D, L*K)`, `column (L,)` their columns of the row-weight table.
 
-    `imbalance (L, K)`: the gradient of the mean loss in the biases, `Σ s_i r_i / n`. `all_`: S is every sample, as far
-    as their logits fit into `MOST_ELEMENTS`; without, one in `SHARE`.
+    `imbalance (L, K)`: the gradient of the mean loss in the biases, `Σ s_i r_i / n`. `samples`: about how
+    many S shall have, at most as many as their logits fit into `MOST_ELEMENTS`.
     """
     K, models = kernels.n_columns, imbalance.shape[0]
     most = max(1, MOST_ELEMENTS // K)
-    wanted = rows.n if all_ else max(LEAST_SAMPLES, rows.n // SHARE)
-    stride = -(-rows.n // min(most, wanted))
+    stride = -(-rows.n // min(most, max(1, samples)))
     X, y = rows.X[::stride, :], rows.y[::stride]
     at_once = max(1, min(-(-models // kernels.lanes), most // X.shape[0]))
     groups = [np.arange(start, min(start + at_once, models)) for start in range(0, models, at_once)]

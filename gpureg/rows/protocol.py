@@ -73,7 +73,7 @@ class Rows(Protocol):
         """The Hessian of `Σ_i s_il loss_il` in the weights, `(L, K*D, K*D)`; see `moments.curvature`."""
         ...
 
-    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, *, all_: bool) -> Balanced:
+    def balanced(self, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> Balanced:
         """The dual point of models whose residuals do not sum to 0, `imbalance (L, K)`; see `dual.balanced`."""
         ...
 
