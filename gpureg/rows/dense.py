@@ -8,7 +8,8 @@ import numpy as np
 
 from gpureg.kernels.protocol import Block, Evaluation, Kernels
 from gpureg.rows import dual, moments
-from gpureg.rows.span import Basis, basis_of
+from gpureg.rows.sampled import DenseSampled
+from gpureg.rows.span import Basis, DenseFeatures, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
 
 
@@ -49,6 +50,11 @@ class DenseRows:
         """See the protocol."""
         return self.block.weights is not None
 
+    @property
+    def rotates(self) -> bool:
+        """See the protocol."""
+        return True
+
     def subset(self, index: Ints) -> DenseRows:
         """See the protocol."""
         block = self.kernels.subset(self.block, index)
@@ -79,7 +85,7 @@ class DenseRows:
     def span(self, *, free: bool) -> tuple[DenseRows, Basis]:
         """See the protocol."""
         centre = self.mean()[:-1] if free else None
-        basis, inside = basis_of(self.kernels, self.block.X, centre)
+        basis, inside = basis_of(DenseFeatures(self.kernels, self.block.X), centre)
         if free:
             inside = np.concatenate([inside, np.ones((self.n, 1))], axis=1)
         X = self.kernels.backend.from_host(np.ascontiguousarray(inside, self.kernels.backend.dtype))
@@ -91,7 +97,7 @@ class DenseRows:
 
     def balanced(self, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> dual.Balanced:
         """See the protocol."""
-        return dual.balanced(self.kernels, self.block, W, column, imbalance, samples)
+        return dual.balanced(self.kernels, DenseSampled(self.kernels, self.block), W, column, imbalance, samples)
 
     def kronecker(
         self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False

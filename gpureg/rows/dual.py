@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.kernels.protocol import Block, Kernels
+from gpureg.kernels.protocol import Kernels
+from gpureg.rows.sampled import Part, Sampled
 from gpureg.types import Array, Floats, Ints
 
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
@@ -41,7 +42,7 @@ class Balanced:
     cost: Floats
 
 
-def balanced(kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> Balanced:
+def balanced(kernels: Kernels, rows: Sampled, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> Balanced:
     """The dual point of models at weights `W (D, L*K)`, `column (L,)` their columns of the row-weight table.
 
     `imbalance (L, K)`: the gradient of the mean loss in the biases, `Σ s_i r_i / n`. `samples`: about how
@@ -50,8 +51,8 @@ def balanced(kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbal
     K, models = kernels.n_columns, imbalance.shape[0]
     most = max(1, MOST_ELEMENTS // K)
     stride = -(-rows.n // min(most, max(1, samples)))
-    X, y = rows.X[::stride, :], rows.y[::stride]
-    at_once = max(1, min(-(-models // kernels.lanes), most // X.shape[0]))
+    part, y = rows.every(stride), rows.y[::stride]
+    at_once = max(1, min(-(-models // kernels.lanes), most // y.shape[0]))
     groups = [np.arange(start, min(start + at_once, models)) for start in range(0, models, at_once)]
     found: list[Balanced | None] = [None] * len(groups)
 
@@ -61,7 +62,7 @@ def balanced(kernels: Kernels, rows: Block, W: Array, column: Ints | None, imbal
         if rows.weights is not None and column is not None:
             weight = kernels.backend.xp.take(rows.weights[::stride, :], _index(kernels, column[mine]), axis=1)
         own = W[:, int(mine[0]) * K : (int(mine[-1]) + 1) * K]
-        found[number] = _Samples(kernels, X, y, weight, rows.n).balanced(own, imbalance[mine])
+        found[number] = _Samples(kernels, part, y, weight, rows.n).balanced(own, imbalance[mine])
 
     kernels.share_out(len(groups), task)
     parts = [part for part in found if part is not None]
@@ -75,10 +76,10 @@ def _index(kernels: Kernels, numbers: Ints) -> Array:
 
 @dataclass(frozen=True)
 class _Samples:
-    """S for A models: `X (m, D)`, `y (m,)`, `weight (m, A)` or None for ones, out of n samples."""
+    """S for A models: `part`, its labels `y (m,)`, `weight (m, A)` or None for ones, out of n samples."""
 
     kernels: Kernels
-    X: Array
+    part: Part
     y: Array
     weight: Array | None
     n: int
@@ -87,7 +88,7 @@ class _Samples:
         """See `balanced`; `W (D, A*K)`."""
         backend, loss = self.kernels.backend, self.kernels.loss
         xp, (A, K) = backend.xp, imbalance.shape
-        z = xp.reshape(xp.astype(xp.matmul(self.X, W), xp.float64), (-1, A, K))
+        z = xp.reshape(xp.astype(self.part.logits(W), xp.float64), (-1, A, K))
         s = xp.full((z.shape[0], A), 1.0 / self.n, dtype=xp.float64, device=getattr(z, "device", None))
         if self.weight is not None:
             s = xp.astype(self.weight, xp.float64) / self.n
@@ -97,9 +98,8 @@ class _Samples:
         after, _, there = loss.value(xp, z + d, self.y)
         change = s[:, :, None] * (there - residual)
         cost = xp.sum(s * (before - after + xp.sum(there * d, axis=2)), axis=0)
-        flat = xp.astype(xp.reshape(change, (z.shape[0], A * K)), self.X.dtype)
-        slope = xp.matmul(xp.matrix_transpose(flat), self.X)
-        slope = xp.reshape(xp.astype(slope, xp.float64), (A, K, self.X.shape[1]))
+        slope = self.part.combined(xp.reshape(change, (z.shape[0], A * K)))
+        slope = xp.reshape(slope, (A, K, W.shape[0]))
         return Balanced(slope, np.maximum(self.kernels.to_host(cost), 0.0) + rest)  # sync
 
     def sums(self, z: Array, s: Array, d: Array) -> tuple[Array, Array]:

@@ -39,6 +39,13 @@ class Rows(Protocol):
         """Whether there is a row-weight table."""
         ...
 
+    @property
+    def rotates(self) -> bool:
+        """Whether a decomposition of their second moments `(D, D)` may be worth its cost; if not, only the diagonal is
+        asked for.
+        """
+        ...
+
     def subset(self, index: Ints) -> Rows:
         """The samples `index` (by their own numbers, not by where they are stored), for evaluation; no table."""
         ...

@@ -9,7 +9,8 @@ place in v).
 ||w||²` as it is, and
   `u = v / sqrt(h s + 2 λ)`. That makes the Hessian the identity where every probability is 1/K (h = 1/K; 1/4 for the
   logistic task): features of unlike scales are cured, and so are correlated ones.
-- Above `MOST_ROTATED` features Q costs more than it saves: the diagonal of X'X / n takes its place.
+- Above `MOST_ROTATED` features, and for sparse rows of more than a few, Q costs more than it saves: the diagonal of
+  X'X / n takes its place.
 
 At an optimum the Hessian is better described by a Kronecker product, A ⊗ S with A the mean of diag(p) - p p' (K x K),
 of eigenvalues a and eigenvectors U, and S = Σ u x x' / Σ u, u = 1 - Σ p² (D x D): `kronecker` makes the variables `W =
@@ -42,13 +43,19 @@ DEAD = 4 * np.finfo(float).eps  # times D, of the largest eigenvalue: what is be
 EIGH = 3.0  # an eigendecomposition of D features takes as long as EIGH D² / (n K) passes (measured, D up to 1,500)
 
 
-def build_passes(n: int, D: int, K: int) -> float:
-    """What `kronecker` costs, in passes of one model over n samples: the probabilities, one product of n D² (where a
-    pass makes two of n D K), and the eigendecomposition.
+def build_passes(rows: Rows, K: int) -> float:
+    """What `kronecker` costs, in passes of one model over the n samples: the probabilities, one product of n D² (where
+    a pass makes two of n D K), and the eigendecomposition.
     """
-    if D > MOST_ROTATED:
+    n, D = rows.n, rows.features
+    if not rotates(rows):
         return 2.0
     return 1.0 + D / (2 * K) + EIGH * D**2 / (n * K)
+
+
+def rotates(rows: Rows) -> bool:
+    """Whether the second moments of these rows are decomposed; if not, their diagonal is what there is."""
+    return rows.rotates and rows.features <= MOST_ROTATED
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def spectrum(kernels: Kernels, rows: Rows, *, free: bool) -> Spectrum:
     """That of the second moments of the samples; `free` where the bias is not penalised."""
     _, centre = centred(kernels, rows, free=free)
     origin = np.zeros(rows.features) if centre is None else centre
-    spread, basis = _decomposed(kernels, rows.scatter(origin, diagonal=rows.features > MOST_ROTATED), centre)
+    spread, basis = _decomposed(kernels, rows.scatter(origin, diagonal=not rotates(rows)), centre)
     return Spectrum(kernels, spread, basis, centre, np.array([kernels.loss.curvature(kernels.n_columns)]))
 
 
@@ -184,7 +191,7 @@ def kronecker(kernels: Kernels, rows: Rows, W: Array, column: Ints | None, *, fr
     """That of the Kronecker product which describes the Hessian at the weights `W (D, K)` of a model, with its
     `column (1,)` of row weights; None where its samples have no curvature left that the float type can tell from 0.
     """
-    sums = rows.kronecker(W, column, free=free, diagonal=rows.features > MOST_ROTATED)
+    sums = rows.kronecker(W, column, free=free, diagonal=not rotates(rows))
     if sums is None:
         return None
     centre = None

@@ -22,7 +22,7 @@ from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.certificate import Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
-from gpureg.solvers.lbfgs.directions import Hessians, QuasiNewton, inner_products
+from gpureg.solvers.lbfgs.directions import Hessians, inner_products
 from gpureg.solvers.lbfgs.finish import finished
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
@@ -78,7 +78,7 @@ class LbfgsDescent:
         hessians = hessians or Hessians()
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
         self.handover = hessians.handover(problem.n, problem.D * self.K)
-        self.build = build_passes(self.problem.n, self.problem.D, self.K)
+        self.build = build_passes(self.problem.train, self.K)
         self.anew = None if bequeaths or self.handover else max(LATE, int(self.build / max(1, len(problem.table))))
 
     @property
@@ -266,9 +266,8 @@ class LbfgsDescent:
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
             state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        if self.bequeaths and batch.way == "quasi" and isinstance(batch.directions, QuasiNewton):
-            left = batch.directions.bequeathed(places, batch.conditioning)
-            state.pairs |= dict(zip(batch.active[places].tolist(), left, strict=True))
+        if self.bequeaths and state.evaluated[batch.active[places]].sum() <= self.build:  # else variables are made anew
+            state.pairs |= batch.bequeathed(places)
 
     def _handed(self, state: LbfgsState, batch: Batch, stuck: np.ndarray) -> np.ndarray:
         """Mask `(A,)` of the models that go on in variables that are made of the curvature where they are now: those

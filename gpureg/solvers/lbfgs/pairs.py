@@ -69,10 +69,12 @@ class PairHistory:
         """What the models at `places (B,)` leave, of the variables' `scale (B, 1, P)` and the penalty's part of the
         Hessian's diagonal, `decay (B, 1, P)`.
         """
-        xp, M = self.kernels.backend.xp, self.memory
-        mine = xp.take(self.vectors, self.kernels.backend.from_host(np.asarray(places, np.int64)), axis=0)
-        s = mine[:, :M, :] * scale
-        mine = xp.concat([s, mine[:, M:, :] / scale - decay * s], axis=1)
+        xp, M, m = self.kernels.backend.xp, self.memory, min(self.count, self.memory)
+        index = self.kernels.backend.from_host(np.asarray(places, np.int64))
+        s = xp.take(self.vectors[:, :m, :], index, axis=0) * scale
+        y = xp.take(self.vectors[:, M : M + m, :], index, axis=0) / scale - decay * s
+        none = xp.zeros_like(xp.take(self.vectors[:, : M - m, :], index, axis=0))  # slots that were never written to
+        mine = xp.concat([s, none, y, none], axis=1)
         return [Heritage(mine[i, :, :], self.age[place].copy(), self.count) for i, place in enumerate(places.tolist())]
 
     def inherit(self, pairs: Sequence[Heritage | None], scale: Array, decay: Array) -> None:
@@ -80,13 +82,16 @@ class PairHistory:
         found = [one for one in pairs if one is not None]
         if not found:
             return
-        xp, M = self.kernels.backend.xp, self.memory
-        none = xp.zeros_like(found[0].vectors)
-        old = xp.stack([none if one is None else one.vectors for one in pairs], axis=0)
-        s = old[:, :M, :] / scale
-        self.vectors = xp.concat([s, old[:, M:, :] * scale + decay * scale * old[:, :M, :]], axis=1)
         self.count = max(one.count for one in found)
-        products = self.kernels.to_host(xp.matmul(self.vectors, xp.matrix_transpose(self.vectors)))  # sync
+        xp, M, m = self.kernels.backend.xp, self.memory, min(self.count, self.memory)
+        none = xp.zeros_like(found[0].vectors)
+        vectors = [none if one is None else one.vectors for one in pairs]
+        s, y = (xp.stack([one[part, :] for one in vectors], axis=0) for part in (slice(m), slice(M, M + m)))
+        new = xp.concat([s / scale, y * scale + decay * scale * s], axis=1)
+        rest = xp.stack([none[: M - m, :]] * len(pairs), axis=0)  # slots that were never written to
+        self.vectors = xp.concat([new[:, :m, :], rest, new[:, m:, :], rest], axis=1)
+        slots, products = np.r_[:m, M : M + m], np.zeros((len(pairs), 2 * M, 2 * M))
+        products[:, slots[:, None], slots] = self.kernels.to_host(xp.matmul(new, xp.matrix_transpose(new)))  # sync
         self.ss_yy = np.stack([products[:, :M, M:], products[:, M:, M:]])
         own = [np.diagonal(block, axis1=1, axis2=2) for block in (products[:, :M, :M], *self.ss_yy)]
         curved = own[1] > CURVATURE * np.sqrt(own[0] * own[2])

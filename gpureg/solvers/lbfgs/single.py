@@ -130,6 +130,8 @@ class SingleDescent(LbfgsDescent):
     def _variables(self, l2: float) -> _Variables | None:
         """The conditioned variables; None if the second moments and the penalty have no Cholesky factor."""
         free, rows = not self.config.penalizes_bias, self.problem.train
+        if not rows.rotates:
+            return None
         centre = np.zeros(self.problem.D)
         if free:
             centre = rows.mean()

@@ -11,6 +11,7 @@ from gpureg.errors import named
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.moments import moments_bytes
+from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
 from gpureg.solvers.lbfgs.single import SingleDescent, is_single
@@ -56,7 +57,7 @@ class Lbfgs:
 
     def shared_bytes(self, n: int, D: int) -> int:
         """The second moments of the samples."""
-        return moments_bytes(n, D)
+        return moments_bytes(n, min(D, MOST_ROTATED))
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
         """None."""

@@ -137,6 +137,13 @@ class Batch:
         for name in NUMBERS:
             setattr(self, name, getattr(self, name)[keep])
 
+    def bequeathed(self, places: Ints) -> dict[int, Heritage]:
+        """The pairs of the models at `places`, by model, if they are of the variables that other λ share."""
+        if self.way != "quasi" or not isinstance(self.directions, QuasiNewton):
+            return {}
+        left = self.directions.bequeathed(places, self.conditioning)
+        return dict(zip(self.active[places].tolist(), left, strict=True))
+
     def gradients(self, places: Ints) -> Floats:
         """Gradients in the weights `(B, K, D)` of the models at `places`, on the host."""
         kernels = self.objective_of.kernels
