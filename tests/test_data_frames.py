@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy import sparse
 from test_data_helpers import new_rows, read
 
 import gpureg
@@ -154,7 +153,6 @@ def test_lists_of_equal_length_in_parquet(tmp_path):
         (pd.DataFrame({"a": np.ones(N), 0: Y == 1, "0": Y == 1}), "same name: 0"),
         (pd.DataFrame(index=range(N)), "nothing to fit"),
         (frame()["a"], r"expected \(rows, features\)"),
-        (sparse.csr_matrix(np.ones((N, 2))), r"X is sparse \(csr_matrix, 40 x 2\); expected a dense array"),
         (np.ma.masked_equal(np.arange(2 * N).reshape(N, 2), 3), "masked"),
         (np.array([[1, "a"]] * N, dtype=object), "row 0 .* holds str"),
         (np.array([[1, None]] * N, dtype=object), "row 0 .* holds nothing"),

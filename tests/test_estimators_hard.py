@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from gpureg import LogisticRegression, LogisticRegressionCV
@@ -158,17 +157,6 @@ def test_a_class_that_a_fold_has_not_seen(intercept: bool) -> None:
         mean.fit(X, y)
     sound(mean, X)
     assert mean.predict_proba(X)[:, 2].max() > 0.5  # what one fold has not seen, the other has
-
-
-@pytest.mark.parametrize("kind", [LogisticRegression, LogisticRegressionCV])
-def test_sparse_input_is_refused_with_a_way_out(kind: Any) -> None:
-    X, y = gaussian(20, 3), np.arange(20) % 2
-    for matrix in (sparse.csr_matrix(X), sparse.coo_array(X)):
-        with pytest.raises(TypeError, match=r"sparse.*toarray\(\)"):
-            kind().fit(matrix, y)
-    model = LogisticRegression().fit(X, y)
-    with pytest.raises(TypeError, match=r"toarray\(\)"):
-        model.predict(sparse.csr_matrix(X))
 
 
 @pytest.mark.parametrize(

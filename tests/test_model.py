@@ -126,9 +126,6 @@ def test_what_can_t_be_predicted_for_is_refused() -> None:
         fitted.predict(3.0)
     with pytest.raises(DataError, match="real numbers"):
         fitted.predict(np.full((2, 6), "a"))
-    scipy_sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(UsageError, match="sparse"):
-        fitted.predict(scipy_sparse.csr_matrix(np.zeros((2, 6))))
 
 
 def test_images_in_their_shape() -> None:

@@ -8,6 +8,8 @@ from gpureg.backend.cuda import backend_of, cuda_unusable, slow_doubles
 from gpureg.backend.host import Backend, numpy_backend
 from gpureg.errors import DeviceError, GpuregWarning, UsageError, named
 
+SPARSE = "sparse rows are fitted on the CPU"
+
 
 def parse_device(device: str) -> tuple[str, int]:
     """`auto`, `cpu`, `cuda` or `cuda:N` as (kind, index). Raises UsageError for anything else."""
@@ -20,10 +22,16 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def choose_backend(
-    device: str = "auto", dtype: str = "float32", *, strict: bool = False, factorises: bool = False, near: int = 0
+    device: str = "auto",
+    dtype: str = "float32",
+    *,
+    strict: bool = False,
+    factorises: bool = False,
+    near: int = 0,
+    sparse: bool = False,
 ) -> Backend:
     """The backend for a device, decided once. `factorises`: whether matrices will be factorised on it, as the
-    full-batch solver does.
+    full-batch solver does; `sparse`: whether the rows are sparse, which only the CPU takes.
 
     `auto` takes CUDA device `near` if it is usable, else NumPy; also NumPy if the arithmetic is in float64 and that is
     slow on the device. An explicit CUDA device that is not available falls back to the CPU with one GpuregWarning that
@@ -33,7 +41,10 @@ def choose_backend(
     if kind == "cpu":
         return numpy_backend(dtype, why="the CPU was asked for", requested=device)
     index = near if kind == "auto" else index
-    reason = cuda_unusable(index, factorises=factorises)
+    if sparse and kind == "auto":
+        notice = None if cuda_unusable(index, factorises=factorises) else f"Running on the CPU: {SPARSE}."
+        return numpy_backend(dtype, why=SPARSE, requested=device, notice=notice)
+    reason = SPARSE if sparse else cuda_unusable(index, factorises=factorises)
     if reason is None and kind == "auto" and dtype == "float64":
         slow = slow_doubles(index)
         if slow is not None:

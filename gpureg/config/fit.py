@@ -25,8 +25,9 @@ class FitConfig:
     given; it stays `auto` until the data are known if no field decides. A solver's own fields keep their defaults with
     the other one. `l2` None stands for 0 with `sgd`, for C = 1 with `lbfgs`; `penalize_bias` None for on with `sgd`,
     off with `lbfgs`; `lr` None for the task's default (0.01 softmax, 0.05 logistic); `scale` None for `pixels` where
-    the data are images, else `standard`; `threads` None for the BLAS's own choice. `memory` is a budget in bytes: a
-    fixed number, so that what happens to be free never reshapes a run. Raises UsageError.
+    the data are images, `none` where they are sparse, else `standard`; `threads` None for the BLAS's own choice.
+    `memory` is a budget in bytes: a fixed number, so that what happens to be free never reshapes a run. Raises
+    UsageError.
     """
 
     scale: Annotated[
@@ -35,7 +36,7 @@ class FitConfig:
             "standard: mean 0, deviation 1 over all training rows, also with --cv. pixels: 2x/max - 1.",
             "Data",
             choices=SCALES,
-            shown="pixels for images, else standard",
+            shown="pixels for images, none for sparse data, else standard",
         ),
     ] = None
     class_weight: Annotated[

@@ -33,9 +33,9 @@ class Unseen:
 class Dataset:
     """Training and validation rows of one data set, in host memory. Rows of weight 0 are left out.
 
-    Shapes: `X_train (N, F)`, `X_val (M, F)`; `y_train (N,)`, `y_val (M,)` integer indices into `classes`;
-    `sample_weight (N,)` and `val_weight (M,)`, or None for 1. F counts features, without the bias column. Images stay
-    uint8 (one byte a pixel) until the fit converts them.
+    Shapes: `X_train (N, F)`, `X_val (M, F)`, arrays or SciPy's `csr_array`; `y_train (N,)`, `y_val (M,)` integer
+    indices into `classes`; `sample_weight (N,)` and `val_weight (M,)`, or None for 1. F counts features, without the
+    bias column. Images stay uint8 (one byte a pixel) until the fit converts them.
 
     `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
     positive.
@@ -75,7 +75,7 @@ class Dataset:
                     f"X_{part} has shape {X.shape} and y_{part} {y.shape}; expected (rows, features) and (rows,). "
                     "make_dataset makes a data set of arrays in other shapes."
                 )
-            check_lengths(len(X), len(y), f"X_{part} and y_{part}")
+            check_lengths(X.shape[0], len(y), f"X_{part} and y_{part}")
             if len(y) and not 0 <= y.min() <= y.max() < len(self.classes):
                 raise UsageError(
                     f"y_{part} holds numbers from {y.min()} to {y.max()}; expected indices into the "

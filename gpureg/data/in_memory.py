@@ -14,6 +14,7 @@ from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.opening import first_words
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
+from gpureg.data.sparse import is_sparse, read_sparse
 from gpureg.data.uses import Uses
 from gpureg.data.words import coded_numbers
 from gpureg.errors import DataError, UsageError, named
@@ -68,13 +69,16 @@ def read_features(
     kept: Kept = ALL,
     uses: Uses = Uses(),  # noqa: B008  # it is frozen
 ) -> Features:
-    """Features `X (N, F)`, images `(N, H, W)` or a data frame.
+    """Features `X (N, F)`, sparse ones in CSR, images `(N, H, W)` or a data frame.
 
     A frame's columns may be numbers and booleans of several types. Raises UsageError for what is not an array,
     DataError for features that can't be used.
     """
     if is_frame(X):
         return _frame(X, where, kept, uses)
+    if is_sparse(X):
+        uses.refuse_of_sparse(where)
+        return Features(read_sparse(X, where, kept))
     array = as_array(X, where)
     if array.dtype.kind == "O":
         array = numbers_of_objects(array, where)
@@ -180,11 +184,8 @@ def as_array(values: Any, where: str) -> Matrix:
     """A NumPy array of whatever can be one. Raises UsageError for what can't."""
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
         raise DataError(f"{where} has masked values. Remove or fill in missing values.")
-    if hasattr(values, "toarray") and hasattr(values, "nnz"):
-        raise UsageError(
-            f"{where} is sparse ({type(values).__name__}, {' x '.join(map(str, values.shape))}); expected a dense "
-            f"array. Make it one with {where}.toarray()."
-        )
+    if is_sparse(values):
+        raise UsageError(f"{where} is sparse ({type(values).__name__}); expected a dense array here: only X is sparse.")
     try:
         array = np.asarray(values)
     except Exception as error:  # lists of different lengths, arrays of another device: what they say is the reason

@@ -14,6 +14,7 @@ from gpureg.data.columns import base_column, holds_numbers, is_list
 from gpureg.data.encoding import UNSEEN, Encoding, unseen_notices
 from gpureg.data.in_memory import as_array, is_frame, numbers_of_objects
 from gpureg.data.labels import listed
+from gpureg.data.sparse import Csr, is_sparse, new_rows
 from gpureg.data.words import coded, holds_words, matched
 from gpureg.errors import DataError, GpuregWarning, UsageError
 
@@ -108,6 +109,13 @@ class NotFinite:
             count += int(of_rows.sum())
         return cls(count, number(place[0]), place[1], float(rows[place]))
 
+    @classmethod
+    def of_sparse(cls, rows: Csr, number: Callable[[int], int]) -> NotFinite:
+        """Those of CSR rows."""
+        bad = np.flatnonzero(~np.isfinite(rows.data))
+        row = np.searchsorted(rows.indptr, bad, side="right") - 1
+        return cls(len(np.unique(row)), number(int(row[0])), int(rows.indices[bad[0]]), float(rows.data[bad[0]]))
+
 
 def not_finite(found: NotFinite, expected: Expected, where: str) -> DataError:
     """The error for rows that can't be predicted for."""
@@ -121,7 +129,8 @@ def not_finite(found: NotFinite, expected: Expected, where: str) -> DataError:
 
 
 def read_rows(X: Any, expected: Expected, where: str = "X") -> Matrix:
-    """Features `(N, D)` of an array, images `(N, height, width)` or a data frame, in the order of the model's.
+    """Features `(N, D)` of an array, sparse ones in CSR, images `(N, height, width)` or a data
+    frame, in the order of the model's.
 
     Warns with GpuregWarning of words that no training row has. Raises as `read_columns_of`.
     """
@@ -140,6 +149,10 @@ def read_columns_of(X: Any, expected: Expected, where: str) -> Matrix:
     """
     if is_frame(X):
         return _of_frame(X, expected, where)
+    if is_sparse(X):
+        if expected.encoding is not None:
+            raise UsageError(f"{where} is sparse; this model was trained on the columns of a table. Give a data frame.")
+        return new_rows(X, expected.n_features, where)
     array = as_array(X, where)
     if words := expected.words():
         raise UsageError(

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from gpureg.data.labels import listed
 from gpureg.data.raw import RawData
+from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import EXACT
 from gpureg.errors import named
 
@@ -45,7 +46,12 @@ def data_notices(raw: RawData) -> tuple[str, ...]:
 def _all_different(raw: RawData) -> list[int]:
     """The columns of whole numbers, or words, that are all different in the training rows."""
     X = raw.features.X
-    if len(X) < FEW_ROWS or raw.features.image_shape is not None or (X.dtype.itemsize == 1 and len(X) > 256):
+    if (
+        is_sparse(X)
+        or len(X) < FEW_ROWS
+        or raw.features.image_shape is not None
+        or (X.dtype.itemsize == 1 and len(X) > 256)
+    ):
         return []
     first = np.sort(X[:_FIRST], axis=0)
     maybe = (first[1:] != first[:-1]).all(axis=0)

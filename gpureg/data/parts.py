@@ -13,6 +13,7 @@ from gpureg.data.dataset import Dataset
 from gpureg.data.labels import Codes, listed, match_classes
 from gpureg.data.notices import data_notices
 from gpureg.data.raw import RawData
+from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import Label
 from gpureg.data.split import VAL_FRACTION, stratified_split
 from gpureg.errors import DataError, UsageError, named
@@ -27,13 +28,16 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
     if raw.X_val is None or raw.codes_val is None:
         X_val, codes_val = raw.features.X, raw.codes
         if val_size == 0:
-            train, val = slice(_first("train_size", train_size, len(raw.features.X), "training", raw.name)), slice(0)
+            train, val = (
+                slice(_first("train_size", train_size, raw.features.X.shape[0], "training", raw.name)),
+                slice(0),
+            )
         else:
             train, val = _split_rows(raw, train_size, val_size, seed)
     else:
         X_val, codes_val = raw.X_val, raw.codes_val
-        train = slice(_first("train_size", train_size, len(raw.features.X), "training", raw.name))
-        val = slice(_first("val_size", val_size, len(X_val), "validation", raw.name))
+        train = slice(_first("train_size", train_size, raw.features.X.shape[0], "training", raw.name))
+        val = slice(_first("val_size", val_size, X_val.shape[0], "validation", raw.name))
     rows_val = _rows(X_val, val)
     return Dataset(
         name=raw.name,
@@ -59,12 +63,18 @@ def _val_weight(raw: RawData, val_size: int | None, val: slice | Codes) -> npt.N
 
 def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.generic]:
     """Chosen rows; a copy where they are few, so that the rest can be freed, else a view."""
+    if is_sparse(X) and isinstance(rows, slice) and rows.indices(X.shape[0]) == (0, X.shape[0], 1):
+        return X  # SciPy's slice would be a copy
     part = X[rows]
+    if is_sparse(X):
+        return part
     return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
 
 
 def _moved(X: npt.NDArray[np.generic], rows: slice | Codes, at_once: int = 1 << 12) -> npt.NDArray[np.generic]:
     """Chosen rows in rising order, moved to the front of their own matrix: no second one is made."""
+    if is_sparse(X):
+        return _rows(X, rows)
     if isinstance(rows, slice) or not X.flags.c_contiguous or not X.flags.writeable or 2 * len(rows) < len(X):
         return _rows(X, rows)
     for start in range(0, len(rows), at_once):
@@ -80,7 +90,7 @@ def _first(option: str, size: int | None, available: int, part: str, name: str) 
 
 
 def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed: int) -> tuple[Codes, Codes]:
-    n_rows = len(raw.features.X)
+    n_rows = raw.features.X.shape[0]
     if n_rows < 2:
         raise DataError(f"{raw.name!r} has {n_rows} row; training and validation need at least one each.")
     asked = (train_size or 1) + (val_size or 1)
@@ -132,7 +142,7 @@ def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic]
     """Rows whose label is kept (>= 0). Without anything to drop, X is passed on, not copied."""
     kept = y >= 0
     if kept.all():
-        return np.ascontiguousarray(X), y, None
+        return X if is_sparse(X) else np.ascontiguousarray(X), y, None
     return X[kept], y[kept], kept
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.dataset import Dataset
+from gpureg.data.sparse import Csr, all_finite, is_sparse
 from gpureg.errors import DataError, UsageError, named
 
 ScalingKind = Literal["none", "standard", "pixels"]
@@ -35,7 +36,9 @@ class Scaling:
 
 
 def default_scaling(dataset: Dataset) -> ScalingKind:
-    """`pixels` for images, else `standard`."""
+    """`pixels` for images, `none` for sparse features, else `standard`."""
+    if is_sparse(dataset.X_train):
+        return "none"
     return "standard" if dataset.pixel_max is None else "pixels"
 
 
@@ -57,6 +60,8 @@ def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = Non
     if kind == "pixels":
         half = _pixel_max(dataset) / 2
         return Scaling(np.full(n_features, half), np.full(n_features, half))
+    if kind == "standard" and is_sparse(dataset.X_train):
+        return _fit_sparse(dataset.X_train, _row_weights(weights, dataset.X_train.shape[0]))
     if kind == "standard":
         return _fit_standard(dataset.X_train, _row_weights(weights, len(dataset.X_train)))
     raise UsageError(f"{named('scale', kind)} is not known; expected one of {', '.join(KINDS)}.")
@@ -90,11 +95,43 @@ def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DType
                     scaled[:, scaling.constant] = 0
                 result[start : start + block, :n_features] = scaled
     except FloatingPointError as error:
-        raise DataError(
-            f"a feature value is beyond the range of {np.dtype(dtype)} after scaling. "
-            f"Rescale that feature in the data, use {named('scale', 'standard')}, or use {named('dtype', 'float64')}."
-        ) from error
+        raise DataError(_beyond(dtype)) from error
     return result
+
+
+def sparse_design(X: Csr, scaling: Scaling, dtype: npt.DTypeLike) -> tuple[Csr, Floats | None]:
+    """`X / scale` in CSR of `dtype`, 0 where constant, and what is to be subtracted from its rows, `offset / scale
+    (F,)`, or None for nothing: the design matrix, of which neither the difference nor the column of ones is made.
+
+    X itself where nothing changes. Raises as `design_matrix`.
+    """
+    if X.shape[1] != scaling.offset.size:
+        raise UsageError(
+            f"X has shape {X.shape}, but the scaling is for (N, {scaling.offset.size}): the features differ."
+        )
+    factor = 1.0 / scaling.scale
+    if scaling.constant is not None:
+        factor[scaling.constant] = 0.0
+    shift = scaling.offset * factor
+    data = X.data
+    with np.errstate(over="ignore"):
+        if (factor != 1.0).any():
+            data = (data * factor[X.indices]).astype(dtype)
+        data = data.astype(dtype, copy=False)
+    if data is X.data:
+        return X, shift if shift.any() else None
+    found = type(X)((data, X.indices, X.indptr), shape=X.shape, copy=False)
+    if not all_finite(found):
+        raise DataError(_beyond(dtype))
+    found.has_canonical_format = True
+    return found, shift if shift.any() else None
+
+
+def _beyond(dtype: npt.DTypeLike) -> str:
+    return (
+        f"a feature value is beyond the range of {np.dtype(dtype)} after scaling. "
+        f"Rescale that feature in the data, use {named('scale', 'standard')}, or use {named('dtype', 'float64')}."
+    )
 
 
 def _block_rows(n_features: int) -> int:
@@ -141,15 +178,35 @@ def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
             left += share @ rows / total
             square += share @ np.square(rows) / total
         square = np.maximum(square - np.square(left), 0)  # the mean was rounded
+    mean = np.where(low == high, low, mean)  # exact, where a computed mean is nearly so
+    return _standard(mean, square, weights)
+
+
+def _standard(mean: Floats, square: Floats, weights: Floats) -> Scaling:
+    """The scaling of features of these means and variances; what is constant but for rounding gets scale 1."""
     scale = np.sqrt(square)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
         feature = int(np.flatnonzero(~np.isfinite(mean + scale))[0])
         raise DataError(f"the variance of feature {feature} overflows float64. Rescale that feature in the data.")
-    mean = np.where(low == high, low, mean)  # exact, where a computed mean is nearly so
-    rounding = min(max(float(np.count_nonzero(weights)), largest * total) * _EPS, np.sqrt(_EPS))
+    rounding = min(max(float(np.count_nonzero(weights)), float(weights.sum())) * _EPS, np.sqrt(_EPS))
     with np.errstate(under="ignore"):
         constant = (square <= rounding * square + np.square(rounding * mean)) | (scale == 0)
     return Scaling(mean, np.where(constant, 1.0, scale), constant if constant.any() else None)
+
+
+def _fit_sparse(X: Csr, weights: Floats) -> Scaling:
+    """The same of stored values: those that are not stored are counted, as 0."""
+    F = X.shape[1]
+    shares = weights / weights.max()
+    total = shares.sum()
+    of_row = np.repeat(shares, np.diff(X.indptr))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.bincount(X.indices, of_row * X.data, F) / total
+        there = np.bincount(X.indices, of_row, F)
+        left = X.data - mean[X.indices]
+        square = np.bincount(X.indices, of_row * np.square(left), F) + np.square(mean) * np.maximum(total - there, 0.0)
+        square /= total
+    return _standard(mean, square, weights)
 
 
 def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:

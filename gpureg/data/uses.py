@@ -93,6 +93,15 @@ class Uses:
                     f"{named(option, ','.join(value))}: {where} has no columns to name. Leave out {named(option)}."
                 )
 
+    def refuse_of_sparse(self, where: str) -> None:
+        """Raise UsageError for what sparse rows can't do: they have no columns to name, and no missing values."""
+        self.refuse_choice(f"{where}, sparse,")
+        if self.keeps_missing:
+            raise UsageError(
+                f"{named('missing', self.missing)}: {where} is sparse, and what is not stored there is 0, not missing. "
+                f"Leave out {named('missing')}."
+            )
+
     def given(self) -> str:
         """The options that choose columns, for a message."""
         return " and ".join(named(o) for o, v in (("features", self.features), ("drop", self.drop)) if v is not None)

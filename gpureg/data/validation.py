@@ -16,6 +16,7 @@ from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.known import Known, known_rows
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, NotFinite, not_finite
+from gpureg.data.sparse import all_finite, as_in_training, is_sparse, sparse_parts, stacked
 from gpureg.errors import UsageError, named
 
 
@@ -45,7 +46,10 @@ def opened_for(data: Dataset, unseen: Unseen, option: str, tell: Callable[[str],
 
 def finite(part: Known, data: Dataset, path: str) -> Known:
     """The rows. Raises DataError if a value is not finite."""
-    if not np.isfinite(part.X).all():
+    if is_sparse(part.X):
+        if not all_finite(part.X):
+            raise not_finite(NotFinite.of_sparse(part.X, part.number), expected_of(data), path)
+    elif not np.isfinite(part.X).all():
         raise not_finite(NotFinite.among(part.X, 0, part.number), expected_of(data), path)
     return part
 
@@ -60,13 +64,14 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
     blocks = opened_for(data, unseen, "val", notices.append)
     limit, size, parts = machine_limit(), 0, []
     for part in known_rows(blocks, data.classes, select=unseen.selected):
-        parts.append(replace(finite(part, data, unseen.path), X=_narrow(part.X, data.X_train.dtype)))
-        size += parts[-1].X.nbytes
+        own = as_in_training(finite(part, data, unseen.path).X, data.X_train)
+        parts.append(replace(part, X=_narrow(own, data.X_train.dtype)))
+        size += sum(array.nbytes for array in sparse_parts(parts[-1].X))
         limit.check(2 * size, Path(unseen.path))
     weights = [part.weights for part in parts if part.weights is not None]
     return replace(
         data,
-        X_val=np.concatenate([part.X for part in parts]),
+        X_val=stacked([part.X for part in parts]),
         y_val=np.concatenate([part.y for part in parts]),
         val_weight=np.concatenate(weights) if weights else None,
         notices=(*data.notices, *notices),
@@ -75,6 +80,8 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
 
 def _narrow(X: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
     """The same numbers in the type of the training rows, if it holds them."""
+    if is_sparse(X):
+        return X
     if kind == X.dtype or kind.kind not in "f":
         return np.ascontiguousarray(X)
     with np.errstate(over="ignore"):

@@ -9,6 +9,7 @@ import array_api_compat as compat
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.sparse import is_sparse
 from gpureg.types import Array
 
 HostArray = npt.NDArray[Any]
@@ -51,14 +52,21 @@ def home_of(value: Any) -> Home:
 
 
 def to_host(value: Any) -> Any:
-    """An array of another namespace as NumPy's; anything else as it is.
+    """An array of another namespace as NumPy's, cupyx's sparse matrices as SciPy's; anything else as it is.
 
     CuPy and PyTorch bring theirs over themselves, others through DLPack. NumPy has no bfloat16: that becomes float32.
     """
+    if is_sparse(value) and type(value).__module__.startswith("cupyx"):
+        return value.get()
     home = home_of(value)
     if home.host:
         return value
     xp = home.xp
+    if compat.is_torch_array(value) and str(value.layout) != "torch.strided":
+        raise TypeError(
+            f"X is a sparse tensor of PyTorch ({value.layout}); expected a dense one, or one of SciPy's formats: "
+            "scipy.sparse.csr_array((values, columns, row_pointers))."
+        )
     if "bfloat16" in str(value.dtype):
         value = xp.astype(value, xp.float32)
     if compat.is_torch_array(value):

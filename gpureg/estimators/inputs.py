@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from gpureg.backend import parse_device
 from gpureg.config import CLASS_WEIGHTS, DTYPES
 from gpureg.data import check_class_weights, class_weights
+from gpureg.data.sparse import is_sparse, read_sparse
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HOST, Home, HostArray, home_of, to_host
 from gpureg.types import Floats, Ints
@@ -22,12 +23,12 @@ from gpureg.types import Floats, Ints
 
 @dataclass(frozen=True)
 class Samples:
-    """N samples on the host: `X (N, F)` in the type of the arithmetic, `y (N,)` labels as given, `label (N,)` their
-    places in `classes (K,)` (sorted), `given (N,)` the caller's sample weights or None, `home` and `label_home` where
-    X and y came from.
+    """N samples on the host: `X (N, F)`, an array or CSR, in the type of the arithmetic, `y (N,)` labels as given,
+    `label (N,)` their places in `classes (K,)` (sorted), `given (N,)` the caller's sample weights or None, `home` and
+    `label_home` where X and y came from.
     """
 
-    X: HostArray
+    X: Any
     y: HostArray
     label: Ints
     classes: HostArray
@@ -59,10 +60,10 @@ class Samples:
 
 def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str | None) -> Samples:
     """Check what `fit` was given; sets `n_features_in_` and `feature_names_in_`. Raises ValueError or TypeError."""
-    refuse_sparse(X)
     home, label_home = home_of(X), home_of(y)
     types: list[Any] = [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
-    X, y = validate_data(estimator, to_host(X), to_host(y), dtype=types, order="C")
+    X, y = validate_data(estimator, to_host(X), to_host(y), dtype=types, order="C", accept_sparse="csr")
+    X = read_sparse(X, "X") if is_sparse(X) else X
     check_classification_targets(y)
     classes, label = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -79,9 +80,9 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
 
 def read_rows(estimator: Any, X: Any, home: Home) -> Any:
     """Rows to predict `(N, F)`, as an array of `home`, the one of X. Raises ValueError where they don't fit."""
-    refuse_sparse(X)
     if home.host:
-        return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=False)
+        types = [np.float64, np.float32]
+        return validate_data(estimator, to_host(X), dtype=types, reset=False, accept_sparse="csr")
     xp = home.xp
     if X.ndim != 2 or X.shape[0] == 0:
         raise ValueError(f"X has the shape {tuple(X.shape)}; expected 2 dimensions (rows, features) and a row.")
@@ -95,19 +96,6 @@ def read_rows(estimator: Any, X: Any, home: Home) -> Any:
     if not bool(xp.all(xp.isfinite(X))):
         raise ValueError("X contains NaN or infinity; expected finite numbers.")
     return X.detach() if hasattr(X, "detach") else X
-
-
-def refuse_sparse(X: Any) -> None:
-    """Raises TypeError for a sparse matrix, and says what to do instead."""
-    if not (hasattr(X, "nnz") and hasattr(X, "toarray")) and not getattr(X, "is_sparse", False):
-        return
-    N, F = X.shape
-    size = f"{8 * N * F / 2**20:,.1f} MiB in float64"
-    raise TypeError(
-        f"X is sparse ({type(X).__name__}, {N} x {F}); expected a dense array. Make it one with X.toarray() "
-        f"({size}), reduce it first (sklearn.decomposition.TruncatedSVD), or use scikit-learn's LogisticRegression, "
-        "which takes sparse data."
-    )
 
 
 def check_parameters(estimator: Any) -> None:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
+from gpureg.data.sparse import is_sparse
 from gpureg.estimators.arrays import Home, home_of, to_host
 from gpureg.estimators.inputs import fitted_home, read_rows
 from gpureg.model.to_sklearn import to_sklearn
@@ -31,7 +32,7 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> Array:
         """Logits `X coef_' + intercept_`: `(N,)` for two classes (above 0: `classes_[1]`), else `(N, K)`.
 
-        Raises ValueError where X does not fit what the estimator was trained on, TypeError where it is sparse.
+        Raises ValueError where X does not fit what the estimator was trained on.
         """
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 0] if logits.shape[1] == 1 else logits
@@ -77,7 +78,10 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
         xp = home.xp
         if rows.dtype != coef.dtype:
             wider = xp.result_type(rows.dtype, coef.dtype)
-            rows, coef, intercept = (xp.astype(a, wider) for a in (rows, coef, intercept))
+            coef, intercept = xp.astype(coef, wider), xp.astype(intercept, wider)
+            rows = rows.astype(wider) if is_sparse(rows) else xp.astype(rows, wider)
+        if is_sparse(rows):
+            return rows @ np.ascontiguousarray(coef.T) + intercept, home
         return xp.matmul(rows, xp.matrix_transpose(coef)) + intercept, home
 
     def _shifted(self, X: Any, method: str) -> tuple[Array, Array, Home]:
@@ -126,5 +130,5 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         return tags

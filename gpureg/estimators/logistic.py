@@ -43,8 +43,8 @@ class LogisticRegression(FittedClassifier):
     coef_ (K, F), intercept_ (K,) : the weights, K = 1 for two classes (positive: `classes_[1]`), arrays of X's kind.
     classes_ (K,) : the labels, sorted. n_iter_ (1,) : iterations, at least 1. n_features_in_, feature_names_in_.
 
-    X may be a NumPy array, a data frame, or a CuPy or PyTorch array on any device. Not sparse. Source: Hastie,
-    Tibshirani and Friedman, The Elements of Statistical Learning, 2009, section 4.4.
+    X may be a NumPy array, a sparse matrix (fitted on the CPU), a data frame, or a CuPy or PyTorch array on any device.
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, section 4.4.
 
     >>> import gpureg
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]

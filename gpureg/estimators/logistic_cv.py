@@ -104,9 +104,9 @@ class LogisticRegressionCV(FittedClassifier):
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         routed = self._routed("fit", samples.given, params)
         splitter = check_cv(self.cv, samples.y, classifier=True)
-        folds = read_splits(splitter.split(samples.X, samples.y, **routed.splitter.split), len(samples.X))
+        folds = read_splits(splitter.split(samples.X, samples.y, **routed.splitter.split), len(samples.y))
         weights = samples.weights(self.class_weight)
-        found = solve(self, samples, _batch(Cs, folds, weights, len(samples.X), refit=bool(self.refit)))
+        found = solve(self, samples, _batch(Cs, folds, weights, len(samples.y), refit=bool(self.refit)))
         _tell_of_missing(samples, found.present[: len(folds)])
         paths, refits = found.parted(len(folds) * len(Cs))
         self.classes_ = samples.classes  # while scoring: on the host

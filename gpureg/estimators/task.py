@@ -12,14 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
+from gpureg.data.sparse import is_sparse
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
 from gpureg.fitting.folds import normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
-from gpureg.fitting.prepare import place
+from gpureg.fitting.prepare import Placeable, bytes_of_a_row, place
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Loss
+from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.problem import Outcome, Problem, Start
@@ -36,13 +38,13 @@ ROWS_AT_ONCE = 4096  # that are copied
 class Task:
     """L models of one loss on n samples.
 
-    `X (n, F)` on the host, in the type of the arithmetic; `label (n,)` class indices of K `classes`; `C (L,)` and
-    `column (L,)` into `weights (n, T)`, the row weights as scikit-learn sums them (None: all 1); `fold (L,)` a model's
-    fold, -1 for none. `start (L, F + 1, K)`: weights to begin at, the last row an intercept's, or None. `home`: where
-    the caller's samples lie.
+    `X (n, F)` on the host, an array or CSR, in the type of the arithmetic; `label (n,)` class indices of K `classes`;
+    `C (L,)` and `column (L,)` into `weights (n, T)`, the row weights as scikit-learn sums them (None: all 1); `fold
+    (L,)` a model's fold, -1 for none. `start (L, F + 1, K)`: weights to begin at, the last row an intercept's, or None.
+    `home`: where the caller's samples lie.
     """
 
-    X: HostArray
+    X: Any
     label: Ints
     classes: int
     loss: Loss
@@ -109,6 +111,8 @@ def _centre(task: Task) -> HostArray:
     Where the intercept is free any shift of the features is exact, and this one, made before X is rounded to the
     type of the arithmetic, keeps the digits that an offset would cost: float32 has three left at 1000 +- 1.
     """
+    if is_sparse(task.X):  # its features stay where they are: most are 0
+        return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
             return task.X.mean(axis=0, dtype=np.float64).astype(task.X.dtype)
@@ -125,6 +129,13 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
     weights = weights.copy()
     weights[:, -1] += sign * np.einsum("f,lfk->lk", centre.astype(np.float64), weights[:, :-1])
     return weights
+
+
+def _design(X: Any, centre: HostArray | None, dtype: np.dtype[Any]) -> Placeable:
+    """X as `place` takes it."""
+    if is_sparse(X):
+        return CsrSamples(X.astype(dtype, copy=False), bias=centre is not None)
+    return partial(_columns, X, centre, dtype)
 
 
 def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order: Ints | None) -> HostArray:
@@ -153,7 +164,7 @@ def _fitted(
 
     `resolution`: see `Lbfgs`.
     """
-    n, D = len(task.X), task.X.shape[1] + (centre is not None)
+    n, D = task.X.shape[0], task.X.shape[1] + (centre is not None)
     total, table = np.full(len(task.C), float(n)), None
     if task.weights is not None:
         total = task.weights.sum(axis=0)[task.column]
@@ -173,9 +184,10 @@ def _fitted(
     def work(backend: Backend) -> Outcome:
         kernels = choose_kernels(backend, task.loss, task.classes)
         sizes = Sizes(len(np.unique(solver.members(models))), n, 0, D, 0 if table is None else table.shape[1])
+        sizes = replace(sizes, row_bytes=bytes_of_a_row(task.X, backend.dtype))
         least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
         blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
-        design = partial(_columns, task.X, centre, np.dtype(backend.dtype))
+        design = _design(task.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, task.label, table)
         problem = Problem(rows, None, {}, models, n, D, table is not None, start)
         return Stages(kernels, solver, Hooks()).train_all(problem, blocks).outcome
@@ -193,7 +205,8 @@ def _backend(device: str, task: Task, dtype: str | None = None) -> Backend:
     dtype = dtype or ("float64" if task.work < PLAIN_WORK else task.X.dtype.name)
     if device == "auto" and task.work < DEVICE_WORK:
         return numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
-    return choose_backend(device, dtype, factorises=True, near=cuda_index(task.home) or 0)
+    near, sparse = cuda_index(task.home) or 0, is_sparse(task.X)
+    return choose_backend(device, dtype, factorises=True, near=near, sparse=sparse)
 
 
 def _tell(found: Outcome) -> None:

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from gpureg.backend import Backend, choose_backend
 from gpureg.config import FitConfig, FitOptions, refuse_unknown
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
+from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, named
 from gpureg.events import Event
@@ -104,7 +105,13 @@ def run_fit(
         if threads is not None:
             stack.enter_context(threadpool_limits(threads, user_api="blas"))
         solver = choose_solver(config)
-        backend = choose_backend(config.device, config.dtype, strict=config.strict_device, factorises=solver.factorises)
+        backend = choose_backend(
+            config.device,
+            config.dtype,
+            strict=config.strict_device,
+            factorises=solver.factorises,
+            sparse=is_sparse(data.X_train),
+        )
 
         def work(backend: Backend) -> FitResult:
             return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved, notices=notices)

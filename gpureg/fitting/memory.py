@@ -31,7 +31,8 @@ class Sizes:
 
     `models` that have work arrays at the same time; `rows` training samples with D `features`, `evaluated` validation
     samples; `weights` columns of the row-weight table; `copies` of the training samples, each to be evaluated fold by
-    fold; `measured` models at once in the last evaluation, which is of all of them, and in their certificates.
+    fold; `measured` models at once in the last evaluation, which is of all of them, and in their certificates;
+    `row_bytes` of a sample, None for all of its features.
     """
 
     models: int
@@ -41,6 +42,7 @@ class Sizes:
     weights: int = 0
     copies: int = 0
     measured: int = 0
+    row_bytes: int | None = None
 
 
 def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memory: int) -> list[Ints]:
@@ -97,14 +99,15 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     models, weighted = max(at_once, sizes.measured), sizes.weights > 0
     shape = RunShape(n, max(n, sizes.evaluated), D, models, solver.queued, weighted, full_batch, order)
     work, copies = kernels.run_bytes(shape), sizes.copies
-    if work is None:  # NumPy: the folds of the first assignment lie together
+    if work is None and sizes.row_bytes is None:  # NumPy: the folds of the first assignment lie together
         copies = max(0, copies - 1)
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
     work += solver.shared_bytes(n, D)
     rows = n * (1 + copies) + sizes.evaluated
-    return rows * (D * item + 4) + n * sizes.weights * item, work
+    of_a_row = D * item if sizes.row_bytes is None else sizes.row_bytes
+    return rows * (of_a_row + 4) + n * sizes.weights * item, work
 
 
 def on_device(backend: Backend, work: Callable[[Backend], T], advice: str, *, strict: bool = False) -> T:

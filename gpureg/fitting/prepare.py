@@ -11,18 +11,23 @@ import numpy as np
 
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, class_weights, design_matrix
+from gpureg.data.scaling import sparse_design
+from gpureg.data.sparse import is_sparse
 from gpureg.errors import UsageError, named
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
 from gpureg.fitting.patience import check_held_out
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.csr import CsrRows
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.protocol import Rows
+from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.problem import Problem
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Floats, Ints, ModelTable
 
 A = TypeVar("A", bound=Any)
+Placeable = Callable[[Ints | None], np.ndarray] | CsrSamples
 
 
 def check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
@@ -71,12 +76,12 @@ def prepare(
         if base is not None or table.column.max() == weights.shape[1]:  # behind the folds' columns, for refits
             base = np.ones(len(weights)) if base is None else base
             weights = np.concatenate([weights, base[:, None]], axis=1)
-    rows = partial(design, data.X_train, scaling, config.dtype)
+    rows = designed(data.X_train, scaling, config.dtype)
     fold = assignments[0] if assignments else None
     train = place(kernels, rows, data.y_train, weights, fold, data.sample_weight)
     val = None
     if len(data.y_val):
-        rows = partial(design, data.X_val, scaling, config.dtype)
+        rows = designed(data.X_val, scaling, config.dtype)
         val = place(kernels, rows, data.y_val, None, None, data.val_weight)
     held_out = {
         a * (config.cv or 1) + fold: train.subset(np.flatnonzero(assignment == fold))
@@ -88,7 +93,7 @@ def prepare(
 
 def place(
     kernels: Kernels,
-    rows: Callable[[Ints | None], np.ndarray],
+    rows: Placeable,
     y: Ints,
     weights: Floats | None,
     fold: Ints | None = None,
@@ -96,10 +101,12 @@ def place(
 ) -> Rows:
     """Samples on the device, in the order in which these kernels store them.
 
-    `rows(order)` makes the matrix that the products run over, its rows in that order (None: as they are); class
-    indices `y (N,)`, row weights `(N, F)` or None, the fold in which a row is held out `fold (N,)`, and what a row
-    counts in losses and scores `sample_weight (N,)` are in the order of the data.
+    `rows(order)` makes the matrix that the products run over, its rows in that order (None: as they are); sparse
+    samples stay in their own. Class indices `y (N,)`, row weights `(N, F)` or None, the fold in which a row is held out
+    `fold (N,)`, and what a row counts in losses and scores `sample_weight (N,)` are in the order of the data.
     """
+    if isinstance(rows, CsrSamples):
+        return CsrRows.place(kernels, rows, y, weights, sample_weight)
     order = kernels.storage_order(y, fold)
     y, weights, sample_weight = _ordered(y, order), _ordered(weights, order), _ordered(sample_weight, order)
     return DenseRows.place(kernels, rows(order), y, weights, order, sample_weight)
@@ -125,7 +132,16 @@ def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Siz
         data.X_train.shape[1] + 1,
         max(folds + is_weighted(data, config), columns),
         config.seeds if folds else 0,
+        row_bytes=bytes_of_a_row(data.X_train, config.dtype),
     )
+
+
+def bytes_of_a_row(X: Any, dtype: str) -> int | None:
+    """Of sparse samples, on average, in the type of the arithmetic; None for dense ones."""
+    if not is_sparse(X):
+        return None
+    stored = X.nnz * (np.dtype(dtype).itemsize + X.indices.itemsize)
+    return int(stored // max(1, X.shape[0])) + X.indptr.itemsize
 
 
 def is_weighted(data: Dataset, config: FitConfig) -> bool:
@@ -161,7 +177,14 @@ def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list
     return list(given)
 
 
-def design(X: np.ndarray, scaling: Scaling, dtype: str, order: Ints | None) -> np.ndarray:
+def designed(X: Any, scaling: Scaling, dtype: str) -> Placeable:
+    """Samples `X (N, F)` as they are placed: scaled, and with a bias."""
+    if is_sparse(X):
+        return CsrSamples(*sparse_design(X, scaling, dtype))
+    return partial(_design, X, scaling, dtype)
+
+
+def _design(X: np.ndarray, scaling: Scaling, dtype: str, order: Ints | None) -> np.ndarray:
     """The matrix that the products run over, its rows in an order (None: as they are); reordered while images are
     still a byte a pixel.
     """

@@ -17,6 +17,7 @@ import numpy as np
 from gpureg.config import FitConfig, options_of
 from gpureg.config.options import brief
 from gpureg.data import Dataset
+from gpureg.data.sparse import sparse_parts
 from gpureg.environment import blas_threads
 from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
@@ -124,7 +125,8 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
 def data_sha256(data: Dataset) -> str:
     """SHA-256 of the data set's arrays (types, shapes, values) and classes."""
     digest = hashlib.sha256(repr(data.classes).encode())
-    for array in (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight):
+    given = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
+    for array in (part for whole in given for part in sparse_parts(whole)):
         if array is None:
             continue
         digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling
 from gpureg.fitting.assemble import Trained, in_order
 from gpureg.fitting.folds import row_weight_table
-from gpureg.fitting.prepare import base_weights, design, place
+from gpureg.fitting.prepare import base_weights, designed, place
 from gpureg.fitting.stages import Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import LOSSES, Loss, Softmax
@@ -97,7 +96,7 @@ class Lacking:
         weights = row_weight_table(base_weights(data, config), [assignment], config.cv or 1)[:, fold : fold + 1]
         rows = place(
             kernels,
-            partial(design, data.X_train, self.scaling, config.dtype),
+            designed(data.X_train, self.scaling, config.dtype),
             label,
             weights,
             assignment,

@@ -29,12 +29,12 @@ def evaluate(
     """`LinearModel.evaluate`: metrics of the model `index` on labelled rows in memory."""
     rows = read_rows(X, model.expected)
     found = read_labels(y, "y")
-    check_lengths(len(rows), len(found.codes), "X and y")
+    check_lengths(rows.shape[0], len(found.codes), "X and y")
     numbers = class_numbers(found.values, model.classes)
     weights = None
     if sample_weight is not None:
-        weights = check_weights(as_array(sample_weight, "sample_weight"), len(rows), "sample_weight")
-    counted = np.ones(len(rows), bool) if weights is None else weights > 0
+        weights = check_weights(as_array(sample_weight, "sample_weight"), rows.shape[0], "sample_weight")
+    counted = np.ones(rows.shape[0], bool) if weights is None else weights > 0
     if model.expected.leaves_out:
         counted &= _complete(rows)
     Unknown().plus(found, numbers, counted).refuse(int(counted.sum()), model.classes, "y")

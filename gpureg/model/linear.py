@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpureg.data.encoding import Encoding
 from gpureg.data.matching import Expected, NotFinite, not_finite, read_rows
+from gpureg.data.sparse import Csr, all_finite, is_sparse
 from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
 
@@ -22,6 +23,7 @@ Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 BLOCK_BYTES = 1 << 20  # of float64 rows that are scaled at once: they stay in a core's cache
+STORED = 1 << 20  # values of sparse rows that are copied at once
 NEAR = 1e-3  # how far from the λ of a model, relatively, the λ may be that names it
 
 
@@ -74,10 +76,10 @@ class LinearModel:
     def decision_function(self, X: Any, model: int | None = None) -> Doubles:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
 
-        X is an array, images `(N, height, width)`, or a data frame (pandas, Polars, Arrow), whose columns are found by
-        name if the model knows names: in any order, further ones are ignored. Raises UsageError for another number of
-        features, for columns that are not there (it names them), for rows with NaN or infinite values (their number and
-        the first place), and if the model diverged and has no finite weights.
+        X is an array, a sparse matrix, images `(N, height, width)`, or a data frame (pandas, Polars, Arrow), whose
+        columns are found by name if the model knows names: in any order, further ones are ignored. Raises UsageError
+        for another number of features, for columns that are not there (it names them), for rows with NaN or infinite
+        values (their number and the first place), and if the model diverged and has no finite weights.
         """
         return self.logits(read_rows(X, self.expected), model)
 
@@ -90,6 +92,8 @@ class LinearModel:
     ) -> Doubles:
         """Logits `(N, K)` of a matrix `rows (N, D)`; for messages `where` names the data and `number` numbers a row."""
         coef, intercept = self.weights(self.index(model))
+        if is_sparse(rows):
+            return self._of_sparse(rows, coef, intercept, where, number)
         weights = np.ascontiguousarray(coef.T, np.float64)
         logits = np.empty((len(rows), len(coef)))
         step = max(64, BLOCK_BYTES // (8 * max(1, coef.shape[1])))
@@ -101,6 +105,20 @@ class LinearModel:
                 raise not_finite(NotFinite.among(rows, start, number), self.expected, where)
             np.matmul(scaled, weights, out=logits[start : start + step])
         logits += intercept
+        return logits
+
+    def _of_sparse(
+        self, rows: Csr, coef: Floats, intercept: Floats, where: str, number: Callable[[int], int]
+    ) -> Doubles:
+        """Logits of CSR rows, with the scaling folded into the weights; as many rows at once as in `logits`."""
+        if not all_finite(rows):
+            raise not_finite(NotFinite.of_sparse(rows, number), self.expected, where)
+        weights = np.ascontiguousarray((coef / self.scale).T, np.float64)
+        logits = np.empty((rows.shape[0], len(coef)))
+        step = max(1, STORED * rows.shape[0] // max(1, rows.nnz))
+        for start in range(0, rows.shape[0], step):
+            logits[start : start + step] = rows[start : start + step].astype(np.float64) @ weights
+        logits += intercept - self.offset @ weights
         return logits
 
     def predict_proba(self, X: Any, model: int | None = None) -> Doubles:

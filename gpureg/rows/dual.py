@@ -42,7 +42,9 @@ class Balanced:
     cost: Floats
 
 
-def balanced(kernels: Kernels, rows: Sampled, W: Array, column: Ints | None, imbalance: Floats, samples: int) -> Balanced:
+def balanced(
+    kernels: Kernels, rows: Sampled, W: Array, column: Ints | None, imbalance: Floats, samples: int
+) -> Balanced:
     """The dual point of models at weights `W (D, L*K)`, `column (L,)` their columns of the row-weight table.
 
     `imbalance (L, K)`: the gradient of the mean loss in the biases, `Σ s_i r_i / n`. `samples`: about how
