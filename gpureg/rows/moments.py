@@ -9,6 +9,7 @@ differ by 1e6 have second moments that differ by 1e12, which float32 can't hold 
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,42 +127,62 @@ def kronecker(
     `column (1,)`: the model's row weights s, None for 1. `free`: c is the mean under s u, the exact Schur complement of
     a free bias; else 0. None where Σ s u is below n eps: probabilities are 0 and 1, and there is nothing to describe.
     """
-    backend, K = kernels.backend, kernels.n_columns
-    xp = backend.xp
+    backend, xp = kernels.backend, kernels.backend.xp
     picked = None if column is None or rows.weights is None else backend.from_host(np.asarray(column, np.int64))
-    eye, weights = backend.from_host(np.eye(K)), []
-    sums: list[Array] = [0.0, 0.0, 0.0]
-    for X, y, table in _blocks(kernels, rows, per_row=4 * K, table=True):
-        d, f = kernels.loss.second(xp, xp.reshape(xp.matmul(X, xp.astype(W, xp.float64)), (X.shape[0], 1, K)), y)
-        s = xp.ones_like(d[:, 0, 0]) if picked is None or table is None else xp.take(table, picked, axis=1)[:, 0]
+    stretches = _stretches(kernels, rows)
+    found: list[_Curved] = [_Curved(kernels, W, picked) for _ in stretches]
+
+    def weigh(number: int) -> None:
+        for block in _blocks(kernels, rows, 4 * kernels.n_columns, table=True, as_stored=True, span=stretches[number]):
+            found[number].add(*block)
+
+    kernels.share_out(len(stretches), weigh)
+    own, mass, under, total = (sum(one.sums[place] for one in found) for place in range(4))
+    curved = float(kernels.to_host(under))  # sync
+    if not curved > rows.n * float(np.finfo(backend.dtype).eps):
+        return None
+    centre = np.array(kernels.to_host(total)) / curved if free else np.zeros(W.shape[0])
+    shift, moments = backend.from_host(centre), [0.0 for _ in stretches]
+
+    def multiply(number: int) -> None:
+        for (X, _, _), u in zip(
+            _blocks(kernels, rows, 4 * kernels.n_columns, span=stretches[number]), found[number].weights, strict=True
+        ):
+            X = (X - shift) * xp.sqrt(u)[:, None]
+            moments[number] = moments[number] + (
+                xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X)
+            )
+
+    kernels.share_out(len(stretches), multiply)
+    return KroneckerSums(kernels.to_host(own / mass), centre, functools.reduce(operator.add, moments) / curved)
+
+
+class _Curved:
+    """The sums of `kronecker` over some blocks: `Σ s (diag(d) - f f')`, `Σ s`, `Σ s u`, `Σ s u x`; and `weights`, s u
+    of each block.
+    """
+
+    def __init__(self, kernels: Kernels, W: Array, column: Array | None) -> None:
+        self.kernels, self.W, self.column = kernels, W, column
+        self.eye = kernels.backend.from_host(np.eye(kernels.n_columns))
+        self.sums: list[Array] = [0.0, 0.0, 0.0, 0.0]
+        self.weights: list[Array] = []
+
+    def add(self, X: Array, y: Array, table: Array | None) -> None:
+        """Add the samples of a block `X (b, D)`."""
+        xp, K = self.kernels.backend.xp, self.kernels.n_columns
+        logits = xp.astype(xp.matmul(X, self.W), xp.float64)
+        d, f = self.kernels.loss.second(xp, xp.reshape(logits, (X.shape[0], 1, K)), y)
+        alone = self.column is None or table is None
+        s = xp.ones_like(d[:, 0, 0]) if alone else xp.take(table, self.column, axis=1)[:, 0]
         d, f = d[:, 0, :], None if f is None else f[:, 0, :]
-        own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * eye, xp.sum(d, axis=1)
+        own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * self.eye, xp.sum(d, axis=1)
         if f is not None:
             own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
-        weights.append(s * xp.where(trace > 0.0, trace, xp.zeros_like(trace)))
-        parts = (own, xp.sum(s), xp.sum(weights[-1][:, None] * X, axis=0))
-        sums = [total + part for total, part in zip(sums, parts, strict=True)]
-    u = xp.concat(weights, axis=0)
-    mass = float(kernels.to_host(xp.sum(u)))  # sync
-    if not mass > rows.n * float(np.finfo(backend.dtype).eps):
-        return None
-    centre = np.array(kernels.to_host(sums[2])) / mass if free else np.zeros(W.shape[0])
-    moments = _summed_under(kernels, rows, u, backend.from_host(centre), diagonal) / mass
-    return KroneckerSums(kernels.to_host(sums[0] / sums[1]), centre, moments)
-
-
-def _summed_under(kernels: Kernels, rows: Block, u: Array, centre: Array, diagonal: bool) -> Array:
-    """`Σ u_i (x_i - c)(x_i - c)'`, or its diagonal, for `u (N,)` on the device."""
-    xp = kernels.backend.xp
-    root = xp.sqrt(u)
-    total: Array = 0.0
-    start = 0
-    for X, y, _ in _blocks(kernels, rows):
-        stop = start + y.shape[0]
-        X = (X - centre) * root[start:stop][:, None]
-        total = total + (xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X))
-        start = stop
-    return total
+        u = s * xp.where(trace > 0.0, trace, xp.zeros_like(trace))
+        self.weights.append(u)
+        parts = (own, xp.sum(s), xp.sum(u), xp.matmul(u[None, :], xp.astype(X, xp.float64))[0, :])
+        self.sums = [total + part for total, part in zip(self.sums, parts, strict=True)]
 
 
 def _mass(kernels: Kernels, rows: Block) -> Array | float:
@@ -182,17 +203,22 @@ def _summed(
     as_stored: bool = False,
 ) -> Array:
     """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has a stretch of its own."""
-    count = kernels.lanes if rows.n >= LEAST_ROWS else 1
-    bounds = [rows.n * number // count for number in range(count + 1)]
-    sums: list[Array] = [0.0] * count
+    stretches = _stretches(kernels, rows)
+    sums: list[Array] = [0.0 for _ in stretches]
 
     def task(number: int) -> None:
-        span = (bounds[number], bounds[number + 1])
-        for X, y, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=span):
+        for X, y, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=stretches[number]):
             sums[number] = sums[number] + part(X, y, weight)
 
-    kernels.share_out(count, task)
+    kernels.share_out(len(stretches), task)
     return functools.reduce(operator.add, sums)
+
+
+def _stretches(kernels: Kernels, rows: Block) -> list[tuple[int, int]]:
+    """A stretch of the rows for each of the kernels' threads."""
+    count = kernels.lanes if rows.n >= LEAST_ROWS else 1
+    bounds = [rows.n * number // count for number in range(count + 1)]
+    return list(itertools.pairwise(bounds))
 
 
 def _blocks(

@@ -17,8 +17,9 @@ from gpureg.types import Array, Floats, Ints, StopReason
 
 Certificate = dict[str, float | bool | None]
 # samples that a bound is made from where the bias is free, the next number only for models whose bound is not met:
-# at least the first number, and one in the second
+# at least the first number, and four for each column, and one in the second
 SAMPLES = ((1024, 32), (4096, 8), (0, 1))
+MODELS_AT_ONCE = 8  # at least, so that every thread has some
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def certify(
     """
     weights = weights.copy()
     numbers = np.full((3, len(weights)), np.nan)
-    at_once = max(1, COLUMNS_AT_ONCE // kernels.n_columns)
+    at_once = max(MODELS_AT_ONCE, COLUMNS_AT_ONCE // kernels.n_columns)
     finite = np.flatnonzero(np.isfinite(weights).all(axis=(1, 2)))
     certifier = _Certifier.of(problem, kernels, config, accuracy, ends)
     with kernels.steady():
@@ -148,7 +149,7 @@ class _Certifier:
         host = self._host(value, self._about(value.gradient))
         bound = np.where(l2 > 0, np.inf, np.nan)
         n = objective.rows.n
-        for samples in sorted({min(n, max(least, n // share)) for least, share in SAMPLES}):
+        for samples in sorted({min(n, max(least, 4 * self.kernels.n_columns, n // share)) for least, share in SAMPLES}):
             unmet = ~(bound <= self.accuracy.attainable(models, host[0])) & (l2 > 0) & np.isfinite(host[1])
             some = np.flatnonzero(unmet)
             if len(some):

@@ -44,13 +44,13 @@ EIGH = 3.0  # an eigendecomposition of D features takes as long as EIGH D² / (n
 
 
 def build_passes(rows: Rows, K: int) -> float:
-    """What `kronecker` costs, in passes of one model over the n samples: the probabilities, one product of n D² (where
-    a pass makes two of n D K), and the eigendecomposition.
+    """What `kronecker` costs, in passes of one model over the n samples: the probabilities, products of n D² and n K²
+    (where a pass makes two of n D K), and the eigendecompositions.
     """
     n, D = rows.n, rows.features
     if not rotates(rows):
-        return 2.0
-    return 1.0 + D / (2 * K) + EIGH * D**2 / (n * K)
+        return 2.0 + K / D + EIGH * K**2 / (n * D)
+    return 1.0 + D / (2 * K) + K / D + EIGH * (D**3 + K**3) / (n * D * K)
 
 
 def rotates(rows: Rows) -> bool:
