@@ -28,7 +28,8 @@ from gpureg.types import Array, Floats, Ints
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
 ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
-MOST_TURNS = 200  # of conjugate gradients
+MOST_TURNS = 200  # of conjugate gradients, which end when the squared residual is this part of what it was:
+ENOUGH = 1e-5
 SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
 
 
@@ -163,7 +164,7 @@ class _Curvature:
             new = xp.sum(left * scaled, axis=1, keepdims=True)
             p = scaled + xp.where(rho > 0.0, new / xp.where(rho > 0.0, rho, xp.ones_like(rho)), xp.zeros_like(rho)) * p
             rho = new
-            if bool(xp.all(new <= 1e-12 * first)):  # sync
+            if bool(xp.all(new <= ENOUGH * first)):  # sync
                 break
         return found
 

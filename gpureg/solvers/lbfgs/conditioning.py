@@ -40,6 +40,7 @@ MOST_ROTATED = (
 DEAD = 4 * np.finfo(float).eps  # times D, of the largest eigenvalue: what is below is rounding, and is left as it is
 
 
+WORTH_THREADS = 1 << 22  # multiply-adds of a product from which on threads are worth their start
 EIGH = 3.0  # an eigendecomposition of D features takes as long as EIGH D² / (n K) passes (measured, D up to 1,500)
 
 
@@ -82,8 +83,7 @@ class Conditioning:
         if self.turn is not None:
             u = xp.matmul(self.turn, u)
         if self.basis is not None:
-            flat = xp.reshape(u, (-1, u.shape[2]))
-            return xp.reshape(xp.matmul(flat, xp.matrix_transpose(self.basis)), u.shape)
+            return self._times(u, xp.matrix_transpose(self.basis))
         if self.shift is None:
             return u
         return xp.concat([u[:, :, :-1], u[:, :, -1:] - xp.sum(u * self.shift, axis=2, keepdims=True)], axis=2)
@@ -92,10 +92,10 @@ class Conditioning:
         """The v of given weights `(A, K, D)`: the inverse of `weights`."""
         xp = self.kernels.backend.xp
         if self.basis is not None and not self.free:  # orthonormal
-            u = xp.reshape(xp.matmul(xp.reshape(W, (-1, W.shape[2])), self.basis), W.shape)
+            u = self._times(W, self.basis)
         elif self.basis is not None:  # Q' w, and c = b + m'w, m'w = m'Q Q'w
             Q, last = self.basis[:-1, :-1], self.basis[-1, :-1]
-            w = xp.reshape(xp.matmul(xp.reshape(W[:, :, :-1], (-1, W.shape[2] - 1)), Q), W[:, :, :-1].shape)
+            w = self._times(W[:, :, :-1], Q)
             u = xp.concat([w, W[:, :, -1:] - xp.sum(w * last, axis=2, keepdims=True)], axis=2)
         elif self.shift is not None:
             u = xp.concat([W[:, :, :-1], W[:, :, -1:] + xp.sum(W * self.shift, axis=2, keepdims=True)], axis=2)
@@ -113,7 +113,7 @@ class Conditioning:
         xp = self.kernels.backend.xp
         g = gradient
         if self.basis is not None:
-            g = xp.reshape(xp.matmul(xp.reshape(g, (-1, g.shape[2])), self.basis), g.shape)
+            g = self._times(g, self.basis)
         elif self.shift is not None:
             g = g - g[:, :, -1:] * self.shift
         if self.turn is not None:
@@ -126,6 +126,20 @@ class Conditioning:
         else:
             bias = xp.zeros_like(total)
         return (g if self.scale is None else g * self.scale), total, bias
+
+    def _times(self, u: Array, matrix: Array) -> Array:
+        """`u (A, K, D)` times a matrix `(D, D)`, the columns of all models shared among the kernels' threads."""
+        xp = self.kernels.backend.xp
+        flat = xp.reshape(u, (-1, u.shape[2]))
+        count = self.kernels.lanes if flat.shape[0] * flat.shape[1] ** 2 >= WORTH_THREADS else 1
+        bounds = [flat.shape[0] * number // count for number in range(count + 1)]
+        parts: list[Array] = [flat] * count
+
+        def task(number: int) -> None:
+            parts[number] = xp.matmul(flat[bounds[number] : bounds[number + 1], :], matrix)
+
+        self.kernels.share_out(count, task)
+        return xp.reshape(parts[0] if count == 1 else xp.concat(parts, axis=0), u.shape)
 
     def take(self, models: Ints) -> Conditioning:
         """That of `models (B,)`."""
