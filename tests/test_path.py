@@ -19,7 +19,7 @@ from gpureg.fitting.resume import Saved, unpack
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.solver import Lbfgs
-from gpureg.solvers.path.members import Members, secant
+from gpureg.solvers.path.members import Members, block_of, secant
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import ModelTable
 
@@ -73,9 +73,11 @@ def test_shuffled_grids_duplicates_and_no_penalty(solve: Any) -> None:
         assert mixed.steps[model] == falling.steps[twin]
     stops = [event.model for event in events if isinstance(event, ModelStopped)]
     assert sorted(stops) == list(range(len(SHUFFLED)))  # each told once, equal ones at the same time
-    assert [SHUFFLED[model] for model in stops] == sorted(SHUFFLED, reverse=True)
+    assert SHUFFLED[stops[-1]] == 0.0
     points = [event for event in events if isinstance(event, PathPoint)]
-    assert [(event.done, event.points) for event in points] == [(k, 7) for k in range(1, 8)]
+    assert [(event.done, event.points) for event in points] == [
+        (k, 7) for k in (2, 4, 6, 7)
+    ]  # two at a time: few columns
 
 
 def folds_of(n: int, folds: int) -> np.ndarray:
@@ -168,6 +170,18 @@ def test_members_are_columns_and_points_are_ranks() -> None:
     assert [point.tolist() for point in members.points] == [[1, 3], [0, 4], [2]]
     assert members.before.tolist() == [[1, -1], [-1, -1], [0, 1], [-1, -1], [3, -1]]
     assert members.copies(0).tolist() == [0, 3]
+    assert members.reached.tolist() == [0, 1, 2, 3]
+
+
+def test_neighbours_of_a_narrow_path_are_solved_together() -> None:
+    """Both of a block begin where the two before the block point; no penalty is a block of its own."""
+    table = ModelTable.plain(np.array([0.0, 1.0, 8.0, 4.0, 2.0, 16.0]), np.ones(6))
+    members = Members.of(table, block=2)
+    assert [point.tolist() for point in members.points] == [[2, 5], [3, 4], [1], [0]]
+    assert members.before.tolist() == [[1, 4], [4, 3], [-1, -1], [2, 5], [2, 5], [-1, -1]]
+    assert members.reached.tolist() == [0, 2, 4, 5, 6]
+    assert [block_of(table, K) for K in (1, 10, 15, 30, 100)] == [2, 2, 2, 1, 1]
+    assert block_of(replace(table, column=np.arange(6) % 3), 10) == 1
 
 
 @pytest.mark.parametrize("way", ["alone", "whitened", "newton"])

@@ -26,7 +26,7 @@ from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.point import Known
 from gpureg.solvers.lbfgs.state import LbfgsState
-from gpureg.solvers.path.members import Members, secant
+from gpureg.solvers.path.members import Members, block_of, secant
 from gpureg.solvers.path.packing import pack, unpack
 from gpureg.solvers.path.patience import points_kept
 from gpureg.solvers.path.state import PathState
@@ -53,7 +53,9 @@ class PathDescent:
         hessians: Hessians | None = None,
         measures: bool = True,
     ) -> None:
-        self.members = Members.of(problem.table)
+        # a path that may end early is walked λ by λ
+        block = 1 if config.path_patience else block_of(problem.table, kernels.n_columns)
+        self.members = Members.of(problem.table, block)
         self.problem, self.kernels, self.config = problem, kernels, config
         own = self.members.unique
         self.descent = LbfgsDescent(
@@ -85,7 +87,7 @@ class PathDescent:
         """See the protocol: which models have stopped, and how far the path is."""
         yield from self._told(self.descent.so_far(state.run))
         if state.point:
-            yield PathPoint(state.point, len(self.members.points))
+            yield self._reached(state)
 
     def done(self, state: PathState) -> bool:
         """See the protocol."""
@@ -101,7 +103,11 @@ class PathDescent:
         if self.descent.done(state.run):
             if self.config.path_patience:
                 self._score(state)
-            yield PathPoint(state.point, len(self.members.points))
+            yield self._reached(state)
+
+    def _reached(self, state: PathState) -> PathPoint:
+        reached = self.members.reached
+        return PathPoint(int(reached[state.point]), int(reached[-1]))
 
     def finish(self, state: PathState, *, interrupted: bool = False) -> tuple[Outcome, History]:
         """See the protocol; a model that has not begun is where it was told to, or at 0."""

@@ -8,6 +8,9 @@ import numpy as np
 
 from gpureg.types import Floats, Ints, ModelTable
 
+MOST_IN_BLOCK = 2  # with four, each takes half as many passes again (MNIST, 20,000 samples, 96 C)
+FEW_COLUMNS = 40  # of a product: below, further columns cost little
+
 
 @dataclass(frozen=True)
 class Members:
@@ -15,17 +18,19 @@ class Members:
 
     A member is a column of the row-weight table: a fold of an assignment, or the refit. `unique (U,)`: the table's
     models with one of each member and λ, `place (L,)` the one that each model of the table is equal to. `points`:
-    the unique models in the order in which they are solved, those of one point of the path together, at most one of
-    each member; `before (U, 2)`: the two before it in its member's order, the last first, -1 where there is none.
+    the unique models in the order in which they are solved, those of one point of the path together, of each member at
+    most `block` that follow each other (and 0 alone); `before (U, 2)`: the two that its member has solved before they
+    begin, the last first, -1 where there is none. `reached (P + 1,)`: the number of λ that are over after p points.
     """
 
     unique: Ints
     place: Ints
     points: tuple[Ints, ...]
     before: Ints
+    reached: Ints
 
     @classmethod
-    def of(cls, table: ModelTable) -> Members:
+    def of(cls, table: ModelTable, block: int = 1) -> Members:
         """Those of a table."""
         keys = list(zip(table.column.tolist(), table.l2.tolist(), strict=True))
         first = {key: model for model, key in reversed(list(enumerate(keys)))}
@@ -38,16 +43,31 @@ class Members:
         for member in dict.fromkeys(column.tolist()):
             mine = np.flatnonzero(column == member)
             mine = mine[np.argsort(-l2[mine], kind="stable")]
-            before[mine[1:], 0], before[mine[2:], 1] = mine[:-1], mine[:-2]
-            for index, model in enumerate(mine.tolist()):
+            positive = mine[l2[mine] > 0]
+            blocks = [positive[start : start + block] for start in range(0, len(positive), block)]
+            for index, models in enumerate([*blocks, *([mine[-1:]] if len(positive) < len(mine) else [])]):
+                start = index * block if models[0] in positive else len(positive)
+                for place_, model in enumerate((start - 1, start - 2)):
+                    before[models, place_] = mine[model] if model >= 0 else -1
                 if index == len(points):
                     points.append([])
-                points[index].append(model)
-        return cls(unique, place, tuple(np.array(sorted(point), np.int64) for point in points), before)
+                points[index].extend(models.tolist())
+        ordered = tuple(np.array(sorted(point), np.int64) for point in points)
+        sizes = [np.unique(column[point], return_counts=True)[1].max() for point in ordered]
+        return cls(unique, place, ordered, before, np.cumsum([0, *sizes]))
 
     def copies(self, model: int) -> Ints:
         """The table's models that are equal to the unique one `model`."""
         return np.flatnonzero(self.place == model)
+
+
+def block_of(table: ModelTable, K: int) -> int:
+    """How many λ of a member are solved at the same time: a product of few columns takes as long as one of some more,
+    and starts are worth less the farther the last optimum is. Measured (MNIST, 20,000 samples, 96 C, K = 10, tol 1e-3,
+    1e-4, 1e-5): 11.5, 15.3, 22.4 s one by one, 8.2, 12.8, 20.1 s two at a time, 10.4, 13.5, 20.0 s four at a time.
+    """
+    columns = K * len(np.unique(table.column))
+    return max(1, min(MOST_IN_BLOCK, FEW_COLUMNS // columns))
 
 
 def along_a_path(table: ModelTable) -> bool:
