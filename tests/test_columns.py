@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from contextlib import nullcontext
@@ -11,15 +12,20 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import invoke
+from gpureg_cli.main import app
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from typer.testing import CliRunner
 
 import gpureg
+from gpureg.data.encoding import Encoding
 from gpureg.errors import DataError, GpuregWarning, UsageError
 from gpureg.model.linear import LinearModel
 
@@ -403,9 +409,6 @@ def test_nullable_types(kind):
 
 
 def test_lists_with_missing_values(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     vectors = [[1.0, 2.0], None, [3.0, None], [4.0, 6.0]] * 10
     table = pa.table({"e": pa.array(vectors, pa.list_(pa.float32())), "x": np.arange(40.0), "y": np.arange(40) % 2})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -512,3 +515,87 @@ def test_scikit_learns_estimator_does_not_encode():
     model = _fitted(gpureg.make_dataset(table, [0, 1, 1, 0] * 5, categorical="one-hot"))
     with pytest.raises(UsageError, match=r"encoded.*to_onnx"):
         model.to_sklearn()
+
+
+def test_objects_in_an_array():
+    X = np.array([[None, 1.0], [2, 3.0], [4, pd.NA]] * 10, dtype=object)
+    y = np.arange(30) % 2
+    with pytest.raises(DataError, match=r"row 0 .* holds nothing.*missing='mean'"):
+        gpureg.make_dataset(X, y)
+    data = gpureg.make_dataset(X, y, missing="mean", val_size=0)
+    np.testing.assert_allclose(data.X_train[:3], [[3, 1], [2, 3], [4, 2]])
+    model = _fitted(data)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X.astype(object)))
+    assert np.isfinite(model.predict_proba(X)).all()
+    for words in (np.array([["a", 1.0]] * 30, dtype=object), np.array([["a", "b"]] * 30)):
+        with pytest.raises(DataError, match=r"Words are columns of a data frame"):
+            gpureg.make_dataset(words, y, categorical="one-hot")
+
+
+def test_words_that_are_not_text(tmp_path):
+    table = pa.table({"w": pa.array([b"a", b"b\xff"] * 10, pa.binary()), "y": np.arange(20) % 2})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet, column 'w' holds the bytes .* not UTF-8"):
+        gpureg.load_dataset(tmp_path / "t.parquet", categorical="one-hot")
+
+
+def test_rows_from_a_stream_with_words_that_are_carried_along(tmp_path, monkeypatch):
+    table = with_missing_words(people())
+    data = gpureg.make_dataset(
+        table.drop(columns="answer"), table.answer, drop=["id", "when"], categorical="one-hot", missing="mean"
+    )
+    gpureg.fit(data).save(tmp_path / "run")
+    path = written(table, tmp_path, "csv")
+    by_file = invoke("predict", tmp_path / "run", path, "--keep", "city,id,age")
+    arguments = ["predict", str(tmp_path / "run"), "-", "--keep", "city,id,age"]
+    by_stream = CliRunner().invoke(app, arguments, input=path.read_text())
+    assert by_stream.exit_code == 0, by_stream.stderr
+    assert by_stream.stdout == by_file.stdout
+    kept = pd.read_csv(io.StringIO(by_file.stdout))
+    assert kept.id.tolist() == table.id.tolist()
+    assert kept.city.fillna("").tolist() == table.city.fillna("").tolist()
+
+
+def test_a_test_set_with_words(tmp_path):
+    table, held = people(), people(100, 1)
+    held.loc[0, "city"] = "Paris"
+    X, y = table.drop(columns="answer"), table.answer
+    options = {"drop": ["id", "when"], "categorical": "one-hot", "missing": "mean"}
+    data = gpureg.make_dataset(X, y, **options)
+    with pytest.warns(GpuregWarning, match="no training row has") as told:
+        result = gpureg.fit(data, test=(held, held.answer))
+    assert sum("no training row has" in str(one.message) for one in told) == 1
+    assert result.test is not None
+    held.to_csv(tmp_path / "held.csv", index=False)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.warns(GpuregWarning, match="no training row has") as told:
+        by_file = gpureg.fit(gpureg.load_dataset(tmp_path / "t.csv", test=tmp_path / "held.csv", **options))
+    assert sum("no training row has" in str(one.message) for one in told) == 1
+    assert by_file.test is not None
+    assert by_file.test.loss == pytest.approx(result.test.loss, rel=1e-6)
+
+
+def test_folds_and_both_solvers_take_encoded_columns(tmp_path):
+    table = people()
+    path = written(table, tmp_path, "csv")
+    for solver, more in (("lbfgs", ()), ("sgd", ("--epochs", 3))):
+        run = tmp_path / solver
+        options = ("--drop", "id,when", "--categorical", "one-hot", "--missing", "mean", "--solver", solver, *more)
+        done = invoke("sweep-lambda", "--dataset", path, *options, "--cv", 3, "--lambdas", "1e-2,1e-3", "--out", run)
+        assert done.exit_code == 0, done.stderr
+        assert gpureg.load_run(run).model.predict_proba(table).shape == (N, 2)
+        done = invoke("export", run, "--csv", tmp_path / "sheets", "--card", tmp_path / "card.md")
+        assert done.exit_code == 0, done.stderr
+        assert "city=Rome" in (tmp_path / "sheets" / "weights.csv").read_text()
+
+
+def test_a_damaged_encoding_is_refused(tmp_path):
+    good = Encoding(2, ("a", "w"), None, (None, ("x", None)), "mean", (0.5, 0.0))
+    assert Encoding.from_dict(json.loads(json.dumps(good.to_dict()))) == good
+    for change in (
+        {"width": "2"}, {"width": 3}, {"missing": "median"}, {"categories": 3}, {"categories": [None, 3]},
+        {"categories": [None]}, {"categories": [None, [1]]}, {"names": ["a"]}, {"names": 3}, {"fill": [0.5]},
+        {"fill": ["a", "b"]}, {"positions": [5, 6]}, {"positions": [0]},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="encoding"):
+            Encoding.from_dict(good.to_dict() | change)

@@ -13,7 +13,7 @@ from test_data_helpers import csv, read
 from gpureg.data import load_dataset
 from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import read_header
-from gpureg.data.csv_matrix import LEAST, csv_matrix
+from gpureg.data.csv_matrix import SPAN, csv_matrix
 from gpureg.data.limits import UNLIMITED, machine_limit
 from gpureg.errors import DataError
 
@@ -188,7 +188,7 @@ def test_the_quick_way_reads_what_the_usual_one_does(tmp_path, content, missing)
     path = csv(tmp_path, "x,y,kind\n" + "".join(QUICK[content]))
     header = read_header(path, UNLIMITED)
     found = csv_matrix(
-        path, header, ("x", "y"), ("kind",), UNLIMITED, missing=missing == "mean", least=0, block=1 << 10
+        path, header, ("x", "y"), ("kind",), UNLIMITED, missing=missing == "mean", span=1 << 11, block=1 << 10
     )
     quick = {"numbers", "quoted words", "rows that become longer", "rows that become shorter", "carriage returns"}
     quick |= {"infinity", "no label"} | ({"missing"} if missing == "mean" else set())
@@ -204,14 +204,14 @@ def test_the_quick_way_reads_what_the_usual_one_does(tmp_path, content, missing)
 def test_large_files_are_read_the_quick_way_with_weights(tmp_path):
     """Over the size from which it is taken: the same as the smaller halves, row by row."""
     rng = np.random.default_rng(0)
-    rows = 150_000
+    rows = 450_000
     weights, labels = rng.integers(0, 3, rows), rng.integers(0, 2, rows)
     table = {"w": weights, "a": rng.normal(size=rows), "b": rng.normal(size=rows), "y": labels}
     lines = [
         f"{w},{a!r},{b!r},{y}\n" for w, a, b, y in zip(*(column.tolist() for column in table.values()), strict=True)
     ]
     path = csv(tmp_path, "w,a,b,y\n" + "".join(lines))
-    assert path.stat().st_size > LEAST
+    assert path.stat().st_size > SPAN
     raw = read(path, weights="w")
     counted = table["w"] > 0
     np.testing.assert_array_equal(raw.features.X, np.column_stack([table["a"], table["b"]])[counted])

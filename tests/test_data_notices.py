@@ -146,3 +146,14 @@ def test_a_data_set_by_hand_is_checked():
     ):
         with pytest.raises(UsageError, match=says):
             gpureg.Dataset(**(good | wrong))
+
+
+def test_an_id_in_a_file_that_is_split(tmp_path):
+    """Rows are moved for the split; the notice is of the rows as they were."""
+    lines = [f"{i},{i % 7},{i % 2}\n" for i in range(300)]
+    (tmp_path / "t.csv").write_text("id,x,y\n" + "".join(lines))
+    data = gpureg.load_dataset(tmp_path / "t.csv")
+    assert len(data.y_val) == 60
+    assert any(notice.startswith("id: a feature of whole numbers that are all different") for notice in data.notices)
+    found = sorted([*data.X_train[:, 0].tolist(), *data.X_val[:, 0].tolist()])
+    assert found == list(range(300))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import invoke
 
 ROOT = Path(__file__).resolve().parent.parent
 # where a user would paste one: module or class, and the method
@@ -63,3 +64,23 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
     exec(compile(block, "README.md", "exec"), values)
     assert float(capsys.readouterr().out) > 0.9
     assert getattr(values["probabilities"], "shape", None) == (359, 10)
+
+
+def test_the_python_of_the_page_on_data_runs_and_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), re.S)
+    values: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/data.md", "exec"), values)
+        said = re.findall(r"print\(.*\)  # (.*)", block)
+        assert said
+        assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_commands_of_the_page_on_data_run() -> None:
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    values: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(compile(block, "docs/data.md", "exec"), values)
+    for line in re.findall(r"^    gpureg (.*)$", text, re.M):
+        done = invoke(*line.split(), *(["--out", "runs/x"] if "X.npy" in line and line.startswith("train") else []))
+        assert done.exit_code == 0, f"{line}\n{done.stderr}"

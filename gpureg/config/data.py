@@ -25,7 +25,7 @@ class DataConfig:
     dataset: Annotated[
         str,
         About(
-            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet, idx.",
+            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet (a file or folder), idx.",
             "Data",
             metavar="NAME|PATH",
             path=True,

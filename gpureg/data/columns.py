@@ -57,7 +57,7 @@ def feature_matrix(
         if holds_numbers(column.type):
             columns[name] = _numbers(column, name, where, kept, uses)
         else:
-            codes, words[name] = coded(column, missing)
+            codes, words[name] = coded(column, f"{where}, column {listed([name])!r}", missing)
             _check_words(codes, words[name], name, where, kept, uses)
             columns[name] = codes[:, None]
     widths = {name: column.shape[1] if isinstance(column, np.ndarray) else 1 for name, column in columns.items()}

@@ -15,11 +15,12 @@ from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.opening import first_words
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
 from gpureg.data.sparse import is_sparse, read_sparse
-from gpureg.data.uses import Uses
+from gpureg.data.uses import Uses, advice_missing
 from gpureg.data.words import coded_numbers
 from gpureg.errors import DataError, UsageError, named
 
 Matrix = npt.NDArray[Any]
+_WORDS = "Words are columns of a data frame; see categorical."
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def read_features(
         return Features(read_sparse(X, where, kept))
     array = as_array(X, where)
     if array.dtype.kind == "O":
-        array = numbers_of_objects(array, where)
+        array = numbers_of_objects(array, where, missing=uses.keeps_missing)
+    if array.dtype.kind in "US":
+        raise DataError(f"{where} has type {array.dtype}; features are real numbers. {_WORDS}")
     return as_features(kept.of(array) if array.ndim else array, where, kept, uses)
 
 
@@ -240,15 +243,28 @@ def _refuse_twice(names: list[str], where: str) -> None:
         raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
 
 
-def numbers_of_objects(array: Matrix, where: str, what: str = "features") -> Matrix:
-    """An array of objects that are all numbers (or booleans) as float64. Raises DataError for any other."""
+def numbers_of_objects(array: Matrix, where: str, what: str = "features", *, missing: bool = False) -> Matrix:
+    """An array of objects that are all numbers (or booleans) as float64; nothing is NaN, if that may be `missing`.
+
+    Raises DataError for any other object.
+    """
     for row, value in np.ndenumerate(array):
-        if not isinstance(value, (int, float, np.bool_, np.integer, np.floating)):
+        if isinstance(value, (int, float, np.bool_, np.integer, np.floating)):
+            continue
+        nothing = _is_nothing(value)
+        if not (nothing and missing):
+            advice = f" {_WORDS}" if isinstance(value, str) else f" {advice_missing()}" if nothing else ""
             raise DataError(
-                f"{where}: row {row[0]} (counted from 0) holds {'nothing' if value is None else type(value).__name__}; "
-                f"{what} are real numbers."
+                f"{where}: row {row[0]} (counted from 0) holds {'nothing' if nothing else type(value).__name__}; "
+                f"{what} are real numbers.{advice if what == 'features' else ''}"
             )
+    if missing:
+        array = np.where(np.frompyfunc(_is_nothing, 1, 1)(array).astype(bool), np.nan, array)
     try:
         return array.astype(np.float64)
     except OverflowError as error:
         raise DataError(f"{where} holds whole numbers beyond the range of a float64. Rescale them.") from error
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType")

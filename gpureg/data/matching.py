@@ -160,7 +160,8 @@ def read_columns_of(X: Any, expected: Expected, where: str) -> Matrix:
             f"({listed(list(words), 5)}). Give a data frame."
         )
     if array.dtype.kind == "O":
-        array = numbers_of_objects(array, where)
+        fills = expected.encoding is not None and expected.encoding.missing != "refuse"
+        array = numbers_of_objects(array, where, missing=fills)
     if array.ndim == 3:
         array = array.reshape(len(array), array.shape[1] * array.shape[2])
     if array.ndim != 2 or array.shape[1] != expected.n_features:
@@ -247,7 +248,7 @@ def _categories(
     kind = column.type
     if not (holds_words(kind) or holds_numbers(kind)) or is_list(kind):
         raise DataError(f"{where}: column {listed([name])!r} has type {kind}; this model was trained on words in it.")
-    codes, found = coded(column, missing - set(known))
+    codes, found = coded(column, f"{where}, column {listed([name])!r}", missing - set(known))
     places = [*matched(found, known).tolist(), float(known.index(None)) if None in known else np.nan]
     return np.array(places)[np.where(np.isnan(codes), len(found), codes).astype(np.int64)]
 

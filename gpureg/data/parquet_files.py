@@ -36,7 +36,7 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
     """
     import pyarrow as pa
 
-    with opened_parquet(file, read_dictionary=list(words)) as parquet:
+    with opened_parquet(file, read_dictionary=list(words), pre_buffer=True) as parquet:
         schema = parquet.schema_arrow
         limit.check(_bytes(parquet.metadata, schema, columns, words), file)
         if not any(_is_list(schema.field(name).type) for name in columns):

@@ -38,7 +38,7 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         X_val, codes_val = raw.X_val, raw.codes_val
         train = slice(_first("train_size", train_size, raw.features.X.shape[0], "training", raw.name))
         val = slice(_first("val_size", val_size, X_val.shape[0], "validation", raw.name))
-    rows_val = _rows(X_val, val)
+    notices, rows_val = data_notices(raw), _rows(X_val, val)  # before training rows are moved
     return Dataset(
         name=raw.name,
         X_train=_moved(X_val, train) if raw.read and X_val is raw.features.X else _rows(raw.features.X, train),
@@ -50,7 +50,7 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         image_shape=raw.features.image_shape,
         pixel_max=raw.features.pixel_max,
         source=raw.source,
-        notices=data_notices(raw),
+        notices=notices,
         val_weight=_val_weight(raw, val_size, val),
         target=raw.target,
     )

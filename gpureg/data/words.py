@@ -21,7 +21,9 @@ _TIME = r"(?:[ T]\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d{2}:?\d
 _DATE = re.compile(rf"(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/.])\d{{1,2}}\2\d{{4}}){_TIME}")
 
 
-def coded(column: Column, missing: frozenset[str] = frozenset()) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+def coded(
+    column: Column, where: str, missing: frozenset[str] = frozenset()
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     """Indices `(N,)` into the different words of a column, NaN where there is none, and the words.
 
     The column may hold words, numbers, booleans, or a dictionary of them; a number is the word that it is written as.
@@ -41,7 +43,7 @@ def coded(column: Column, missing: frozenset[str] = frozenset()) -> tuple[npt.ND
         column = column.unify_dictionaries().combine_chunks()
         column = column if not isinstance(column, pa.ChunkedArray) else column.chunk(0)  # as older Arrows leave it
     indices = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), -1))
-    values = [word_of(value) for value in _plain(column.dictionary)]
+    values = [word_of(value, where) for value in _plain(column.dictionary, where)]
     values = [None if word is None or word in missing else word for word in values]
     used = np.unique(indices[indices >= 0])
     words = tuple(dict.fromkeys(word for word in (values[index] for index in used) if word is not None))
@@ -58,20 +60,20 @@ def coded_numbers(values: Matrix) -> tuple[npt.NDArray[np.float64], tuple[str, .
     return indices, tuple(word_of(value) or "" for value in found.tolist())
 
 
-def _plain(dictionary: Any) -> list[Any]:
+def _plain(dictionary: Any, where: str) -> list[Any]:
     try:
         found: list[Any] = dictionary.to_pylist()
     except UnicodeDecodeError as error:
-        raise DataError(f"a column holds words that are not UTF-8 text ({error}). Write the data again.") from error
+        raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the data again.") from error
     return found
 
 
-def word_of(value: Any) -> str | None:
+def word_of(value: Any, where: str = "a column") -> str | None:
     """A value as the word of its category: `2.0` and 2 are the same; None for one that is missing."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return decoded(value, "a column")
+        return decoded(value, where)
     if isinstance(value, (bool, int)):
         return str(value)
     if isinstance(value, (float, Decimal)):
