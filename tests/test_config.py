@@ -127,7 +127,7 @@ def test_every_field_is_an_option_of_the_command(command: str) -> None:
     table = {option.name: option for option in {"train": TRAIN, "sweep-lambda": SWEEP}[command]}
     mine = [field for config in (DataConfig, FitConfig) for field in options_of(config).values()]
     expected = {f.name for f in mine} - (
-        {"l2"} if command == "sweep-lambda" else {"Cs", "cv", "select", "seeds", "path_patience"}
+        {"l2"} if command == "sweep-lambda" else {"Cs", "cv", "score", "select", "seeds", "path_patience", "refit"}
     )
     assert {f.name for f in mine} & set(table) == expected
     for field in mine:

@@ -29,7 +29,7 @@ from gpureg.storage.schema import conform
 from gpureg.types import HostArrays, ModelTable, StopReason
 from gpureg.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 BLOCK = 1 << 26  # bytes that are hashed at once
 
 
@@ -197,7 +197,7 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
     weights = read.floats("weights", None, None, None)
     L, E = len(weights), len(read.ints("history.eval_step", None))
     shapes = {"step_loss": (None, L), "eval_step": (E,), "val_loss": (E, L), "val_accuracy": (E, L)}
-    shapes["train_accuracy"] = (E, L)
+    shapes["train_accuracy"], shapes["score"] = (E, L), (0,)  # the history gets its scores at the end
     full_batch = len(read.floats("history.objective", None, None)) > 0
     shapes["objective"] = shapes["gap_bound"] = (E, L) if full_batch else (0, 0)
 
