@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit
+from gpureg.data.marks import Marks
 from gpureg.data.opening import first_words, reading, refuse_special
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, pick_column
 from gpureg.data.uses import Uses
@@ -53,7 +54,9 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     with _archive(file) as archive:
         there = archive.files
         keys = _keys(file, there, uses.target, uses.weights)
-        arrays = _load(file, archive, keys.given(), limit)
+        taken = [keys.X, keys.y, *([] if keys.weights is None else [keys.weights])]
+        marks = uses.marked([name for name in there if name not in taken], taken, str(file))
+        arrays = _load(file, archive, [*dict.fromkeys((*keys.given(), *marks.values()))], limit)
     row_weights = None
     if keys.weights is not None:
         row_weights = check_weights(arrays[keys.weights], len(_rows(arrays[keys.X])), f"{keys.weights} in {file}")
@@ -84,6 +87,9 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         weights_val=weights_val,
         weights=None if row_weights is None else kept.of(row_weights),
         target=keys.y,
+        marks=Marks.of(
+            {option: arrays[name] for option, name in marks.items()}, len(_rows(arrays[keys.X])), str(file), kept
+        ),
         has_test=any(name in there for name in _TEST),
     )
 
@@ -108,9 +114,13 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
             raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
         row_weights = check_weights(matrix[:, int(weights)], len(matrix), f"column {weights} of {file}")
     kept = Kept.of_weights(row_weights)
-    matrix = kept.of(matrix)
-    others = [name for name in columns if name not in (label, weights)]
-    chosen = uses.chosen(others, [name for name in (label, weights) if name is not None], str(file))
+    taken = [name for name in (label, weights) if name is not None]
+    marks = uses.marked([name for name in columns if name not in taken], taken, str(file))
+    marked = {option: matrix[:, int(name)] for option, name in marks.items()}
+    rows, matrix = len(matrix), kept.of(matrix)
+    taken += marks.values()
+    others = [name for name in columns if name not in taken]
+    chosen = uses.chosen(others, taken, str(file))
     X = matrix[:, [int(name) for name in chosen]]
     check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
     found = find_labels(matrix[:, int(label)], f"column {label} (the label) of {file}", kept)
@@ -124,6 +134,7 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         labels=labels,
         weights=None if row_weights is None else kept.of(row_weights),
         target=label,
+        marks=Marks.of(marked, rows, str(file), kept),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from gpureg.backend import Backend, choose_backend
@@ -22,6 +23,7 @@ from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import model_table, with_refits
+from gpureg.fitting.groups import grouped
 from gpureg.fitting.memory import cut, on_device
 from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
@@ -47,6 +49,7 @@ def fit(
     config: FitConfig | None = None,
     *,
     folds: Ints | None = None,
+    groups: npt.ArrayLike | None = None,
     test: TestRows | None = None,
     observe: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -60,7 +63,8 @@ def fit(
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
     else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out; without it `cv` draws stratified ones. `test`, a file or `(X, y)` or
+    fold in which each training row is held out; without it `cv` draws stratified ones, in which rows of equal
+    `groups (N,)` stay together; without folds these split the validation rows off. `test`, a file or `(X, y)` or
     `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end. `observe(event)` sees the events
     of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass over the data.
 
@@ -82,7 +86,7 @@ def fit(
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=2)
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return run_fit(data, chosen, hooks, folds=folds, test=test)
+    return run_fit(data, chosen, hooks, folds=folds, groups=groups, test=test)
 
 
 def run_fit(
@@ -91,6 +95,7 @@ def run_fit(
     hooks: Hooks,
     *,
     folds: Ints | None = None,
+    groups: npt.ArrayLike | None = None,
     test: TestRows | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
@@ -98,8 +103,10 @@ def run_fit(
 
     Raises RunError if that is of other data.
     """
-    if config.cv is not None or folds is not None:
-        data = data.for_folds()
+    split = config.cv is None and folds is None and data.folds is None
+    data = data if split else data.for_folds()
+    if groups is not None:
+        data = grouped(data, groups, config.seed, split=split)
     notices = of_two_classes(config, data)
     config = settled(config, data, folds)
     testing = tester(data, config, test)
@@ -221,6 +228,8 @@ def _run_config(data: Dataset, config: FitConfig) -> dict[str, Any]:
     """
     fit = config.to_dict()
     same = all(fit[name] == value for name, value in data.options.items() if name in fit)
+    if same and data.options.get("folds") is not None:  # which says how many there are
+        fit = {name: value for name, value in fit.items() if name not in ("cv", "seeds")}
     return (data.options if same else {}) | fit
 
 

@@ -13,6 +13,7 @@ from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, class_weights, design_matrix
 from gpureg.data.scaling import sparse_design
 from gpureg.data.sparse import is_sparse
+from gpureg.data.split import group_folds
 from gpureg.errors import UsageError
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
@@ -131,10 +132,16 @@ def base_weights(data: Dataset, config: FitConfig) -> Floats | None:
 
 def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list[Ints]:
     """The fold in which each row is held out, `(N,)` for every seed of a cross-validation: those that `folds (N,)` or
-    `(seeds, N)` names, or drawn ones. Raises UsageError.
+    `(seeds, N)` or the data name, or drawn ones. Groups of the data are in one fold each. Raises UsageError.
     """
     if config.cv is None:
         return []
+    if folds is None and data.folds is not None:
+        return [np.unique(data.folds, return_inverse=True)[1].reshape(-1).astype(np.int64)]
+    if folds is None and data.groups is not None:
+        return [
+            group_folds(data.y_train, data.groups, config.cv, config.seed + number) for number in range(config.seeds)
+        ]
     if folds is None:
         return [stratified_folds(data.y_train, config.cv, config.seed + number) for number in range(config.seeds)]
     given = np.atleast_2d(np.asarray(folds))
@@ -143,6 +150,10 @@ def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list
             f"folds has the shape {np.shape(folds)}; expected ({config.seeds}, {len(data.y_train)}) (seeds, training "
             f"rows) of the numbers 0 to {config.cv - 1}, each at least once."
         )
+    groups = data.groups
+    for assignment in given:
+        if groups is not None and len(np.unique(np.stack([groups, assignment]), axis=1).T) > len(np.unique(groups)):
+            raise UsageError("folds holds out rows of one group in different folds; expected the same fold for them.")
     return list(given)
 
 

@@ -59,6 +59,8 @@ def all_rows(data: Dataset) -> Dataset:
         y_val=data.y_val[:0],
         sample_weight=weights,
         val_weight=None,
+        groups=None,
+        folds=None,
     )
 
 

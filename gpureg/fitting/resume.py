@@ -126,13 +126,14 @@ def data_sha256(data: Dataset) -> str:
     """SHA-256 of the data set's arrays (types, shapes, values) and classes."""
     digest = hashlib.sha256(repr(data.classes).encode())
     given = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
-    for array in (part for whole in given for part in sparse_parts(whole)):
+    marks = (data.groups, data.folds)
+    for array in (*(part for whole in given for part in sparse_parts(whole)), *marks):
         if array is None:
             continue
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        rows = max(1, BLOCK // max(1, array[:1].nbytes))
-        for start in range(0, len(array), rows):
-            digest.update(np.ascontiguousarray(array[start : start + rows]).tobytes())
+        step = max(1, BLOCK // max(1, array[:1].nbytes))
+        for start in range(0, len(array), step):
+            digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
     return digest.hexdigest()
 
 

@@ -102,6 +102,8 @@ def _choice(run: Run, index: int) -> Iterator[str]:
         yield f"It was named for this card; {tried} λ were trained."
     else:
         by = f"{config['cv']}-fold cross-validation" if config.get("cv") else "the validation rows"
+        if config.get("folds"):
+            by = f"cross-validation on the folds that the column {_inline(str(config['folds']))} names"
         rule = "the largest λ within one standard error of the best" if config.get("select") == "1se" else "the best"
         yield f"It was chosen among {tried} λ by {by}: {rule} {config.get('score', 'loss')}."
     if refit_of is not None:

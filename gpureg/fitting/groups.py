@@ -1,0 +1,49 @@
+"""Groups that a call of `fit` gives to the rows of its data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data import Dataset
+from gpureg.data.in_memory import mark_array
+from gpureg.data.marks import Marks
+from gpureg.data.split import VAL_FRACTION, group_split
+from gpureg.errors import UsageError
+
+
+def grouped(data: Dataset, groups: npt.ArrayLike, seed: int, *, split: bool) -> Dataset:
+    """The data with the group of each training row `(N,)`; if they are to be `split`, with the validation rows split
+    off anew, whole groups.
+
+    Raises UsageError if the validation rows were split off before, where the groups could not be heeded.
+    """
+    if split and data.whole is None:
+        raise UsageError(
+            f"groups: the validation rows of {data.name!r} are those that it has, so that nothing is split here. Give "
+            "cv, or give the groups to make_dataset or load_dataset."
+        )
+    data = data.for_folds() if split else data
+    codes = Marks.of({"groups": mark_array(groups, "groups")}, len(data.y_train), data.name).groups
+    data = replace(data, groups=codes)
+    if not split or codes is None:
+        return data
+    if data.encoding is not None:
+        raise UsageError(
+            "groups: the features were learnt from all rows, before these could be split. Give the groups to "
+            "make_dataset or load_dataset."
+        )
+    train, val = group_split(data.y_train, codes, max(1, round(VAL_FRACTION * len(codes))), seed)
+    weights = data.sample_weight
+    return replace(
+        data,
+        X_train=np.ascontiguousarray(data.X_train[train]),
+        y_train=data.y_train[train],
+        X_val=np.ascontiguousarray(data.X_train[val]),
+        y_val=data.y_train[val],
+        sample_weight=None if weights is None else weights[train],
+        val_weight=None if weights is None else weights[val],
+        groups=codes[train],
+    )
