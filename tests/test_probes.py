@@ -19,9 +19,10 @@ import gpureg
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "probes.md"
 
 
-def embeddings(
-    rows: tuple[int, ...], features: int, classes: int, spread: float
-) -> list[tuple[np.ndarray, np.ndarray]]:
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def embeddings(rows: tuple[int, ...], features: int, classes: int, spread: float) -> list[Part]:
     """Parts of one population: correlated features, classes that overlap."""
     random = np.random.default_rng(0)
     centres, mix = random.normal(size=(classes, features)), random.normal(size=(features, features))
