@@ -29,7 +29,7 @@ from gpureg.storage.schema import conform
 from gpureg.types import HostArrays, ModelTable, StopReason
 from gpureg.version import __version__
 
-FORMAT = 3
+FORMAT = 2
 BLOCK = 1 << 26  # bytes that are hashed at once
 
 
@@ -194,7 +194,10 @@ def _pack_stage(prefix: str, stage: Trained) -> HostArrays:
 
 
 def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trained:
-    read = Unpacker({name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)})
+    found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    if "measured.score" not in found:  # of a fit that knew no other score than the loss
+        found |= {"measured.score": found["measured.val_loss"], "history.score": np.zeros(0)}
+    read = Unpacker(found)
     weights = read.floats("weights", None, None, None)
     L, E = len(weights), len(read.ints("history.eval_step", None))
     shapes = {"step_loss": (None, L), "eval_step": (E,), "val_loss": (E, L), "val_accuracy": (E, L)}
@@ -203,11 +206,11 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
     shapes["objective"] = shapes["gap_bound"] = (E, L) if full_batch else (0, 0)
 
     def value(kind: type, name: str) -> Any:
-        found = {}
+        values = {}
         for field in fields(kind):
             array = read.ints if field.type == "Ints" else read.floats
-            found[field.name] = array(f"{name}.{field.name}", *shapes.get(field.name, (L,)))
-        return kind(**found)
+            values[field.name] = array(f"{name}.{field.name}", *shapes.get(field.name, (L,)))
+        return kind(**values)
 
     measured = Measured(*(read.floats(f"measured.{field.name}", L) for field in fields(Measured)))
     reasons = tuple(reason for reason in stop_reasons(meta, L) if reason is not None)
