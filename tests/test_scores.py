@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import invoke, strict_json, write_npz
+from conftest import BackendFactory
 from resuming import Memory, assert_same
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
 from small_problems import blobs
 
 import gpureg
+from gpureg.backend import numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.errors import GpuregWarning, UsageError
-from gpureg.fitting.entry import Hooks, run_fit
+from gpureg.fitting.entry import Hooks, fit_on, run_fit
 from gpureg.fitting.grid import select_row
 from gpureg.fitting.results import CvRow
 from gpureg.losses import Logistic, Loss, Softmax
@@ -353,3 +355,16 @@ def test_models_do_not_depend_on_the_score() -> None:
         result = gpureg.fit(data, cv=2, score=name, **SGD)
         seen.add(repr([model for model in result.models if model.fold is not None]))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_every_backend_gives_the_same_scores(name: str, task: str, any_backend: BackendFactory) -> None:
+    """Of folds and of the validation rows that the refit stops by; a last refit to all rows."""
+    data = problem(task, weights=True)
+    options = SGD | {"task": task, "cv": 2, "score": name, "refit": "all", "epochs": 2}
+    config = FitConfig(**options)
+    results = [fit_on(backend, data, config, Hooks()) for backend in (any_backend("float64"), numpy_backend("float64"))]
+    np.testing.assert_allclose(results[0].history.score, results[1].history.score, rtol=1e-9)
+    assert results[0].selected == results[1].selected
+    np.testing.assert_allclose(results[0].model.coef, results[1].model.coef, rtol=1e-7, atol=1e-9)
