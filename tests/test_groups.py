@@ -385,6 +385,23 @@ def test_bad_groups_in_python(groups: Any, words: str) -> None:
         gpureg.fit(gpureg.make_dataset(X, y), groups=groups, cv=2, **FIT)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_folds_in_python_may_be_words_and_dates(kind: str) -> None:
+    frame = problem()
+    data = gpureg.make_dataset(frame[["a", "b"]], frame["y"])
+    expected = gpureg.fit(data, folds=frame["f"], **FIT)
+    found = (
+        gpureg.fit(data, folds=[KINDS[kind](value) for value in frame["f"].tolist()], **FIT)
+        if kind != "ints"
+        else expected
+    )
+    assert repr(found.models) == repr(expected.models)
+    with pytest.raises(DataError, match=r"row 1 \(counted from 0\) has no value"):
+        gpureg.fit(data, folds=["a", None] * (N // 2), **FIT)
+    with pytest.raises(DataError, match="expected one value for each of the 2 rows"):
+        gpureg.fit(data, folds=[["a", "b"], ["b", "a"]], **FIT)
+
+
 def test_groups_in_python_that_nothing_could_heed() -> None:
     frame = problem()
     X, y, g = frame[["a", "b"]], frame["y"], frame["g"]

@@ -23,7 +23,7 @@ from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import model_table, with_refits
-from gpureg.fitting.groups import grouped
+from gpureg.fitting.groups import fold_numbers, grouped
 from gpureg.fitting.memory import cut, on_device
 from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
@@ -48,7 +48,7 @@ def fit(
     data: Dataset,
     config: FitConfig | None = None,
     *,
-    folds: Ints | None = None,
+    folds: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     test: TestRows | None = None,
     observe: Callable[[Event], None] | None = None,
@@ -63,10 +63,11 @@ def fit(
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
     else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out; without it `cv` draws stratified ones, in which rows of equal
-    `groups (N,)` stay together; without folds these split the validation rows off. `test`, a file or `(X, y)` or
-    `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end. `observe(event)` sees the events
-    of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass over the data.
+    fold in which each training row is held out: numbers from 0 on, or words `(N,)`. Without it `cv` draws stratified
+    ones, in which rows of equal `groups (N,)` stay together; without folds these split the validation rows off.
+    `test`, a file or `(X, y)` or `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end.
+    `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass
+    over the data.
 
     Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
     is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
@@ -82,11 +83,12 @@ def fit(
     True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
-    chosen, notices = configured(data, config, options, folds)
+    numbers = fold_numbers(folds)
+    chosen, notices = configured(data, config, options, numbers)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=2)
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return run_fit(data, chosen, hooks, folds=folds, groups=groups, test=test)
+    return run_fit(data, chosen, hooks, folds=numbers, groups=groups, test=test)
 
 
 def run_fit(

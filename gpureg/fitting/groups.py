@@ -1,8 +1,9 @@
-"""Groups that a call of `fit` gives to the rows of its data."""
+"""Groups and folds that a call of `fit` gives to the rows of its data."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,18 @@ from gpureg.data.in_memory import mark_array
 from gpureg.data.marks import Marks
 from gpureg.data.split import VAL_FRACTION, group_split
 from gpureg.errors import UsageError
+from gpureg.types import Ints
+
+
+def fold_numbers(folds: Any) -> Ints | None:
+    """Folds as numbers from 0 on: numbers as they are; for each row a word or a date `(N,)` by the order of these.
+
+    Raises DataError.
+    """
+    if folds is None or np.asarray(folds).dtype.kind in "iu":
+        return None if folds is None else np.asarray(folds, np.int64)
+    array = mark_array(folds, "folds")
+    return Marks.of({"folds": array}, len(array), "the array").folds
 
 
 def grouped(data: Dataset, groups: npt.ArrayLike, seed: int, *, split: bool) -> Dataset:

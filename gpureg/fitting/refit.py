@@ -1,7 +1,8 @@
 """The chosen model fitted again, to training and validation rows, at the same C.
 
 With S the sum of the sample x class weights of the rows that a model is fitted to, C = 1 / (2 λ S): λ of all rows is
-λ S_train / S_all. Class weights and the statistics of the scaling are made again, of all rows; so the refit is the
+λ S_train / S_all. What the features were learnt from stays the training rows (categories, means for missing values).
+Class weights and the statistics of the scaling are made again, of all rows; so the refit is the
 model that `fit` makes of these rows at that λ. Minibatches go on for as many passes: the chosen model's steps times
 n_all / n_train.
 """
