@@ -390,11 +390,7 @@ def test_folds_in_python_may_be_words_and_dates(kind: str) -> None:
     frame = problem()
     data = gpureg.make_dataset(frame[["a", "b"]], frame["y"])
     expected = gpureg.fit(data, folds=frame["f"], **FIT)
-    found = (
-        gpureg.fit(data, folds=[KINDS[kind](value) for value in frame["f"].tolist()], **FIT)
-        if kind != "ints"
-        else expected
-    )
+    found = gpureg.fit(data, folds=[KINDS[kind](value) for value in frame["f"].tolist()], **FIT)
     assert repr(found.models) == repr(expected.models)
     with pytest.raises(DataError, match=r"row 1 \(counted from 0\) has no value"):
         gpureg.fit(data, folds=["a", None] * (N // 2), **FIT)

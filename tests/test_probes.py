@@ -23,13 +23,13 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def embeddings(rows: tuple[int, ...], features: int, classes: int, spread: float) -> list[Part]:
-    """Parts of one population: correlated features, classes that overlap."""
+    """Parts of one population: features of unequal deviations, classes that overlap."""
     random = np.random.default_rng(0)
-    centres, mix = random.normal(size=(classes, features)), random.normal(size=(features, features))
+    centres, deviations = random.normal(size=(classes, features)), spread * np.exp(random.normal(size=features) / 4)
     parts = []
     for count in rows:
         y = random.integers(0, classes, count)
-        X = centres[y] + spread * random.normal(size=(count, features)) @ mix / np.sqrt(features)
+        X = centres[y] + deviations * random.normal(size=(count, features))
         parts.append((X.astype(np.float32), y))
     return parts
 
@@ -63,8 +63,8 @@ def by_hand(parts: list[Part], Cs: np.ndarray, resamples: int) -> dict[str, Any]
 
 
 SIZES = {
-    "small": ((600, 300, 400), 16, 5, 4.0, "1e-4:1e2:13"),
-    "embeddings": ((20_000, 4_000, 4_000), 512, 50, 10.0, "1e-5:1e-1:9"),
+    "small": ((600, 300, 400), 16, 5, 2.0, "1e-4:1e2:13"),
+    "embeddings": ((20_000, 4_000, 4_000), 512, 50, 6.0, "1e-5:1e-1:9"),
 }
 
 
@@ -101,7 +101,7 @@ def blocks(kind: str) -> list[str]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The names that the document's Python takes for granted; its first block writes the files."""
     monkeypatch.chdir(tmp_path)
-    parts = dict(zip(("train", "val", "test"), embeddings((400, 150, 150), 6, 3, 4.0), strict=True))
+    parts = dict(zip(("train", "val", "test"), embeddings((400, 150, 150), 6, 3, 2.0), strict=True))
     joined = {f"{letter}_{name}": part[i] for name, part in parts.items() for i, letter in enumerate("Xy")}
     np.savez("probe.npz", **joined)
     values = {"np": np, "gpureg": gpureg, "embeddings": {}, "labels": {}}
