@@ -114,6 +114,19 @@ def test_groups_of_every_kind_in_every_format(kind: str, format_: str, tmp_path:
     np.testing.assert_array_equal(fold, frame["f"])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_large_csv_file_has_the_groups_of_a_small_one(weighted: bool, tmp_path: Path) -> None:
+    """Large ones are read in another way."""
+    frame = problem(rows=60_000).drop(columns="f")[["a", "b", "c", "row", "g", "w", "y"]]
+    frame.loc[::7, "w"] = 0.0
+    options: dict[str, Any] = {"groups": "g", "val_size": 0} | ({"weights": "w"} if weighted else {"drop": ["w"]})
+    found = [gpureg.load_dataset(written(frame, kind, tmp_path), **options) for kind in ("csv", "parquet")]
+    assert (tmp_path / "data.csv").stat().st_size > 1 << 22
+    assert found[0].groups is not None
+    np.testing.assert_array_equal(found[0].groups, found[1].groups)
+    np.testing.assert_array_equal(found[0].X_train, found[1].X_train)
+
+
 @pytest.mark.parametrize("val_size", [None, 20, 60, 150])
 @pytest.mark.parametrize("format_", ["csv", "parquet", "npz"])
 def test_no_group_is_on_both_sides(format_: str, val_size: int | None, tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ def fit(
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
     else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out: numbers from 0 on, or words `(N,)`. Without it `cv` draws stratified
-    ones, in which rows of equal `groups (N,)` stay together; without folds these split the validation rows off.
+    fold in which each training row is held out: numbers from 0 on, or any names `(N,)`. Without it `cv` draws
+    stratified ones, in which rows of equal `groups (N,)` stay together; without folds these split the validation rows
+    off.
     `test`, a file or `(X, y)` or `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end.
     `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass
     over the data.
@@ -83,7 +84,7 @@ def fit(
     True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
-    numbers = fold_numbers(folds)
+    numbers = fold_numbers(folds, options.get("cv", None if config is None else config.cv))
     chosen, notices = configured(data, config, options, numbers)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=2)

@@ -16,13 +16,15 @@ from gpureg.errors import UsageError
 from gpureg.types import Ints
 
 
-def fold_numbers(folds: Any) -> Ints | None:
-    """Folds as numbers from 0 on: numbers as they are; for each row a word or a date `(N,)` by the order of these.
-
-    Raises DataError.
+def fold_numbers(folds: Any, cv: int | None) -> Ints | None:
+    """Folds as numbers from 0 on: those that are such numbers already, and if their number `cv` is given, as they are;
+    else those of each row `(N,)` by the order of what names them: numbers, words, dates. Raises DataError.
     """
-    if folds is None or np.asarray(folds).dtype.kind in "iu":
-        return None if folds is None else np.asarray(folds, np.int64)
+    if folds is None:
+        return None
+    found = np.asarray(folds)
+    if found.dtype.kind in "iuf" and (found.ndim != 1 or cv is not None):
+        return found  # what they are is checked where they are used
     array = mark_array(folds, "folds")
     return Marks.of({"folds": array}, len(array), "the array").folds
 

@@ -217,8 +217,8 @@ def measure(
 
 def measure_final(kernels: Kernels, problem: Problem, weights: Floats, passed: Passed | None = None) -> Measured:
     """`measure` of all L models at `weights (L, D, K)`, and their scores, a bounded number of columns at a time; NaN
-    weights give NaN. `passed` is used if it is known of all models, and if there are no weights and no folds, for which losses and hits
-    are counted in other ways.
+    weights give NaN. `passed` is used if it is known of all models, and if there are no weights and no folds, for which
+    losses and hits are counted in other ways.
     """
     plain = not problem.weighted and problem.train.mass == problem.n and bool((problem.table.fold < 0).all())
     passed = passed if plain and passed is not None and passed.known else None
