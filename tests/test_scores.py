@@ -368,3 +368,24 @@ def test_every_backend_gives_the_same_scores(name: str, task: str, any_backend: 
     np.testing.assert_allclose(results[0].history.score, results[1].history.score, rtol=1e-9)
     assert results[0].selected == results[1].selected
     np.testing.assert_allclose(results[0].model.coef, results[1].model.coef, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("cv", [None, 3])
+def test_sparse_rows_have_the_scores_of_dense_ones(cv: int | None, task: str, solver: str) -> None:
+    """With groups, and refitted to training and validation rows."""
+    from scipy import sparse
+
+    dense = problem(task)
+    X, y = np.where(abs(dense.X_train) > 0.7, dense.X_train, 0.0), dense.y_train
+    options = SOLVERS[solver] | {"task": task, "score": "roc-auc", "refit": "all", "scale": "none", "cv": cv}
+    found = []
+    for rows in (X, sparse.csr_array(X)):
+        data = gpureg.make_dataset(rows, y, groups=np.arange(len(y)) // 3)
+        later = gpureg.fit(gpureg.make_dataset(rows, y), groups=np.arange(len(y)) // 3, **options)
+        found.append(gpureg.fit(data, **options))
+        np.testing.assert_allclose(later.model.coef, found[-1].model.coef, rtol=1e-9)
+    np.testing.assert_allclose(found[0].history.score, found[1].history.score, rtol=1e-7)
+    np.testing.assert_allclose(found[0].model.coef, found[1].model.coef, rtol=1e-4, atol=1e-6)
+    assert found[0].selected == found[1].selected

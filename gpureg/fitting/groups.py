@@ -54,9 +54,9 @@ def grouped(data: Dataset, groups: npt.ArrayLike, seed: int, *, split: bool) -> 
     weights = data.sample_weight
     return replace(
         data,
-        X_train=np.ascontiguousarray(data.X_train[train]),
+        X_train=data.X_train[train],
         y_train=data.y_train[train],
-        X_val=np.ascontiguousarray(data.X_train[val]),
+        X_val=data.X_train[val],
         y_val=data.y_train[val],
         sample_weight=None if weights is None else weights[train],
         val_weight=None if weights is None else weights[val],

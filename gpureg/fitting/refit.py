@@ -10,12 +10,14 @@ n_all / n_train.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
+from gpureg.data.sparse import is_sparse
 from gpureg.fitting.assemble import Trained, join
 from gpureg.fitting.defaults import total_weight
 from gpureg.fitting.prepare import prepare
@@ -54,7 +56,7 @@ def all_rows(data: Dataset) -> Dataset:
         weights = np.concatenate([_weights(data.sample_weight, data.y_train), _weights(data.val_weight, data.y_val)])
     return replace(
         data,
-        X_train=np.concatenate([data.X_train, data.X_val]) if len(data.y_val) else data.X_train,
+        X_train=_stacked(data.X_train, data.X_val) if len(data.y_val) else data.X_train,
         y_train=np.concatenate([data.y_train, data.y_val]),
         X_val=data.X_val[:0],
         y_val=data.y_val[:0],
@@ -63,6 +65,14 @@ def all_rows(data: Dataset) -> Dataset:
         groups=None,
         folds=None,
     )
+
+
+def _stacked(X: Any, X_val: Any) -> Any:
+    if not is_sparse(X):
+        return np.concatenate([X, X_val])
+    from scipy import sparse
+
+    return sparse.vstack([X, X_val], format="csr")
 
 
 def _weights(given: npt.NDArray[np.float64] | None, y: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
