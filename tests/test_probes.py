@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def blocks(kind: str) -> list[str]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The names that the document's Python takes for granted; its first block writes the files."""
     monkeypatch.chdir(tmp_path)
     parts = dict(zip(("train", "val", "test"), embeddings((400, 150, 150), 6, 3, 2.0), strict=True))
@@ -108,7 +109,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, (X, y) in parts.items():
         values["embeddings"][name], values["labels"][name] = X, y
     exec(compile(blocks("python")[0], str(DOCUMENT), "exec"), values)
-    return values
+    yield values
+    for name in {"train", "val", "test"} & set(values):  # the archives that the document's Python has opened
+        values[name].close()
 
 
 @pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
