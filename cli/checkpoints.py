@@ -79,5 +79,6 @@ def interrupted_run(given: dict[str, Any]) -> Iterator[tuple[RunFolder, DataConf
             yield folder, *parted(folder.config()), None
         else:
             saved = unpack(*checkpoint)
-            data, config = DataConfig.from_dict(saved.meta["options"]), FitConfig.from_dict(saved.meta["config"])
+            data = DataConfig.from_dict(saved.meta["options"])
+            config = FitConfig.from_dict(saved.meta["config"], folded=data.folds is not None)
             yield folder, data, config, saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -40,7 +41,7 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
     chosen = result.models[result.selected] if result.selected is not None and len(result.models) > 1 else None
     console.print()
     if result.cv is not None:
-        console.print(_folds(result.cv, chosen, console.width, mark))
+        console.print(_folds(result, result.cv, chosen, console.width, mark))
         console.print()
     if models:
         console.print(_models(result, models, chosen, console.width, mark))
@@ -51,7 +52,11 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
     if chosen is not None:
         by = "held-out" if result.cv is not None else "validation"
         rate = f", lr = {chosen.lr:g}" if len({m.lr for m in result.models}) > 1 and chosen.lr is not None else ""
-        console.print(f"{mark} chosen by {by} loss: {_strength(result, chosen)}{rate}", highlight=False)
+        score = words(result.model.scored_by)
+        console.print(f"{mark} chosen by {by} {score}: {_strength(result, chosen)}{rate}", highlight=False)
+        if result.model.refit_of is not None:
+            rows = f"{result.n_train + result.n_val:,} training and validation rows"
+            console.print(f"fitted again to the {rows} at that C, λ = {chosen.l2:.6g}", highlight=False)
     elif len(result.models) == 1:
         console.print(_strength(result, result.models[0]), highlight=False)
     console.print(
@@ -91,8 +96,9 @@ def course(result: FitResult, width: int, blocks: str) -> str:
 
 def _strength(result: FitResult, model: ModelResult) -> str:
     """λ, and scikit-learn's C."""
-    C = result.C(model.l2)
-    return f"λ = {model.l2:.6g}" + ("" if C is None else f", C = {C:.6g}")
+    l2 = model.l2 if result.model.refit_of is None else result.model.refit_of
+    C = result.C(l2)
+    return f"λ = {l2:.6g}" + ("" if C is None else f", C = {C:.6g}")
 
 
 def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | None, width: int, mark: str) -> Text:
@@ -110,6 +116,7 @@ def _models(result: FitResult, models: list[ModelResult], chosen: ModelResult | 
         Column("val\nloss", [number(m.val_loss) for m in models]),
         Column("train\naccuracy", [number(m.train_accuracy) for m in models], drop=4),
         Column("val\naccuracy", [number(m.val_accuracy) for m in models]),
+        *_scores(result, models),
         Column("Σ w²", [number(m.weight_norm_sq) for m in models], drop=5),
         Column("stopped", [stopped(m, limit) for m in models], drop=2, left=True),
     ]
@@ -127,14 +134,30 @@ def stopped(model: ModelResult, limit: int) -> str:
     return STOPS[reason].format(model.stopped_epoch)
 
 
-def _folds(rows: tuple[CvRow, ...], chosen: ModelResult | None, width: int, mark: str) -> Text:
-    mine = [chosen is not None and (row.l2, row.lr) == (chosen.l2, chosen.lr) for row in rows]
+def _scores(result: FitResult, models: list[ModelResult]) -> list[Column]:
+    """The score of the validation rows, if it is neither loss nor accuracy, which are shown anyway."""
+    name = result.model.scored_by
+    if name in ("loss", "accuracy"):
+        return []
+    scores = {id(m): value for m, value in zip(result.models, result.history.score.tolist(), strict=False)}
+    mine = [scores.get(id(m), math.nan) for m in models]
+    cells = [number(None if math.isnan(value) else value) for value in mine]
+    return [] if all(map(math.isnan, mine)) else [Column(f"val\n{words(name)}", cells)]
+
+
+def words(score: str) -> str:
+    """A score's name as a title has it."""
+    return score.replace("roc-auc", "ROC AUC").replace("-", " ")
+
+
+def _folds(result: FitResult, rows: tuple[CvRow, ...], chosen: ModelResult | None, width: int, mark: str) -> Text:
+    mine = [chosen is not None and (row.l2, row.lr) == (result.chosen_l2, chosen.lr) for row in rows]
     columns = [Column("", [mark if one else "" for one in mine])] if chosen is not None else []
     columns.append(Column("λ", distinct([row.l2 for row in rows])))
     if len({row.lr for row in rows}) > 1:
         columns.append(Column("lr", distinct([row.lr or 0.0 for row in rows])))
     columns += [
-        Column("held-out\nloss", [number(row.mean) for row in rows]),
+        Column(f"held-out\n{words(rows[0].score) if rows else 'loss'}", [number(row.mean) for row in rows]),
         Column("standard\nerror", [number(row.se) for row in rows]),
     ]
     title = Text(f"cross-validation, {rows[0].folds} models per λ\n\n" if rows else "", "bold")

@@ -85,9 +85,11 @@ def fit_and_save(
     saved: Saved | None = None,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
+    from gpureg.fitting.defaults import folded
     from gpureg.fitting.entry import Hooks, run_fit
 
     data = load(source, config)
+    config = folded(config, data)
     members = config.seeds * (config.cv or 1)
     shown = observer(first.notes, config.n_models, members=members, quiet=first.quiet)
     writer = CheckpointWriter(folder, source, checkpoint_seconds(values.get("checkpoint_seconds", SECONDS)))

@@ -40,7 +40,10 @@ def configs(
         if known[name].about.size and isinstance(value, str):
             chosen[name] = parse_bytes(value)
     named_set = chosen.get("dataset", DataConfig.dataset) in CATALOG
-    choice = decide_solver(given.values, CLI_OWNERS, named_set, where=given.where)
+    values = dict(given.values)
+    if "folds" in values and values.get("seeds") == 1:
+        del values["seeds"]  # of folds that the data name there is one assignment, and no shuffle is asked for
+    choice = decide_solver(values, CLI_OWNERS, named_set, where=given.where)
     if sweep and not {"l2", "Cs"} & set(chosen):
         chosen["l2"] = grid("lambda_grid", LBFGS_GRID) if choice.to_optimum else REPORT_LAMBDAS
     return *parted(chosen | {"solver": choice.solver}), choice

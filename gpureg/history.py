@@ -28,6 +28,9 @@ class History:
     (E, L)` (nats, with the penalty) and `gap_bound (E, L)` (the bound on its gap to the optimum, NaN without a penalty)
     are in every row, losses and accuracies in a model's last only, and `step_loss` is (0, L). Each row of `gap_bound`
     but the last is the solver's own estimate; the last is the certificate's. With minibatches both are empty.
+
+    `score (L,)`: what the models were compared by, at their final weights, on the rows that `val_loss` is of; NaN where
+    a model has none. Empty in runs that did not keep it.
     """
 
     step_loss: Floats
@@ -41,6 +44,7 @@ class History:
     seed: Ints
     objective: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     gap_bound: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    score: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def full_batch(self) -> bool:

@@ -127,7 +127,7 @@ def test_every_field_is_an_option_of_the_command(command: str) -> None:
     table = {option.name: option for option in {"train": TRAIN, "sweep-lambda": SWEEP}[command]}
     mine = [field for config in (DataConfig, FitConfig) for field in options_of(config).values()]
     expected = {f.name for f in mine} - (
-        {"l2"} if command == "sweep-lambda" else {"Cs", "cv", "select", "seeds", "path_patience"}
+        {"l2"} if command == "sweep-lambda" else {"Cs", "cv", "score", "select", "seeds", "path_patience", "refit"}
     )
     assert {f.name for f in mine} & set(table) == expected
     for field in mine:
@@ -149,6 +149,7 @@ GIVEN = {
         "missing": "mean",
         "test": "d.npz",
     },
+    "rows that are marked": {"dataset": "d.npz", "groups": "g", "folds": "f", "val_size": 0},
     "a matrix": {"dataset": "X.npy", "labels": "y.npy", "val": "d.npz", "drop": ("1",), "missing": "drop"},
 }
 
@@ -162,7 +163,7 @@ def test_what_a_run_says_of_its_data_comes_from_the_fields(tmp_path, monkeypatch
     """Command line -> DataConfig -> load -> config.toml -> DataConfig."""
     random = np.random.default_rng(0)
     X, y = random.normal(size=(90, 3)), np.arange(90) % 3
-    np.savez(tmp_path / "d.npz", X=X, label=y, y=y, w=np.ones(90))
+    np.savez(tmp_path / "d.npz", X=X, label=y, y=y, w=np.ones(90), g=np.arange(90) % 20, f=np.arange(90) % 4)
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", y)
     options = {n: str(tmp_path / v) if options_of(DataConfig)[n].about.path else v for n, v in GIVEN[kind].items()}
@@ -176,7 +177,8 @@ def test_what_a_run_says_of_its_data_comes_from_the_fields(tmp_path, monkeypatch
     run = gpureg.load_run("run")
     assert parted(run.config)[0] == given
     rows = run.result["n_train"] + run.result["n_val"]
-    assert (run.result["classes"], rows) == (([0, 2], 55) if kind == "an archive" else ([0, 1, 2], 180))
+    expected = {"an archive": ([0, 2], 55), "a matrix": ([0, 1, 2], 180), "rows that are marked": ([0, 1, 2], 90)}
+    assert (run.result["classes"], rows) == expected[kind]
     data = gpureg.load_dataset(given.dataset, **{n: v for n, v in options.items() if n != "dataset"})
     assert DataConfig.from_dict({n: v for n, v in data.options.items() if n in options_of(DataConfig)}) == given
 

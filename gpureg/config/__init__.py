@@ -6,7 +6,8 @@ keys of config.toml and the loading of data are made from the fields. Nothing he
 """
 
 from gpureg.config.data import DataConfig, DataOptions
-from gpureg.config.fit import LBFGS_GRID, OWNERS, REPORT_LAMBDAS, FitConfig, FitOptions
+from gpureg.config.fit import LBFGS_GRID, OWNERS, REPORT_LAMBDAS, FitConfig
+from gpureg.config.keywords import FitOptions
 from gpureg.config.names import AUTO, CLASS_WEIGHTS, DTYPES, FIGURE_FORMATS, FIGURES, SOLVERS, TASKS
 from gpureg.config.options import About, ConfigOption, check_options, options_of, refuse_unknown
 from gpureg.config.run import joined, parted

@@ -64,6 +64,24 @@ class DataConfig:
     weights: Annotated[
         str | None, About("The column of sample weights of a table.", "Data", shown="none", metavar="COLUMN")
     ] = None
+    groups: Annotated[
+        str | None,
+        About(
+            "A column whose equal values stay together, in the validation split and in folds.",
+            "Data",
+            shown="none",
+            metavar="COLUMN",
+        ),
+    ] = None
+    folds: Annotated[
+        str | None,
+        About(
+            "A column that names each row's fold, in place of --cv.",
+            "Data",
+            shown="none",
+            metavar="COLUMN",
+        ),
+    ] = None
     features: Annotated[
         tuple[str, ...] | None,
         About(
@@ -174,6 +192,8 @@ class DataOptions(TypedDict, total=False):
     val_size: int | None
     target: str | None
     weights: str | None
+    groups: str | None
+    folds: str | None
     features: Sequence[str | int] | None
     drop: Sequence[str | int] | None
     categorical: str

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
-from gpureg.config.names import AUTO, CLASS_WEIGHTS, DTYPES, KEEPS, KERNELS, SCALES, SELECTS, SOLVERS, TASKS
+from gpureg.config.names import (
+    AUTO,
+    CLASS_WEIGHTS,
+    DTYPES,
+    KEEPS,
+    KERNELS,
+    REFITS,
+    SCALES,
+    SCORES,
+    SELECTS,
+    SOLVERS,
+    TASKS,
+)
 from gpureg.config.options import About, check_options, options_of, refuse_unknown, to_plain
 from gpureg.config.solver import decide_solver, layered, owner_of
 from gpureg.errors import UsageError, named
@@ -61,14 +73,23 @@ class FitConfig:
             least=2,
         ),
     ] = None
+    score: Annotated[str, About("What the λ are compared by.", "Choice of λ", choices=SCORES)] = "loss"
     select: Annotated[
         str,
         About(
-            "The lowest loss, or the largest λ within one standard error of it.",
+            "The best mean score, or the largest λ within one standard error of it.",
             "Choice of λ",
             choices=SELECTS,
         ),
     ] = "min"
+    refit: Annotated[
+        str,
+        About(
+            "The chosen model as it was fitted to the training rows, or again to those for validation too, at its C.",
+            "Choice of λ",
+            choices=REFITS,
+        ),
+    ] = "train"
     seeds: Annotated[
         int,
         About(
@@ -123,7 +144,7 @@ class FitConfig:
     path_patience: Annotated[
         int,
         About(
-            "Leave out the λ below the point where the held-out loss has become worse this many times in a row, in "
+            "Leave out the λ below the point where the score has become worse this many times in a row, in "
             "falling order of λ; 0: none.",
             "Choice of λ",
             least=0,
@@ -172,6 +193,12 @@ class FitConfig:
             raise UsageError(
                 f"{named('seed', self.seed)} with {named('seeds', self.seeds)}: expected seeds below 2**32, which is "
                 "what the random stream takes."
+            )
+        if self.refit == "all" and self.keep == "best":
+            raise UsageError(
+                f"{named('refit', 'all')} makes a number of steps, and has no validation rows by which "
+                f"{named('keep', 'best')} could take the best. Give {named('keep', 'last')} or "
+                f"{named('refit', 'train')}."
             )
         if self.select == "1se" and self.cv is None:
             raise UsageError(
@@ -241,8 +268,9 @@ class FitConfig:
         return owner_of(name, {"cv": self.cv}, OWNERS) in (None, self.solver)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> FitConfig:
-        """The inverse of `to_dict`. Raises UsageError on a name that is not an option.
+    def from_dict(cls, values: dict[str, Any], *, folded: bool = False) -> FitConfig:
+        """The inverse of `to_dict`; `folded`: the data name each row's fold. Raises UsageError on a name that is not an
+        option.
 
         Runs of schema 1 hold the options of both solvers: those of the other one are left out. Their whole-epoch
         kernels, `kernels = "epoch"`, are gone: `auto` takes their place.
@@ -250,43 +278,13 @@ class FitConfig:
         if values.get("kernels") == "epoch":
             values = values | {"kernels": "auto"}
         refuse_unknown(values, [field.name for field in fields(cls)], "The configuration names")
-        return cls(**layered(values, {}, OWNERS)[0])
+        waits = folded and values.get("select") == "1se" and values.get("cv") is None
+        config = cls(**layered(values | ({"select": "min"} if waits else {}), {}, OWNERS)[0])
+        if waits:
+            object.__setattr__(config, "select", "1se")  # its folds come with the data
+        return config
 
 
 OWNERS: Mapping[str, str] = MappingProxyType(
     {name: option.about.solver for name, option in options_of(FitConfig).items() if option.about.solver}
 )
-
-
-class FitOptions(TypedDict, total=False):
-    """The fields of `FitConfig` as `gpureg.fit` takes them."""
-
-    scale: str | None
-    class_weight: str | None
-    task: str | Loss
-    l2: float | Sequence[float] | None
-    Cs: float | Sequence[float] | None
-    cv: int | None
-    select: str
-    seeds: int
-    lr: float | Sequence[float] | None
-    solver: str
-    epochs: int
-    batch_size: int
-    shuffle: bool
-    seed: int
-    evals_per_epoch: int
-    patience: int
-    min_delta: float
-    keep: str
-    penalize_bias: bool | None
-    tol: float
-    path_patience: int
-    max_iter: int
-    device: str
-    strict_device: bool
-    dtype: str
-    bootstrap: int
-    threads: int | None
-    memory: int
-    kernels: str

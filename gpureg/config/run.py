@@ -7,6 +7,7 @@ from typing import Any
 from gpureg.config.data import DataConfig
 from gpureg.config.fit import FitConfig
 from gpureg.config.options import options_of, refuse_unknown
+from gpureg.errors import UsageError, named
 
 
 def joined(data: DataConfig, fit: FitConfig) -> dict[str, Any]:
@@ -18,7 +19,12 @@ def parted(values: dict[str, Any]) -> tuple[DataConfig, FitConfig]:
     """The inverse of `joined`; what is not named has its default. Raises UsageError on a name that is not an option."""
     of_data, of_fit = options_of(DataConfig), options_of(FitConfig)
     refuse_unknown(values, [*of_data, *of_fit], "The configuration names")
-    return (
-        DataConfig.from_dict({name: value for name, value in values.items() if name in of_data}),
-        FitConfig.from_dict({name: value for name, value in values.items() if name in of_fit}),
-    )
+    data = DataConfig.from_dict({name: value for name, value in values.items() if name in of_data})
+    fit = {name: value for name, value in values.items() if name in of_fit}
+    for option, usual in (("cv", None), ("seeds", 1)):
+        if data.folds is not None and fit.get(option, usual) != usual:
+            raise UsageError(
+                f"{named('folds', data.folds)} and {named(option, fit[option])} were both given: the column names the "
+                f"fold of each row. Leave one of them out."
+            )
+    return data, FitConfig.from_dict(fit, folded=data.folds is not None)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit
+from gpureg.data.marks import Marks
 from gpureg.data.opening import first_words, reading, refuse_special
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, pick_column
 from gpureg.data.uses import Uses
@@ -37,6 +38,11 @@ class _Keys:
     weights: str | None
     weights_val: str | None
 
+    @property
+    def taken(self) -> list[str]:
+        """Those that can't name groups or folds too."""
+        return [key for key in (self.X, self.y, self.weights) if key is not None]
+
     def given(self) -> list[str]:
         found = (self.X, self.y, self.X_val, self.y_val, self.weights, self.weights_val)
         return [key for key in found if key is not None]
@@ -53,12 +59,13 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     with _archive(file) as archive:
         there = archive.files
         keys = _keys(file, there, uses.target, uses.weights)
-        arrays = _load(file, archive, keys.given(), limit)
-    row_weights = None
+        marks = uses.marked(there, keys.taken, str(file))
+        arrays = _load(file, archive, [*dict.fromkeys((*keys.given(), *marks.values()))], limit)
+    row_weights, rows = None, len(_rows(arrays[keys.X]))
     if keys.weights is not None:
-        row_weights = check_weights(arrays[keys.weights], len(_rows(arrays[keys.X])), f"{keys.weights} in {file}")
+        row_weights = check_weights(arrays[keys.weights], rows, f"{keys.weights} in {file}")
     kept = Kept.of_weights(row_weights)
-    check_lengths(len(_rows(arrays[keys.X])), len(_rows(arrays[keys.y])), f"{file}, {keys.X} and {keys.y}")
+    check_lengths(rows, len(_rows(arrays[keys.y])), f"{file}, {keys.X} and {keys.y}")
     features = as_features(kept.of(arrays[keys.X]), f"{keys.X} in {file}", kept, uses)
     columns = [_labels(kept.of(arrays[keys.y]), f"{keys.y} in {file}", kept)]
     X_val = weights_val = None
@@ -84,6 +91,7 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         weights_val=weights_val,
         weights=None if row_weights is None else kept.of(row_weights),
         target=keys.y,
+        marks=Marks.of({option: arrays[name] for option, name in marks.items()}, rows, str(file), kept),
         has_test=any(name in there for name in _TEST),
     )
 
@@ -108,9 +116,13 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
             raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
         row_weights = check_weights(matrix[:, int(weights)], len(matrix), f"column {weights} of {file}")
     kept = Kept.of_weights(row_weights)
-    matrix = kept.of(matrix)
-    others = [name for name in columns if name not in (label, weights)]
-    chosen = uses.chosen(others, [name for name in (label, weights) if name is not None], str(file))
+    taken = [name for name in (label, weights) if name is not None]
+    marks = uses.marked(columns, taken, str(file))
+    marked = {option: matrix[:, int(name)] for option, name in marks.items()}
+    rows, matrix = len(matrix), kept.of(matrix)
+    taken += marks.values()
+    others = [name for name in columns if name not in taken]
+    chosen = uses.chosen(others, taken, str(file))
     X = matrix[:, [int(name) for name in chosen]]
     check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
     found = find_labels(matrix[:, int(label)], f"column {label} (the label) of {file}", kept)
@@ -124,6 +136,7 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         labels=labels,
         weights=None if row_weights is None else kept.of(row_weights),
         target=label,
+        marks=Marks.of(marked, rows, str(file), kept),
     )
 
 

@@ -113,13 +113,13 @@ def label_column(column: Column, where: str, kept: Kept = ALL, missing: frozense
         return find_labels(column.to_numpy(), where, kept)
     if not (is_text(kind) or types.is_decimal(kind)):
         raise DataError(f"{where} has type {column.type}; labels are numbers or words.")
-    codes, values = _distinct(column, where)
+    codes, values = distinct(column, where)
     found = Found(codes, tuple(_label(value, where) for value in values), where, kept)
     found.refuse_missing(missing)
     return found
 
 
-def _distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[Any]]:
+def distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[Any]]:
     """A column as indices (N,) into its different values, of which each has a row."""
     import pyarrow as pa
     import pyarrow.types as types
@@ -138,7 +138,7 @@ def _distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[A
     except UnicodeDecodeError as error:
         raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the file again.") from error
     except pa.ArrowException as error:
-        raise DataError(f"{where} has type {column.type}, which can't be read as labels ({error}).") from error
+        raise DataError(f"{where} has type {column.type}, whose values can't be told apart ({error}).") from error
 
 
 def _label(value: Any, where: str) -> Label:

@@ -43,7 +43,8 @@ class Dataset:
     images; `image_shape` is (height, width) or None. `options`: what `load` was given, with its task and seed, as
     config.toml holds it; empty for arrays in memory, and for rows that were changed since. `notices`: what a fit will
     warn of, one line each. `target`: the label's column, None if it has no name. `unseen`: a test set. `encoding`: how
-    the columns of the data became the features, None if each is one as it is.
+    the columns of the data became the features, None if each is one as it is. `groups (N,)`: training rows of equal
+    numbers are in the same fold; `folds (N,)`: rows of equal numbers are a fold; None if the data name none.
 
     Raises UsageError for arrays that do not fit one another.
     """
@@ -64,6 +65,8 @@ class Dataset:
     target: str | None = None
     unseen: Unseen | None = None
     encoding: Encoding | None = None
+    groups: npt.NDArray[np.int64] | None = None
+    folds: npt.NDArray[np.int64] | None = None
     # a copy with other rows (`dataclasses.replace`) has neither of the two
     options: dict[str, Any] = field(init=False, default_factory=dict)
     whole: Callable[[], Dataset] | None = field(init=False, default=None, compare=False)
@@ -85,6 +88,12 @@ class Dataset:
             raise UsageError(
                 f"X_train has {self.X_train.shape[1]} features, X_val {self.X_val.shape[1]}; expected the same ones."
             )
+        for name in ("groups", "folds"):
+            if getattr(self, name) is not None and np.shape(getattr(self, name)) != self.y_train.shape:
+                raise UsageError(
+                    f"{name} has the shape {np.shape(getattr(self, name))}; expected one number for each of the "
+                    f"{len(self.y_train)} training rows."
+                )
         if self.sample_weight is not None:
             self._leave_out_weightless("train", "sample_weight", self.sample_weight)
         if self.val_weight is not None:
@@ -94,8 +103,9 @@ class Dataset:
         X, y = f"X_{part}", f"y_{part}"
         weights = check_weights(np.asarray(given), len(getattr(self, y)), named)
         kept = Kept.of_weights(weights)
-        for name, values in ((X, getattr(self, X)), (y, getattr(self, y)), (named, weights)):
-            object.__setattr__(self, name, kept.of(values))
+        marks = [(name, getattr(self, name)) for name in ("groups", "folds") if part == "train"]
+        for name, values in ((X, getattr(self, X)), (y, getattr(self, y)), (named, weights), *marks):
+            object.__setattr__(self, name, None if values is None else kept.of(values))
 
     def loaded(self, options: dict[str, Any], whole: Callable[[], Dataset] | None) -> Dataset:
         """This data set, which `options` load; `whole` loads it without the validation rows that were split off."""

@@ -82,7 +82,7 @@ def _parquet_blocks(file: Path, request: Request) -> Blocks:
 def _idx(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.idx_set import read_idx_path
 
-    for option, value in (("target", uses.target), ("weights", uses.weights)):
+    for option, value in (("target", uses.target), ("weights", uses.weights), *uses.marks.items()):
         if value is not None:
             raise UsageError(f"{named(option, value)}: IDX files have no columns to name. Leave out {named(option)}.")
     uses.refuse_choice("IDX images")

@@ -12,6 +12,7 @@ from gpureg.data.arrays import label_column
 from gpureg.data.columns import base_column, feature_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
+from gpureg.data.marks import Marks
 from gpureg.data.opening import first_words
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
 from gpureg.data.sparse import is_sparse, read_sparse
@@ -25,7 +26,9 @@ _WORDS = "Words are columns of a data frame; see categorical."
 
 @dataclass(frozen=True)
 class Arrays:
-    """What `make_dataset` is given: rows and labels, and those for validation, with their weights, if there are any."""
+    """What `make_dataset` is given: rows and labels, and those for validation, with their weights, if there are any;
+    the groups of the rows.
+    """
 
     X: Any
     y: Any
@@ -33,6 +36,7 @@ class Arrays:
     y_val: Any = None
     weights: Any = None
     weights_val: Any = None
+    groups: Any = None
 
 
 def in_memory(given: Arrays, uses: Uses, name: str) -> RawData:
@@ -61,6 +65,12 @@ def in_memory(given: Arrays, uses: Uses, name: str) -> RawData:
         codes_val=None if X_val is None else codes[1],
         weights=weights,
         weights_val=weights_val,
+        marks=Marks.of(
+            {} if given.groups is None else {"groups": mark_array(given.groups, "groups")},
+            rows_of(given.X, "X"),
+            "the array",
+            kept,
+        ),
     )
 
 
@@ -181,6 +191,11 @@ def _same_words(features: Features, own: Features) -> tuple[Features, Matrix]:
         X[:, column] = place[np.where(np.isnan(codes), len(found), codes).astype(np.int64)]
         words[column] = both
     return replace(features, words=tuple(words)), X
+
+
+def mark_array(values: Any, option: str) -> Matrix:
+    """Groups or folds as an array, in which a value that is missing is not a word. Raises UsageError."""
+    return np.array(values, object) if isinstance(values, (list, tuple)) else as_array(values, option)
 
 
 def as_array(values: Any, where: str) -> Matrix:

@@ -18,6 +18,7 @@ from gpureg.data.formats import format_of
 from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit, machine_limit
+from gpureg.data.marks import refuse_marks
 from gpureg.data.opening import opened
 from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
 from gpureg.data.spelling import MISSING_WORDS
@@ -37,6 +38,7 @@ def read_labelled(config: DataConfig) -> RawData:
     file, labels = existing(config.dataset), existing(str(config.labels), "labels")
     uses, limit = Uses.of(config), machine_limit()
     refuse_labels(file, str(labels))
+    refuse_marks(uses.marks, f"the features of {file} with a file of {named('labels')}")
     X = load_npy(file, limit)
     if X.ndim not in (2, 3):
         raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")

@@ -42,7 +42,8 @@ def load(
     The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
     20,000 and 10,000, else all). Data without a validation part are split, stratified, by `seed`: `val_size` rows or
     20% go to validation, and training takes the first of the rest. With `val_size` 0, and by default of a file whose
-    rows are to be held out in `folds`, all rows train.
+    rows are to be held out in `folds`, all rows train. Rows of a group (`groups` names their column) are never on both
+    sides of the split; `folds` names the column of each row's fold.
 
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
     3). For softmax the classes are sorted.
@@ -63,6 +64,7 @@ def load(
         _refuse_sizes(config, raw)
         chosen = replace(chosen, val_size=0)
     by_default = spec is None and raw.X_val is None and chosen.val_size is None
+    folds = folds or config.folds is not None
     if by_default and folds:
         chosen = replace(chosen, val_size=0)
     dataset = _used(raw, chosen, Uses.of(config), seed, loss)
@@ -93,7 +95,7 @@ def load_dataset(
     """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
 
     `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `labels`, `val`,
-    `test`, `target`, `weights`, `features`, `drop`, `categorical`, `missing`.
+    `test`, `target`, `weights`, `groups`, `folds`, `features`, `drop`, `categorical`, `missing`.
     See `gpureg.data.load.load` for what they do and for what is raised.
 
     >>> import gpureg
@@ -162,11 +164,13 @@ def make_dataset(
     *,
     sample_weight: npt.ArrayLike | None = None,
     sample_weight_val: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     name: str = "arrays",
     **options: Unpack[ArrayOptions],
 ) -> Dataset:
     """A `Dataset` of arrays in memory: `X (N, F)`, images `(N, H, W)` or a data frame, whose column names are kept;
-    labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out.
+    labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out. Rows of equal `groups (N,)`
+    (numbers, words, dates) stay together, in the validation split and in the folds of a fit.
 
     Without `X_val (M, F)` and `y_val (M,)` a validation part is split off for a fit without folds, as `load_dataset`
     does it. `options` are some of that function's: `task`, `classes`, `val_size`, `seed`, `features`, `drop`,
@@ -181,7 +185,7 @@ def make_dataset(
     ((2, 1), (2, 1))
     """
     refuse_unknown(options, ArrayOptions.__optional_keys__, "make_dataset was given")
-    given = Arrays(X, y, X_val, y_val, sample_weight, sample_weight_val)
+    given = Arrays(X, y, X_val, y_val, sample_weight, sample_weight_val, groups)
     return _of_arrays(given, options, name)
 
 
@@ -199,7 +203,7 @@ def _of_arrays(given: Arrays, options: ArrayOptions, name: str) -> Dataset:
 
 
 def _refuse_columns(spec: DatasetSpec, config: DataConfig) -> None:
-    for option in ("target", "weights", "features", "drop", "labels"):
+    for option in ("target", "weights", "groups", "folds", "features", "drop", "labels"):
         value = getattr(config, option)
         if value is not None:
             raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from gpureg.data.notices import data_notices
 from gpureg.data.raw import RawData
 from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import Label
-from gpureg.data.split import VAL_FRACTION, stratified_split
+from gpureg.data.split import VAL_FRACTION, group_split, stratified_split
 from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss
+
+A = TypeVar("A", bound=Any)
 
 
 def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
@@ -38,7 +41,8 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         X_val, codes_val = raw.X_val, raw.codes_val
         train = slice(_first("train_size", train_size, raw.features.X.shape[0], "training", raw.name))
         val = slice(_first("val_size", val_size, X_val.shape[0], "validation", raw.name))
-    notices, rows_val = data_notices(raw), _rows(X_val, val)  # before training rows are moved
+    notices = (*data_notices(raw), *_size_notices(raw, val_size, val))  # before training rows are moved
+    rows_val, marks = _rows(X_val, val), raw.marks.take(train)
     return Dataset(
         name=raw.name,
         X_train=_moved(X_val, train) if raw.read and X_val is raw.features.X else _rows(raw.features.X, train),
@@ -53,12 +57,21 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         notices=notices,
         val_weight=_val_weight(raw, val_size, val),
         target=raw.target,
+        groups=marks.groups,
+        folds=marks.folds,
     )
 
 
 def _val_weight(raw: RawData, val_size: int | None, val: slice | Codes) -> npt.NDArray[np.float64] | None:
     own = raw.weights_val if raw.X_val is not None else raw.weights
     return None if own is None or (raw.X_val is None and val_size == 0) else own[val]
+
+
+def _size_notices(raw: RawData, val_size: int | None, val: slice | Codes) -> list[str]:
+    """Groups can't be cut to the size that was asked for."""
+    if not val_size or raw.marks.groups is None or isinstance(val, slice) or len(val) == val_size:
+        return []
+    return [f"Groups stay whole: {len(val):,} rows are for validation, and not {val_size:,}."]
 
 
 def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.generic]:
@@ -102,6 +115,14 @@ def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed
             "training and validation are split. Ask for fewer."
         )
     n_val = val_size or max(1, min(round(VAL_FRACTION * n_rows), n_rows - (train_size or 1)))
+    if raw.marks.groups is not None:
+        train, val = group_split(raw.codes, raw.marks.groups, n_val, seed)
+        if train_size is not None and train_size > len(train):
+            raise UsageError(
+                f"{named('train_size', train_size)}: whole groups for validation leave {len(train)} training rows of "
+                f"{raw.name!r}. Ask for fewer."
+            )
+        return train[:train_size], val
     train, val = stratified_split(raw.codes, n_val, seed)
     return train[:train_size], val
 
@@ -134,6 +155,8 @@ def chosen_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | Non
         y_val=y_val,
         sample_weight=_of_kept(dataset.sample_weight, kept),
         val_weight=_of_kept(dataset.val_weight, kept_val),
+        groups=_of_kept(dataset.groups, kept),
+        folds=_of_kept(dataset.folds, kept),
         classes=tuple(labels[position] for position in chosen),
     )
 
@@ -146,10 +169,8 @@ def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic]
     return X[kept], y[kept], kept
 
 
-def _of_kept(
-    weights: npt.NDArray[np.float64] | None, kept: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.float64] | None:
-    return weights if weights is None or kept is None else weights[kept]
+def _of_kept(values: A, kept: npt.NDArray[np.bool_] | None) -> A:
+    return values if values is None or kept is None else values[kept]
 
 
 def _check_val_classes(dataset: Dataset, present: Codes) -> None:

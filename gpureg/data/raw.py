@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpureg.data.encoding import Categories
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Codes, listed
+from gpureg.data.marks import Marks
 from gpureg.data.spelling import Label
 from gpureg.data.uses import Uses, advice_missing
 from gpureg.errors import DataError, UsageError, named
@@ -42,7 +43,7 @@ class RawData:
     `weights (N,)`; `X_val (M, R)`, with words as in the `features`, `codes_val (M,)` and `weights_val (M,)` where the
     data have a validation part of their own. `target` is the label column's name where it has one; `has_test`: the
     file has a part for testing too. `read`: its arrays are of our own making. `left_out`: number of rows that were left
-    out for missing values.
+    out for missing values. `marks`: groups and folds.
     """
 
     name: str
@@ -58,6 +59,7 @@ class RawData:
     has_test: bool = False
     left_out: int = 0
     read: bool = False
+    marks: Marks = Marks()  # noqa: RUF009  # it is frozen
 
     def complete(self) -> RawData:
         """Without the rows in which a value is missing. Raises DataError if none is left."""
@@ -76,6 +78,7 @@ class RawData:
                 codes=self.codes[rows],
                 weights=None if self.weights is None else self.weights[rows],
                 left_out=len(X) - len(rows),
+                marks=self.marks.take(rows),
             )
         rows = None if self.X_val is None else _complete(self.X_val)
         if rows is not None and self.X_val is not None and self.codes_val is not None:

@@ -16,6 +16,7 @@ from gpureg.data.csv_matrix import csv_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import listed, settle
 from gpureg.data.limits import Limit
+from gpureg.data.marks import Marks
 from gpureg.data.parquet_files import index_columns
 from gpureg.data.parquet_folder import ParquetSet, parquet_set
 from gpureg.data.raw import Features, RawData, check_features, check_weights, pick_column
@@ -42,11 +43,14 @@ class _Source:
     header: Header | None = None
     parquet: ParquetSet | None = None
 
-    def rows(self, columns: tuple[str, ...], label: str, *, one_hot: bool) -> Table:
-        """The rows of some columns, of which the label may be words. Raises DataError if there are no rows."""
-        features = tuple(name for name in columns if name != label)
+    def rows(self, columns: tuple[str, ...], free: tuple[str, ...], *, one_hot: bool) -> Table:
+        """The rows of some columns, of which the `free` ones (the label, groups, folds) may be words.
+
+        Raises DataError if there are no rows.
+        """
+        features = tuple(name for name in columns if name not in free)
         if self.header is not None:
-            table = parse_csv(self.file, self.header, features, (label,), self.limit, one_hot=one_hot)
+            table = parse_csv(self.file, self.header, features, free, self.limit, one_hot=one_hot)
         else:
             assert self.parquet is not None
             refuse_types(self.parquet.schema, features, str(self.file), one_hot=one_hot)
@@ -72,14 +76,16 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     if weight == label:
         raise UsageError(f"{named('weights', weight)} is the label column of {file}. Name another column.")
     others = (label,) if weight is None else (label, weight)
-    columns = [name for name in source.names if name not in others]
-    features = uses.chosen(columns, others, str(file), source.hidden)
+    marks = uses.marked((*source.names, *source.hidden), others, str(file))
+    free = tuple(dict.fromkeys((label, *marks.values())))
+    taken = tuple(dict.fromkeys((*others, *free)))
+    features = uses.chosen([name for name in source.names if name not in taken], taken, str(file), source.hidden)
     numbers = features if weight is None else (*features, weight)
     quick = None
     if source.header is not None:
-        quick = csv_matrix(file, source.header, numbers, (label,), limit, missing=uses.keeps_missing)
-    table = source.rows((*features, *others), label, one_hot=uses.one_hot) if quick is None else quick.others
-    row_weights, kept = None, ALL
+        quick = csv_matrix(file, source.header, numbers, free, limit, missing=uses.keeps_missing)
+    table = source.rows((*features, *taken), free, one_hot=uses.one_hot) if quick is None else quick.others
+    row_weights, kept, whole = None, ALL, table
     if weight is not None:
         values = feature_matrix(table, (weight,), str(file)).X[:, 0] if quick is None else quick.X[:, -1]
         row_weights = check_weights(values, len(values), f"{file}, column {weight!r}")
@@ -101,7 +107,13 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
         labels=classes,
         weights=None if row_weights is None else kept.of(row_weights),
         target=label,
+        marks=_marks(whole, marks, str(file), kept, csv),
     )
+
+
+def _marks(table: Table, marks: dict[str, str], where: str, kept: Kept, csv: bool) -> Marks:
+    columns = {option: table.column(name) for option, name in marks.items()}
+    return Marks.of(columns, table.num_rows, where, kept, MISSING_WORDS if csv else frozenset())
 
 
 def _open(file: Path, csv: bool, limit: Limit) -> _Source:

@@ -13,8 +13,8 @@ from gpureg.errors import DataError, UsageError, named
 
 @dataclass(frozen=True)
 class Uses:
-    """The columns of the label and of the weights; the `features`, or those that are left out (`drop`); `one_hot`:
-    columns of words become features; `missing`: what becomes of rows with missing values.
+    """The columns of the label, of the weights, of groups and of folds; the `features`, or those that are left out
+    (`drop`); `one_hot`: columns of words become features; `missing`: what becomes of rows with missing values.
 
     Columns without names are named by their number, from 0.
     """
@@ -25,6 +25,8 @@ class Uses:
     drop: tuple[str, ...] | None = None
     one_hot: bool = False
     missing: str = DataConfig.missing
+    groups: str | None = None
+    folds: str | None = None
 
     @classmethod
     def of(cls, config: DataConfig) -> Uses:
@@ -36,6 +38,8 @@ class Uses:
             config.drop,
             config.categorical == "one-hot",
             config.missing,
+            config.groups,
+            config.folds,
         )
 
     @property
@@ -77,6 +81,26 @@ class Uses:
         if not found:
             raise DataError(f"{where} has the columns {listed(there)}: nothing is left as a feature.")
         return found
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The columns of groups and folds that are named, by their options."""
+        return {
+            option: column for option, column in (("groups", self.groups), ("folds", self.folds)) if column is not None
+        }
+
+    def marked(self, columns: Sequence[str], others: Sequence[str], where: str) -> dict[str, str]:
+        """`marks`, which must be among `columns` and not among `others`, the label and the weights.
+
+        Raises UsageError.
+        """
+        for option, name in self.marks.items():
+            if name not in (*columns, *others):
+                raise UsageError(f"{named(option, name)}: {where} has no such column; {_close(name, columns)}")
+            if name in others or name in (self.features or ()):
+                what = "the label or the weights" if name in others else f"one of {named('features')}"
+                raise UsageError(f"{named(option, name)}: that column is {what}. Name another column.")
+        return self.marks
 
     def positions(self, width: int, where: str) -> tuple[int, ...] | None:
         """The features among `width` columns without names, by their number; None for all of them."""

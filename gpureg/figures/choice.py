@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from gpureg.figures.curves import Curve
 from gpureg.figures.labels import run_curves
 from gpureg.storage.directory import Run
 
+MEASURES = {"path": "loss", "path-accuracy": "accuracy", "path-score": ""}  # "": what λ was chosen by
 ROWS = 4  # the most models whose weights are shown in one figure
 
 
@@ -30,7 +32,8 @@ def default_figures(runs: Sequence[Run]) -> list[str]:
     if len(runs) == 1:
         (run,) = runs
         if np.unique(run.history.l2).size > 1:
-            names += ["path", "path-accuracy", "norm"]
+            of_its_own = ["path-score"] if run.model.scored_by not in ("loss", "accuracy") else []
+            names += ["path", "path-accuracy", *of_its_own, "norm"]
         if _shows_images(run):
             names.append("weights")
     return names
@@ -69,14 +72,30 @@ def draw(
     run = _the_only(name, runs)
     if name == "confusion" and predicted is not None:
         return confusion(*predicted, run.model.classes)  # type: ignore[arg-type]
-    if name in ("path", "path-accuracy"):
-        select = str(run.config.get("select", "min"))
-        return path.path(run.result, "loss" if name == "path" else "accuracy", select=select)
-    if name == "norm":
-        return path.norm(run.result)
+    if name in MEASURES or name == "norm":
+        result = without_the_last_refit(run)
+        if name == "norm":
+            return path.norm(result)
+        score, select = run.model.scored_by, str(run.config.get("select", "min"))
+        scores = run.history.score[: len(result["models"])].tolist()
+        return path.path(result, MEASURES[name] or score, select=select, score=score, scores=scores)
     if name == "weights":
         return images.weights(run.model, weight_rows(run), _image_shape(run))
     raise UsageError(f"The figure {name!r} is unknown; expected one of {', '.join(FIGURES)}.")
+
+
+def without_the_last_refit(run: Run) -> Mapping[str, Any]:
+    """The result of a run whose λ is that of the grid: without the refit to training and validation rows, at another λ
+    of the same C, if there is one.
+    """
+    result, model = run.result, run.model
+    if model.refit_of is None or result["selected"] is None:
+        return result
+    models = [entry for index, entry in enumerate(result["models"]) if index != result["selected"]]
+    rate = result["models"][result["selected"]].get("lr")
+    mine = [i for i, entry in enumerate(models) if entry["l2"] == model.refit_of and entry.get("lr") == rate]
+    refits = [i for i in mine if models[i].get("fold") is None]
+    return {**result, "models": models, "selected": next(iter([*refits, *mine]), None)}
 
 
 def _the_only(name: str, runs: Sequence[Run]) -> Run:

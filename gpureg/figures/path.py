@@ -22,6 +22,7 @@ LAMBDA = "λ"
 BREAK = {"marker": [(-1, -2), (1, 2)], "markersize": 5, "linestyle": "none", "color": "black", "clip_on": False}
 LINEAR = 1e3  # the largest ratio of two norms that a linear axis shows
 GREY = "#707070"
+AXIS = {"loss": LOSS, "accuracy": ACCURACY, "balanced-accuracy": "balanced accuracy", "roc-auc": "ROC AUC"}
 
 
 def lambda_axis(axes: Axes, l2: Floats) -> Floats:
@@ -72,12 +73,22 @@ def _points(axes: Axes, places: Mapping[float, float], group: Averages, tint: st
         axes.plot(at, group.mean, style, color=tint, label=label)
 
 
-def path(result: Result, measure: str = "loss", ylim: Limits = None, *, select: str = "min") -> Figure:
-    """Training and validation `measure` (`loss` in nats, or `accuracy`) against λ, the chosen λ marked.
+def path(
+    result: Result,
+    measure: str = "loss",
+    ylim: Limits = None,
+    *,
+    select: str = "min",
+    score: str = "loss",
+    scores: Sequence[float] = (),
+) -> Figure:
+    """Training and validation `measure` (`loss` in nats, `accuracy`, or the `score` that λ was chosen by) against λ;
+    the chosen λ is marked.
 
-    `result` is as in result.json. After a cross-validation the mean over its held-out rows is shown, with error bars of
-    ±1 standard error, and, if `select` is `1se`, the limit within which that rule takes the largest λ. Several seeds of
-    one λ are shown as their mean ±1 standard deviation.
+    `result` is as in result.json, `scores` the score of each of its models on the validation rows. After a
+    cross-validation the mean over its held-out rows is shown, with error bars of ±1 standard error, and, if `select` is
+    `1se`, the limit within which that rule takes the largest λ. Several seeds of one λ are shown as their mean ±1
+    standard deviation.
     """
     with styled():
         figure, (axes,) = new_figure()
@@ -87,12 +98,15 @@ def path(result: Result, measure: str = "loss", ylim: Limits = None, *, select: 
             label = f"held-out, {group.count} folds (±1 s.e.)" + _rate(group, groups)
             _points(axes, places, group, colour(index), label)
         if not groups:
-            _training_and_validation(axes, result["models"], measure, places)
-        _chosen(axes, result, places)
+            models = [dict(model) for model in result["models"]]
+            for model, value in zip(models, scores, strict=False):  # runs of earlier versions have none
+                model.setdefault(f"val_{score}", None if np.isnan(value) else value)
+            _training_and_validation(axes, models, measure, places)
+        _chosen(axes, result, places, score)
         if select == "1se" and groups and _score(result) == measure:
             _limit(axes, groups, places, lowest=measure == "loss")
-        axes.set_ylabel(LOSS if measure == "loss" else ACCURACY)
-        if measure == "accuracy":
+        axes.set_ylabel(AXIS.get(measure, measure))
+        if measure != "loss":
             low, high = axes.get_ylim()
             axes.set_ylim(low, min(high, 1.0 + 0.01 * (1.0 - low)))
         if ylim is not None:
@@ -116,10 +130,11 @@ def _score(result: Result) -> str:
     return str(rows[0].get("score", "loss"))
 
 
-def _chosen(axes: Axes, result: Result, places: Mapping[float, float]) -> None:
+def _chosen(axes: Axes, result: Result, places: Mapping[float, float], score: str = "loss") -> None:
     if result.get("selected") is not None:
         l2 = float(result["models"][result["selected"]]["l2"])
-        label = f"chosen: λ = {l2:.3g}"
+        by = "" if score == "loss" else f" by {AXIS.get(score, score)}"
+        label = f"chosen{by}: λ = {l2:.3g}"
         axes.axvline(places[l2], color="black", linewidth=0.8, linestyle=(0, (4, 2)), label=label, zorder=1)
 
 

@@ -28,6 +28,11 @@ class Trained:
     outcome: Outcome
     history: History
 
+    def take(self, models: Ints) -> Trained:
+        """Some of the models."""
+        table = self.table.take(models)
+        return Trained(table, *rearranged(self.outcome, self.history, table, models))
+
 
 def join(parts: Sequence[Trained]) -> Trained:
     """Batches of disjoint models as one, one after the other."""
@@ -126,11 +131,12 @@ def linear_model(
     chosen: int | None,
 ) -> LinearModel:
     """The trained models in the dtype of the arithmetic, with the names of their features and the scores by which they
-    were compared: validation losses, or of the refits, which are kept after a cross-validation, those of its `rows`.
+    were compared: those of the validation rows, or of the refits, which are kept after a cross-validation, the means of
+    its `rows`.
     `chosen`: the index of the chosen one.
     """
     table = trained.table
-    kept, selected, scores = np.arange(len(table)), 0 if len(table) == 1 else chosen, trained.outcome.measured.val_loss
+    kept, selected, scores = np.arange(len(table)), 0 if len(table) == 1 else chosen, trained.outcome.measured.score
     refits = np.flatnonzero(table.fold < 0)
     if rows is not None and len(refits):
         kept, selected = refits, None if chosen is None else chosen - int(refits[0])
@@ -150,6 +156,7 @@ def linear_model(
         lr=np.where(table.lr > 0, table.lr, np.nan),
         seed=table.seed,
         scores=scores[kept],
+        scored_by=config.score,
         total_weight=total_weight(data, config),
         feature_names=data.feature_names,
         image_shape=data.image_shape,

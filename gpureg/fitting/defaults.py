@@ -10,7 +10,7 @@ import numpy as np
 
 from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.data import CATALOG, Dataset, class_weights
-from gpureg.errors import named
+from gpureg.errors import UsageError, named
 from gpureg.types import Ints
 
 
@@ -22,8 +22,8 @@ def configured(
     Raises UsageError.
     """
     given, left_out = layered({} if config is None else config.given(), options, OWNERS)
-    if folds is not None and given.get("cv") is None:
-        given["cv"] = int(np.max(folds)) + 1
+    if given.get("cv") is None and (count := folds_of(data, folds)) is not None:
+        given["cv"] = count
     checked = FitConfig(**given)
     choice = decide_solver(given, OWNERS, is_named(data))
     notices = []
@@ -39,16 +39,41 @@ def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitC
     """The configuration with everything named: a settled one is itself.
 
     `solver` is `sgd` for a named data set and `lbfgs` for a file or arrays, unless the options decide. λ is 1 / (2 C S)
-    for each C, S the sum of the training rows' weights; without any, C = 1. `cv` is the number of `folds`.
+    for each C, S the sum of the training rows' weights; without any, C = 1. `cv` is the number of `folds`, or of those
+    that the data name. Raises UsageError for other numbers of folds and of their assignments than the data name.
     """
-    if folds is not None and config.cv is None:
-        config = replace(config, cv=int(np.max(folds)) + 1)
+    config = folded(config, data, folds)
     if config.undecided:
         config = replace(config, solver=decide_solver(config.given(), OWNERS, is_named(data)).solver)
     if config.l2 is None:
         S = total_weight(data, config)
         config = replace(config, l2=tuple(1.0 / (2.0 * C * S) for C in config.Cs or (1.0,)), Cs=None)
     return config
+
+
+def folds_of(data: Dataset, folds: Ints | None) -> int | None:
+    """The number of folds that are given, or that the data name; None if there are none."""
+    if folds is not None:
+        return int(np.max(folds)) + 1
+    return None if data.folds is None else len(np.unique(data.folds))
+
+
+def folded(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitConfig:
+    """The configuration with the number of the `folds`, or of those that the data name. Raises UsageError."""
+    count = folds_of(data, folds)
+    if count is None:
+        return config
+    if folds is None and count < 2:
+        raise UsageError(
+            f"{named('folds')}: the training rows are all of one fold; expected at least two. Name another column."
+        )
+    if folds is None and (config.seeds > 1 or config.cv not in (None, count)):
+        option, value = ("seeds", config.seeds) if config.seeds > 1 else ("cv", config.cv)
+        raise UsageError(
+            f"{named(option, value)} was given, and {data.name!r} names the fold of each row ({named('folds')}), "
+            f"{count} of them. Leave out {named(option)} or {named('folds')}."
+        )
+    return replace(config, cv=count) if config.cv is None else config
 
 
 def of_two_classes(config: FitConfig, data: Dataset) -> list[str]:

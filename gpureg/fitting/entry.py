@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from gpureg.backend import Backend, choose_backend
@@ -18,21 +19,25 @@ from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, named
 from gpureg.events import Event
-from gpureg.fitting.assemble import Trained, join, linear_model, model_results
+from gpureg.fitting.assemble import Trained, linear_model, model_results
+from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
-from gpureg.fitting.grid import cv_rows, model_table, select_row, with_refits
+from gpureg.fitting.grid import model_table, with_refits
+from gpureg.fitting.groups import fold_numbers, grouped
 from gpureg.fitting.memory import cut, on_device
-from gpureg.fitting.notices import of_choice, of_folds
+from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
-from gpureg.fitting.prepare import assignments_of, check_data, prepare, refit_problem, sizes_of
-from gpureg.fitting.results import CvRow, FitResult
+from gpureg.fitting.prepare import assignments_of, prepare, sizes_of
+from gpureg.fitting.refit import refitted
+from gpureg.fitting.results import FitResult
 from gpureg.fitting.resume import Saved, check_resumable, fingerprint
+from gpureg.fitting.scores import Scored
+from gpureg.fitting.selection import Chosen, select
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.fitting.testing import TestRows, tested, tester
 from gpureg.fitting.unseen import Lacking
 from gpureg.kernels.choice import choose_kernels
 from gpureg.solvers.choice import choose_solver
-from gpureg.solvers.problem import Limit, Problem
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints
 
@@ -43,7 +48,8 @@ def fit(
     data: Dataset,
     config: FitConfig | None = None,
     *,
-    folds: Ints | None = None,
+    folds: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     test: TestRows | None = None,
     observe: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -57,9 +63,12 @@ def fit(
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
     else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out; without it `cv` draws stratified ones. `test`, a file or `(X, y)` or
-    `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end. `observe(event)` sees the events
-    of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass over the data.
+    fold in which each training row is held out: numbers from 0 on, or any names `(N,)`. Without it `cv` draws
+    stratified ones, in which rows of equal `groups (N,)` stay together; without folds these split the validation rows
+    off.
+    `test`, a file or `(X, y)` or `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end.
+    `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass
+    over the data.
 
     Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
     is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
@@ -75,11 +84,12 @@ def fit(
     True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
-    chosen, notices = configured(data, config, options, folds)
+    numbers = fold_numbers(folds, options.get("cv", None if config is None else config.cv))
+    chosen, notices = configured(data, config, options, numbers)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=2)
     hooks = Hooks(observe or (lambda event: None), should_stop or (lambda: False))
-    return run_fit(data, chosen, hooks, folds=folds, test=test)
+    return run_fit(data, chosen, hooks, folds=numbers, groups=groups, test=test)
 
 
 def run_fit(
@@ -88,6 +98,7 @@ def run_fit(
     hooks: Hooks,
     *,
     folds: Ints | None = None,
+    groups: npt.ArrayLike | None = None,
     test: TestRows | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
@@ -95,8 +106,10 @@ def run_fit(
 
     Raises RunError if that is of other data.
     """
-    if config.cv is not None or folds is not None:
-        data = data.for_folds()
+    split = config.cv is None and folds is None and data.folds is None
+    data = data if split else data.for_folds()
+    if groups is not None:
+        data = grouped(data, groups, config.seed, split=split)
     notices = of_two_classes(config, data)
     config = settled(config, data, folds)
     testing = tester(data, config, test)
@@ -151,95 +164,35 @@ def fit_on(
     blocks = cut(solver, kernels, table, sizes, config.memory)
     scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
     assignments = assignments_of(data, config, folds)
-    lacking = Lacking.of(data, config, scaling, assignments)
-    notices += [*of_folds(data, config), *lacking.notices()]
+    lacking, scored = Lacking.of(data, config, scaling, assignments), Scored.of(data, config, assignments)
+    notices += [*of_folds(data, config), *lacking.notices(), *scored.notices()]
     problem = prepare(data, config, kernels, table, scaling, assignments)
     trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:
-        trained, left_out = without_the_rest(trained, config.path_patience)
-        notices += left_out_notices(left_out, config.path_patience)
-    trained, cv, chosen, told = _selected(stages, problem, trained, data, config)
+        trained, left_out = without_the_rest(trained, config.path_patience, scored)
+        notices += left_out_notices(left_out, config.path_patience, config.score)
+    chosen = select(stages, problem, trained, data, config, scored)
+    del problem  # the rows are placed anew for a last refit
+    chosen = refitted(stages, chosen, data, config, scaling)
     backend.synchronize()
-    notices += [*told, *trained.outcome.warnings, *_remarks(solver, trained, data, config)]
-    result = _result(data, config, backend, trained, scaling, (cv, chosen), (stages.seconds, tuple(notices)))
+    notices += [*chosen.notices, *chosen.trained.outcome.warnings, *_remarks(solver, chosen.trained, data, config)]
+    result = _result(data, config, backend, chosen, scaling, (stages.seconds, tuple(notices)))
     return replace(result, left_out=left_out)
-
-
-def _selected(
-    stages: Stages, problem: Problem, trained: Trained, data: Dataset, config: FitConfig
-) -> tuple[Trained, tuple[CvRow, ...] | None, int | None, list[str]]:
-    """The models with the refit of a cross-validation, its rows, the index of the chosen model, and what is to be said
-    of the choice.
-    """
-    validated = problem.val is not None
-    cv, chosen = _choose(trained, config, validated)
-    notices = [*_unchosen(trained, config, validated), *of_choice(cv, chosen, trained.table)]
-    if config.cv is None:
-        return trained, cv, chosen, notices
-    if cv is None or chosen is None:
-        return trained, cv, None, notices
-    refits = np.flatnonzero(trained.table.fold < 0)
-    if len(refits):
-        return trained, cv, int(refits[chosen]), notices
-    refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
-    if stages.solver.wants_validation and refit.val is None:
-        refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
-    trained = join([trained, stages.train(refit, np.array([-1]))])
-    return trained, cv, len(trained.table) - 1, notices
-
-
-def _median_steps(trained: Trained, row: CvRow) -> Limit:
-    """The number of steps of a refit that has no validation set to stop by."""
-    mine = (trained.table.l2 == row.l2) & (trained.table.lr == (row.lr or 0.0))
-    return Limit(max(1, round(float(np.median(trained.outcome.steps[mine])))), "cv_steps")
-
-
-def _choose(trained: Trained, config: FitConfig, validated: bool) -> tuple[tuple[CvRow, ...] | None, int | None]:
-    """The cross-validation's rows and the chosen one; without folds (None, the index of the chosen model).
-
-    Without folds and validation rows a single candidate is chosen, and of several none.
-    """
-    table, outcome = trained.table, trained.outcome
-    if "interrupted" in outcome.reasons and config.cv is not None:
-        return None, None
-    folded = np.flatnonzero(table.fold >= 0) if config.cv is not None else np.arange(len(table))
-    rows = cv_rows(table.take(folded), outcome.measured.val_loss[folded])
-    if config.cv is not None:
-        return rows, select_row(rows, config.select)
-    if not validated:
-        return None, 0 if len(rows) == 1 and outcome.reasons[0] != "diverged" else None
-    chosen = select_row(rows, config.select)
-    if chosen is None:
-        return None, None
-    same = np.flatnonzero((table.l2 == rows[chosen].l2) & (table.lr == (rows[chosen].lr or 0.0)))
-    return None, int(same[0])
-
-
-def _unchosen(trained: Trained, config: FitConfig, validated: bool) -> list[str]:
-    """A notice if nothing says which of several candidates is the best."""
-    several = len(set(zip(trained.table.l2.tolist(), trained.table.lr.tolist(), strict=True))) > 1
-    if not several or validated or config.cv is not None:
-        return []
-    return [
-        f"No λ was chosen: there are neither validation rows nor folds. Give {named('cv', 5)} or a larger "
-        f"{named('val_size')}; to use a model of this run, name its λ ({named('l2')})."
-    ]
 
 
 def _result(
     data: Dataset,
     config: FitConfig,
     backend: Backend,
-    trained: Trained,
+    chosen: Chosen,
     scaling: Scaling,
-    selection: tuple[tuple[CvRow, ...] | None, int | None],
     course: tuple[float, tuple[str, ...]],
 ) -> FitResult:
+    trained, (seconds, notices) = chosen.trained, course
     outcome, table = trained.outcome, trained.table
-    (rows, chosen), (seconds, notices) = selection, course
     models = model_results(outcome, table)
-    model = linear_model(trained, data, config, scaling, rows, chosen)
+    model = chosen.refit_model(data, config) or linear_model(trained, data, config, scaling, chosen.cv, chosen.index)
     for notice in notices:
         warnings.warn(notice, GpuregWarning, stacklevel=4)
     return FitResult(
@@ -256,10 +209,12 @@ def _result(
         classes=data.classes,
         seconds=seconds,
         models=models,
-        history=replace(trained.history, lr=np.where(table.lr > 0, table.lr, np.nan)),
+        history=replace(
+            trained.history, lr=np.where(table.lr > 0, table.lr, np.nan), score=outcome.measured.score.copy()
+        ),
         model=model,
-        selected=chosen,
-        cv=rows,
+        selected=chosen.index,
+        cv=chosen.cv,
         config=_run_config(data, config),
         environment=describe_environment() | _where(backend),
         warnings=notices,
@@ -276,6 +231,8 @@ def _run_config(data: Dataset, config: FitConfig) -> dict[str, Any]:
     """
     fit = config.to_dict()
     same = all(fit[name] == value for name, value in data.options.items() if name in fit)
+    if same and data.options.get("folds") is not None:  # which says how many there are
+        fit = {name: value for name, value in fit.items() if name not in ("cv", "seeds")}
     return (data.options if same else {}) | fit
 
 

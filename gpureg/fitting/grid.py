@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,11 @@ import numpy as np
 from gpureg.config import FitConfig
 from gpureg.errors import UsageError, named
 from gpureg.fitting.results import CvRow
+from gpureg.model.scores import cost
 from gpureg.types import Floats, ModelTable
 
 MOST = 1_000_000  # values of a grid
+ROUNDING = 1e-12  # relatively: a mean of shares that lies on the limit of `1se` is within it
 
 
 def lambda_grid(text: str) -> tuple[float, ...]:
@@ -81,32 +84,35 @@ def with_refits(table: ModelTable, column: int) -> ModelTable:
     )
 
 
-def cv_rows(table: ModelTable, held_out_loss: Floats) -> tuple[CvRow, ...]:
-    """Mean and standard error (sd with ddof 1 over √K) of the held-out loss `(L,)`, per learning rate and λ, over all
-    folds and fold assignments; None where a fold's model diverged.
+def cv_rows(
+    table: ModelTable, held_out: Floats, score: str = "loss", undefined: Collection[int] = ()
+) -> tuple[CvRow, ...]:
+    """Mean and standard error (sd with ddof 1 over √K) of the held-out score `(L,)`, per learning rate and λ, over all
+    folds and fold assignments but those whose columns of the row-weight table are in `undefined`; None where a fold's
+    model diverged.
     """
-    rows = []
+    rows, defined = [], ~np.isin(table.column, list(undefined))
     for lr, l2 in dict.fromkeys(zip(table.lr.tolist(), table.l2.tolist(), strict=True)):
-        scores = held_out_loss[(table.lr == lr) & (table.l2 == l2)]
-        finite = bool(np.isfinite(scores).all())
+        scores = held_out[(table.lr == lr) & (table.l2 == l2) & defined]
+        finite = len(scores) > 0 and bool(np.isfinite(scores).all())
         mean = float(scores.mean()) if finite else None
         se = float(scores.std(ddof=1) / math.sqrt(len(scores))) if finite and len(scores) > 1 else None
-        rows.append(CvRow(l2, mean, se, len(scores), lr or None))
+        rows.append(CvRow(l2, mean, se, len(scores), lr or None, score))
     return tuple(rows)
 
 
 def select_row(rows: tuple[CvRow, ...], rule: str) -> int | None:
-    """The chosen row: `min` the lowest mean, `1se` the largest λ within one standard error of it (at its own learning
-    rate).
+    """The chosen row: `min` the best mean (of a loss the lowest, of other scores the highest), `1se` the largest λ
+    within one standard error of it (at its own learning rate).
     Ties go to the larger λ, then to the first. None where every row diverged.
     """
     finite = [i for i, row in enumerate(rows) if row.mean is not None]
     if not finite:
         return None
-    means = {i: float(rows[i].mean or 0.0) for i in finite}
-    best = min(finite, key=lambda i: (means[i], -rows[i].l2, i))
+    costs = {i: cost(rows[i].score, float(rows[i].mean or 0.0)) for i in finite}
+    best = min(finite, key=lambda i: (costs[i], -rows[i].l2, i))
     if rule == "min":
         return best
-    limit = means[best] + (rows[best].se or 0.0)
-    within = [i for i in finite if means[i] <= limit and rows[i].lr == rows[best].lr]
+    limit = costs[best] + (rows[best].se or 0.0)
+    within = [i for i in finite if costs[i] <= limit + ROUNDING * abs(limit) and rows[i].lr == rows[best].lr]
     return max(within, key=lambda i: (rows[i].l2, -i))

@@ -13,50 +13,20 @@ from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, class_weights, design_matrix
 from gpureg.data.scaling import sparse_design
 from gpureg.data.sparse import is_sparse
-from gpureg.errors import UsageError, named
+from gpureg.data.split import group_folds
+from gpureg.errors import UsageError
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
-from gpureg.fitting.patience import check_held_out
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.csr import CsrRows
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.protocol import Rows
 from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.problem import Problem
-from gpureg.solvers.protocol import Solver
 from gpureg.types import Floats, Ints, ModelTable
 
 A = TypeVar("A", bound=Any)
 Placeable = Callable[[Ints | None], np.ndarray] | CsrSamples
-
-
-def check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
-    """Raise UsageError for data that the configuration and the solver can't be fitted to."""
-    K = len(data.classes)
-    check_held_out(config.path_patience, config.cv is not None or len(data.y_val) > 0)
-    if config.loss.binary and K != 2:
-        raise UsageError(
-            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two, the positive one first, "
-            f"with {named('classes')}, or use {named('task', 'softmax')}."
-        )
-    if K < 2:
-        raise UsageError(f"{data.name} has {K} class; expected at least two.")
-    if len(data.y_train) == 0:
-        raise UsageError(f"{data.name} has no training rows; expected at least one.")
-    if len(data.y_val) or not solver.wants_validation:
-        return
-    best = f"{named('keep', 'best')} takes the weights of the lowest validation loss"
-    if config.cv is None:
-        why = best if config.keep == "best" else f"early stopping ({named('patience', config.patience)}) goes by it"
-        raise UsageError(
-            f"{data.name} has no validation rows, and {why}. Give {named('patience', 0)} and {named('keep', 'last')}, "
-            f"validation rows ({named('val_size')}), or {named('solver', 'lbfgs')}."
-        )
-    if config.keep == "best":
-        raise UsageError(
-            f"{best}, and the refit on {data.name} has no validation rows. Give {named('keep', 'last')}, or validation "
-            f"rows ({named('val_size')})."
-        )
 
 
 def prepare(
@@ -88,7 +58,7 @@ def prepare(
         for a, assignment in enumerate(assignments)
         for fold in range(config.cv or 1)
     }
-    return Problem(train, val, held_out, table, train.n, train.features, train.weighted)
+    return Problem(train, val, held_out, table, train.n, train.features, train.weighted, score=config.score)
 
 
 def place(
@@ -162,10 +132,16 @@ def base_weights(data: Dataset, config: FitConfig) -> Floats | None:
 
 def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list[Ints]:
     """The fold in which each row is held out, `(N,)` for every seed of a cross-validation: those that `folds (N,)` or
-    `(seeds, N)` names, or drawn ones. Raises UsageError.
+    `(seeds, N)` or the data name, or drawn ones. Groups of the data are in one fold each. Raises UsageError.
     """
     if config.cv is None:
         return []
+    if folds is None and data.folds is not None:
+        return [np.unique(data.folds, return_inverse=True)[1].reshape(-1).astype(np.int64)]
+    if folds is None and data.groups is not None:
+        return [
+            group_folds(data.y_train, data.groups, config.cv, config.seed + number) for number in range(config.seeds)
+        ]
     if folds is None:
         return [stratified_folds(data.y_train, config.cv, config.seed + number) for number in range(config.seeds)]
     given = np.atleast_2d(np.asarray(folds))
@@ -174,6 +150,10 @@ def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list
             f"folds has the shape {np.shape(folds)}; expected ({config.seeds}, {len(data.y_train)}) (seeds, training "
             f"rows) of the numbers 0 to {config.cv - 1}, each at least once."
         )
+    groups = data.groups
+    for assignment in given:
+        if groups is not None and len(np.unique(np.stack([groups, assignment]), axis=1).T) > len(np.unique(groups)):
+            raise UsageError("folds holds out rows of one group in different folds; expected the same fold for them.")
     return list(given)
 
 

@@ -115,6 +115,15 @@ class FitResult:
         """scikit-learn's C of a λ: `1 / (2 λ S)`; None without a penalty."""
         return None if not l2 or self.total_weight is None else 1.0 / (2.0 * l2 * self.total_weight)
 
+    @property
+    def chosen_l2(self) -> float | None:
+        """The λ that was chosen: that of the grid, also where its model was fitted again, at the same C, to all rows;
+        None if nothing chose.
+        """
+        if self.selected is None:
+            return None
+        return self.models[self.selected].l2 if self.model.refit_of is None else self.model.refit_of
+
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write the run directory, whole or not at all, and return its path.
 

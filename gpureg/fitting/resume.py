@@ -126,13 +126,14 @@ def data_sha256(data: Dataset) -> str:
     """SHA-256 of the data set's arrays (types, shapes, values) and classes."""
     digest = hashlib.sha256(repr(data.classes).encode())
     given = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
-    for array in (part for whole in given for part in sparse_parts(whole)):
+    marks = (data.groups, data.folds)
+    for array in (*(part for whole in given for part in sparse_parts(whole)), *marks):
         if array is None:
             continue
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        rows = max(1, BLOCK // max(1, array[:1].nbytes))
-        for start in range(0, len(array), rows):
-            digest.update(np.ascontiguousarray(array[start : start + rows]).tobytes())
+        step = max(1, BLOCK // max(1, array[:1].nbytes))
+        for start in range(0, len(array), step):
+            digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
     return digest.hexdigest()
 
 
@@ -193,20 +194,23 @@ def _pack_stage(prefix: str, stage: Trained) -> HostArrays:
 
 
 def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trained:
-    read = Unpacker({name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)})
+    found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    if "measured.score" not in found:  # of a fit that knew no other score than the loss
+        found |= {"measured.score": found["measured.val_loss"], "history.score": np.zeros(0)}
+    read = Unpacker(found)
     weights = read.floats("weights", None, None, None)
     L, E = len(weights), len(read.ints("history.eval_step", None))
     shapes = {"step_loss": (None, L), "eval_step": (E,), "val_loss": (E, L), "val_accuracy": (E, L)}
-    shapes["train_accuracy"] = (E, L)
+    shapes["train_accuracy"], shapes["score"] = (E, L), (0,)  # the history gets its scores at the end
     full_batch = len(read.floats("history.objective", None, None)) > 0
     shapes["objective"] = shapes["gap_bound"] = (E, L) if full_batch else (0, 0)
 
     def value(kind: type, name: str) -> Any:
-        found = {}
+        values = {}
         for field in fields(kind):
             array = read.ints if field.type == "Ints" else read.floats
-            found[field.name] = array(f"{name}.{field.name}", *shapes.get(field.name, (L,)))
-        return kind(**found)
+            values[field.name] = array(f"{name}.{field.name}", *shapes.get(field.name, (L,)))
+        return kind(**values)
 
     measured = Measured(*(read.floats(f"measured.{field.name}", L) for field in fields(Measured)))
     reasons = tuple(reason for reason in stop_reasons(meta, L) if reason is not None)

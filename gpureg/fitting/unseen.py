@@ -21,7 +21,7 @@ from gpureg.fitting.prepare import base_weights, designed, place
 from gpureg.fitting.stages import Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import LOSSES, Loss, Softmax
-from gpureg.solvers.problem import Problem
+from gpureg.solvers.problem import Problem, scores_of
 from gpureg.types import Floats, Ints
 
 Mask = npt.NDArray[np.bool_]
@@ -113,10 +113,13 @@ class Lacking:
             True,
             unseen={0: float(weight[held & ~known].sum())},
             unseen_loss=-float(np.log(np.finfo(config.dtype).eps)),
+            score=config.score,
         )
         trained = stages.train(own, ids, kernels)
         wide = _of_all_classes(trained.outcome.weights, mask, config.loss.columns(len(mask)))
-        return Trained(problem.table, replace(trained.outcome, weights=wide), trained.history)
+        found = trained.outcome.measured
+        measured = replace(found, score=scores_of(stages.kernels, problem, wide, found))
+        return Trained(problem.table, replace(trained.outcome, weights=wide, measured=measured), trained.history)
 
 
 def _of_all_classes(weights: Floats, mask: Mask, columns: int) -> Floats:

@@ -42,7 +42,8 @@ class LinearModel:
     x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
     `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as the training data had
     them, None where they had none. `encoding` says how the columns of a table become the features; None: a column
-    is a feature.
+    is a feature. `refit_of`: of a model that was fitted again to training and validation rows, the λ that was chosen,
+    which had the same C on the training rows.
     """
 
     task: str | Loss
@@ -62,6 +63,7 @@ class LinearModel:
     image_shape: tuple[int, int] | None = None
     target: str | None = None
     encoding: Encoding | None = None
+    refit_of: float | None = None
 
     @property
     def loss(self) -> Loss:

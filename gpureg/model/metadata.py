@@ -28,6 +28,7 @@ def described(model: LinearModel) -> dict[str, Any]:
         "image_shape": None if model.image_shape is None else list(model.image_shape),
         "target": model.target,
         "encoding": None if model.encoding is None else model.encoding.to_dict(),
+        "refit_of": model.refit_of,
     }
 
 
@@ -62,6 +63,7 @@ def model_of(known: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -
         image_shape=None if shape is None else (shape[0], shape[1]),
         target=known.get("target"),
         encoding=encoding,
+        refit_of=known.get("refit_of"),
         coef=arrays["coef"],
         intercept=arrays["intercept"],
         offset=arrays["offset"],

@@ -103,6 +103,18 @@ class CsrRows:
             found[:, some] = self._evaluated(W[:, some.start * K : some.stop * K], with_loss=with_loss)
         return Ready(*found)
 
+    def outputs(self, W: Array) -> tuple[Floats, Ints, Floats | None]:
+        """See the protocol."""
+        K, logits = self.kernels.n_columns, np.empty((self.n, W.shape[1]))
+        for some in pieces(W.shape[1] // K, K, W.itemsize, WIDTH):
+            columns = slice(some.start * K, some.stop * K)
+
+            def task(lane: int, start: int, stop: int, z: Array, columns: slice = columns) -> None:
+                logits[start:stop, columns] = z
+
+            self.over(W[:, columns], task)
+        return logits, self.y, self.sample_weight
+
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol. Each thread adds up its own stretches; the threads' sums are added in order."""
         K, models = self.kernels.n_columns, W.shape[1] // self.kernels.n_columns

@@ -70,6 +70,12 @@ class DenseRows:
         """See the protocol."""
         return self.kernels.start_evaluation(W, self.block, with_loss=with_loss, now=now)
 
+    def outputs(self, W: Array) -> tuple[Floats, Ints, Floats | None]:
+        """See the protocol."""
+        to_host, weight = self.kernels.to_host, self.block.sample_weight
+        logits = to_host(self.kernels.backend.xp.matmul(self.block.X, W))  # sync
+        return logits, to_host(self.block.y).astype(np.int64), None if weight is None else to_host(weight)
+
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol."""
         return self.kernels.cost_and_gradient(W, self.block, column)

@@ -58,6 +58,12 @@ class Rows(Protocol):
         """Sums of losses and hits over the rows, asked for later; see `Kernels.start_evaluation`."""
         ...
 
+    def outputs(self, W: Array) -> tuple[Floats, Ints, Floats | None]:
+        """What a score that is not a sum needs, on the host: the logits `X W` `(N, C)`, the class indices `(N,)`, and
+        what each row counts in an evaluation `(N,)`, None for 1; rows in the order in which they are stored.
+        """
+        ...
+
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """`Σ_i s_il loss_il` `(L,)`, its gradient `(D, C)` and perhaps the hits; see `Kernels.cost_and_gradient`."""
         ...

@@ -10,10 +10,12 @@ from typing import Literal
 import numpy as np
 
 from gpureg.kernels.protocol import Evaluation, Kernels, Ready
+from gpureg.model.scores import of_outputs, scores
 from gpureg.rows.protocol import Rows
 from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 COLUMNS_AT_ONCE = 1024  # of the last measurement of all models, which is done once
+OUTPUTS_AT_ONCE = 1 << 22  # numbers: logits of all rows, in float64
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Problem:
     rows that each fold's column of the row-weight table leaves out. `n`, `D` as in `gpureg.types`; `weighted` tells
     whether `train` has a row-weight table. Models begin at `start`, None for weights of 0, and end at `limit`, None for
     where the solver ends. `unseen`: the mass of further held-out rows, by column, whose classes the models do not know:
-    their loss is `unseen_loss` each, and none is a hit.
+    their loss is `unseen_loss` each, and none is a hit. `score`: what the models are compared by (`model.scores`).
     """
 
     train: Rows
@@ -58,6 +60,12 @@ class Problem:
     limit: Limit | None = None
     unseen: Mapping[int, float] = field(default_factory=dict)
     unseen_loss: float = 0.0
+    score: str = "loss"
+
+    @property
+    def scored(self) -> bool:
+        """Whether the score can be told here: not one of outputs if there are rows of classes that no model knows."""
+        return not (self.unseen and of_outputs(self.score))
 
     def take(self, models: Ints) -> Problem:
         """That of `models (A,)` alone, on the same samples."""
@@ -68,12 +76,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean cross-entropy (nats) and accuracy of M models, each `(M,)`; NaN where a model has none."""
+    """Mean cross-entropy (nats), accuracy and the problem's score of M models, each `(M,)`; NaN where a model has none.
+    The score is of the rows that `val_loss` is of, and is known of final weights alone.
+    """
 
     train_loss: Floats
     train_accuracy: Floats
     val_loss: Floats
     val_accuracy: Floats
+    score: Floats
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,7 @@ class Measurement:
                 mine, held = part.models, part.mass
                 train_loss[mine] = (train_loss[mine] * self._mass - held_out[mine]) / (self._mass - held)
                 train_accuracy[mine] = np.nan
-        return Measured(train_loss, train_accuracy, val_loss, val_accuracy)
+        return Measured(train_loss, train_accuracy, val_loss, val_accuracy, np.full(self._count, np.nan))
 
 
 def start_measure(
@@ -205,9 +216,9 @@ def measure(
 
 
 def measure_final(kernels: Kernels, problem: Problem, weights: Floats, passed: Passed | None = None) -> Measured:
-    """`measure` of all L models at `weights (L, D, K)`, a bounded number of columns at a time; NaN weights give NaN.
-    `passed` is used if it is known of all models, and if there are no weights and no folds, for which losses and hits
-    are counted in other ways.
+    """`measure` of all L models at `weights (L, D, K)`, and their scores, a bounded number of columns at a time; NaN
+    weights give NaN. `passed` is used if it is known of all models, and if there are no weights and no folds, for which
+    losses and hits are counted in other ways.
     """
     plain = not problem.weighted and problem.train.mass == problem.n and bool((problem.table.fold < 0).all())
     passed = passed if plain and passed is not None and passed.known else None
@@ -221,7 +232,28 @@ def measure_final(kernels: Kernels, problem: Problem, weights: Floats, passed: P
         parts.append(measure(kernels, problem, kernels.weights(block), models, train_loss=True, passed=told))
     finite = np.isfinite(weights).all(axis=(1, 2))
     joined = join_measured(parts)
+    joined = replace(joined, score=scores_of(kernels, problem, weights, joined))
     return Measured(*(np.where(finite, getattr(joined, name), np.nan) for name in Measured.__dataclass_fields__))
+
+
+def scores_of(kernels: Kernels, problem: Problem, weights: Floats, measured: Measured) -> Floats:
+    """The problem's score of all L models `(L,)` at `weights (L, D, K)`, whose losses and accuracies are `measured`."""
+    if not of_outputs(problem.score):
+        return measured.val_loss if problem.score == "loss" else measured.val_accuracy
+    found, folds, column = np.full(len(weights), np.nan), problem.table.fold, problem.table.column
+    if not problem.scored:
+        return found
+    parts = [(np.flatnonzero((folds >= 0) & (column == key)), rows) for key, rows in problem.held_out.items()]
+    if problem.val is not None:
+        parts.append((np.flatnonzero(folds < 0), problem.val))
+    for models, rows in parts:
+        at_once = max(1, OUTPUTS_AT_ONCE // (rows.n * weights.shape[2]))
+        for start in range(0, len(models), at_once):
+            some = models[start : start + at_once]
+            columns = np.moveaxis(weights[some], 0, 1).reshape(weights.shape[1], -1)
+            logits, y, mass = rows.outputs(kernels.weights(columns))
+            found[some] = scores(problem.score, kernels.loss, logits.reshape(rows.n, len(some), -1), y, mass)
+    return found
 
 
 def join_measured(parts: Sequence[Measured]) -> Measured:

@@ -88,20 +88,29 @@ def _data(run: Run) -> Iterator[str]:
 def _choice(run: Run, index: int) -> Iterator[str]:
     model, config, result = run.model, run.config, run.result
     l2 = float(model.l2[index])
+    refit_of, selected = model.refit_of, result.get("selected")
     strength = ""
     if model.total_weight is not None and l2 > 0:
         strength = f", in scikit-learn's terms C = 1 / (2 λ S) = {1 / (2 * l2 * model.total_weight):.6g}"
     yield f"λ = {l2:.6g}, the factor of Σ w² in the cost{strength}."
     yield ""
-    tried = len({entry["l2"] for entry in result["models"]})
+    last = None if refit_of is None else selected  # it is of none of the λ that were tried
+    tried = len({entry["l2"] for number, entry in enumerate(result["models"]) if number != last})
     if tried == 1:
         yield "It was given, not chosen among several."
     elif model.selected is None or index != model.selected:
         yield f"It was named for this card; {tried} λ were trained."
     else:
         by = f"{config['cv']}-fold cross-validation" if config.get("cv") else "the validation rows"
+        if config.get("folds"):
+            by = f"cross-validation on the folds that the column {_inline(str(config['folds']))} names"
         rule = "the largest λ within one standard error of the best" if config.get("select") == "1se" else "the best"
         yield f"It was chosen among {tried} λ by {by}: {rule} {config.get('score', 'loss')}."
+    if refit_of is not None:
+        yield (
+            f"The chosen λ was {refit_of:.6g}; the model was then fitted again, at the same C, to the training and "
+            "validation rows."
+        )
 
 
 def _metrics(run: Run, index: int) -> Iterator[str]:

@@ -41,7 +41,7 @@ def _measured(problem: Problem, kernels: Kernels, final: Floats, passed: Passed,
     if everything:
         return measure_final(kernels, problem, final, passed)
     models = np.flatnonzero((problem.table.l2 == 0) & (problem.table.fold < 0))
-    numbers = np.full((4, len(final)), np.nan)
+    numbers = np.full((len(Measured.__dataclass_fields__), len(final)), np.nan)
     if len(models):
         found = measure_final(kernels, problem.take(models), final[models], passed.take(models))
         numbers[:, models] = [getattr(found, name) for name in Measured.__dataclass_fields__]

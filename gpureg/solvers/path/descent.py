@@ -22,6 +22,7 @@ from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped, PathPoint
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
+from gpureg.model.scores import cost
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.point import Known
@@ -30,7 +31,7 @@ from gpureg.solvers.path.members import Members, block_of, secant
 from gpureg.solvers.path.packing import pack, unpack
 from gpureg.solvers.path.patience import points_kept
 from gpureg.solvers.path.state import PathState
-from gpureg.solvers.problem import Outcome, Problem, measure
+from gpureg.solvers.problem import Outcome, Problem, measure, scores_of
 from gpureg.solvers.results import rearranged
 from gpureg.types import Floats, HostArrays, Ints
 
@@ -120,7 +121,10 @@ class PathDescent:
         return rearranged(outcome, history, self.problem.table, self.members.place)
 
     def _score(self, state: PathState) -> None:
-        """Measure the held-out loss at the point that is over, and end the path if it is time."""
+        """Score the held-out rows at the point that is over, and end the path if it is time.
+
+        A fold in which the score is not defined, and so is of no model, does not count.
+        """
         models = self.members.points[state.point - 1]
         folded = models[self.descent.problem.table.fold[models] >= 0]
         models = folded if len(folded) else models
@@ -128,8 +132,12 @@ class PathDescent:
         if self.descent.basis is not None:
             W = np.swapaxes(self.descent.basis.outside(np.swapaxes(W, 1, 2)), 1, 2)
         columns = self.kernels.weights(W.reshape(-1, W.shape[2]).T)
-        measured = measure(self.kernels, self.descent.whole, columns, models, train_loss=False)
-        state.scores.append(float(np.mean(measured.val_loss)))
+        whole = self.descent.whole
+        measured = measure(self.kernels, whole, columns, models, train_loss=False)
+        found = scores_of(self.kernels, whole.take(models), np.swapaxes(W, 1, 2), measured)
+        lost = ~np.isfinite(measured.val_loss)
+        counted = found[np.isfinite(found) | lost]
+        state.scores.append(cost(whole.score, float(np.mean(counted))) if len(counted) else np.nan)
         state.ended = points_kept(state.scores, self.config.path_patience) is not None
 
     def pack(self, state: PathState) -> tuple[HostArrays, dict[str, Any]]:

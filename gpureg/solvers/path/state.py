@@ -10,8 +10,8 @@ from gpureg.solvers.lbfgs.state import LbfgsState
 @dataclass
 class PathState:
     """`run`: the models of the point that is being solved, with the optima of those before it, their gradients, pairs
-    and the variables; `point`: the number of points that have begun. `scores`: the mean held-out loss at every point
-    that is over, if they are asked for; `ended`: they ended the path.
+    and the variables; `point`: the number of points that have begun. `scores`: the mean score of held-out rows at every
+    point that is over, the lowest the best, if they are asked for; `ended`: they ended the path.
     """
 
     run: LbfgsState

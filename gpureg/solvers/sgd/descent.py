@@ -102,7 +102,7 @@ class SgdDescent:
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> SgdState:
         """See the protocol; the random streams go on where they were."""
-        sizes = len(self.table), self.problem.D, self.config.epochs * self.steps_per_epoch
+        sizes = len(self.table), self.problem.D, max(self.last, self.config.epochs * self.steps_per_epoch)
         return unpack(self.kernels, self.shufflers, sizes, arrays, meta)
 
     def advance(self, state: SgdState) -> Iterator[Event]:
