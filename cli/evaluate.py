@@ -35,7 +35,7 @@ def evaluate(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="The labels that belong to an X.npy.", metavar="FILE", show_default="the last column"),
+        typer.Option(help="The labels of an X.npy or a sparse npz.", metavar="FILE", show_default="the last column"),
     ] = None,
     l2: L2Option = None,
     bootstrap: Annotated[

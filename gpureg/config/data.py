@@ -25,7 +25,7 @@ class DataConfig:
     dataset: Annotated[
         str,
         About(
-            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet (a file or folder), idx.",
+            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet (file or folder), idx, svmlight.",
             "Data",
             metavar="NAME|PATH",
             path=True,
@@ -114,7 +114,7 @@ class DataConfig:
     labels: Annotated[
         str | None,
         About(
-            "The labels that belong to an X.npy: npy, txt, csv, parquet, npz.",
+            "The labels of an X.npy or a sparse npz: npy, txt, csv, parquet, npz.",
             "Data",
             shown="the last column",
             metavar="FILE",

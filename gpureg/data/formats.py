@@ -13,7 +13,7 @@ from gpureg.data.raw import RawData
 from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
-EXPECTED = "Expected a file: npz (X, y), npy, csv with a header, parquet, or IDX images"
+EXPECTED = "Expected a file: npz (X, y, or sparse), npy, csv with a header, parquet, IDX images, or svmlight"
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ class FileFormat:
 
 def _npz(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npz_data
+    from gpureg.data.sparse_files import is_sparse_npz, no_labels
 
+    if is_sparse_npz(file):
+        raise no_labels(file)
     return read_npz_data(file, uses, limit)
 
 
 def _npz_blocks(file: Path, request: Request) -> Blocks:
     from gpureg.data.array_blocks import npz_blocks
+    from gpureg.data.sparse_files import is_sparse_npz, sparse_npz_blocks
 
-    return npz_blocks(file, request)
+    return sparse_npz_blocks(file, request) if is_sparse_npz(file) else npz_blocks(file, request)
 
 
 def _npy(file: Path, uses: Uses, limit: Limit) -> RawData:
@@ -95,6 +99,19 @@ def _idx_blocks(file: Path, request: Request) -> Blocks:
     return idx_blocks(file, request)
 
 
+def _svmlight(file: Path, uses: Uses, limit: Limit) -> RawData:
+    from gpureg.data.sparse_files import read_svmlight_data
+
+    return read_svmlight_data(file, uses, limit)
+
+
+def _svmlight_blocks(file: Path, request: Request) -> Blocks:
+    from gpureg.data.sparse_files import svmlight_blocks
+
+    return svmlight_blocks(file, request)
+
+
+SVMLIGHT = tuple(f"{name}{packed}" for name in (".svm", ".svmlight", ".libsvm") for packed in ("", ".gz"))
 IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_blocks)
 PARQUET = FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks)
 FORMATS = (
@@ -103,6 +120,7 @@ FORMATS = (
     FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_blocks),
     PARQUET,
     IDX,
+    FileFormat("svmlight", SVMLIGHT, None, _svmlight, _svmlight_blocks),
 )
 
 

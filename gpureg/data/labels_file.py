@@ -1,4 +1,4 @@
-"""Features in an npy file and their labels in another one, in any form in which a column is written."""
+"""Features in an npy file or a sparse npz, and their labels in another, in any form in which a column is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.marks import refuse_marks
 from gpureg.data.opening import opened
-from gpureg.data.raw import RawData, as_features, check_lengths, check_weights
+from gpureg.data.raw import Features, RawData, as_features, check_lengths, check_weights
+from gpureg.data.sparse import is_sparse
+from gpureg.data.sparse_files import is_sparse_npz, load_sparse_npz
 from gpureg.data.spelling import MISSING_WORDS
 from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
@@ -30,7 +32,8 @@ _DELIMITERS = ",;\t"
 
 
 def read_labelled(config: DataConfig) -> RawData:
-    """The features of an npy file, `X (N, F)` or images `(N, H, W)`, and their labels, which `config.labels` names.
+    """The features of an npy file, `X (N, F)` or images `(N, H, W)`, or of a sparse npz, and their labels, which
+    `config.labels` names.
 
     The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
     (the only array, or `y`); `target` and `weights` name columns of it. Raises UsageError and DataError.
@@ -39,16 +42,21 @@ def read_labelled(config: DataConfig) -> RawData:
     uses, limit = Uses.of(config), machine_limit()
     refuse_labels(file, str(labels))
     refuse_marks(uses.marks, f"the features of {file} with a file of {named('labels')}")
-    X = load_npy(file, limit)
+    X = load_sparse_npz(file, limit) if is_sparse_npz(file) else load_npy(file, limit)
     if X.ndim not in (2, 3):
         raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
-    columns = label_file(labels, uses, len(X), limit)
-    check_lengths(len(X), len(columns.labels), f"{file} and {labels.name}")
+    rows = X.shape[0]
+    columns = label_file(labels, uses, rows, limit)
+    check_lengths(rows, len(columns.labels), f"{file} and {labels.name}")
     row_weights = None
     if columns.weights is not None:
-        row_weights = check_weights(columns.weights, len(X), f"{named('weights', uses.weights)} of {labels}")
+        row_weights = check_weights(columns.weights, rows, f"{named('weights', uses.weights)} of {labels}")
     kept = Kept.of_weights(row_weights)
-    features = as_features(kept.of(X), str(file), kept, uses)
+    if is_sparse(X):
+        uses.refuse_of_sparse(str(file))
+        features = Features(kept.of(X))
+    else:
+        features = as_features(kept.of(X), str(file), kept, uses)
     (codes,), classes = settle([columns.found(kept, f"{labels} (the labels)")])
     return named_as(
         RawData(
@@ -63,11 +71,11 @@ def read_labelled(config: DataConfig) -> RawData:
 
 
 def refuse_labels(file: Path, labels: str) -> None:
-    """Raise UsageError if a file is not an npy, whose labels another one may hold."""
-    if format_of(file).name != "npy":
+    """Raise UsageError if a file is neither an npy nor a sparse npz, whose labels another one may hold."""
+    if format_of(file).name != "npy" and not is_sparse_npz(file):
         raise UsageError(
-            f"{named('labels', labels)}: it belongs to features in an npy file, and {file} has labels of its own. "
-            f"Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
+            f"{named('labels', labels)}: it belongs to features in an npy file or a sparse npz, and {file} has labels "
+            f"of its own. Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
         )
 
 

@@ -1,0 +1,148 @@
+"""Sparse features in files: SciPy's npz (`scipy.sparse.save_npz`), whose labels another file holds, and svmlight."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gpureg.data.arrays import numpy_errors
+from gpureg.data.blocks import BLOCK_BYTES, BLOCK_ROWS, Block, Blocks, Request, checked_weights
+from gpureg.data.kept import ALL, Kept
+from gpureg.data.labels import Found, find_labels, settle
+from gpureg.data.limits import Limit, machine_limit
+from gpureg.data.opening import first_words, opened, refuse_special
+from gpureg.data.raw import Features, RawData, check_lengths
+from gpureg.data.sparse import Csr, read_sparse
+from gpureg.data.uses import Uses
+from gpureg.errors import DataError, UsageError, named
+
+_MEMBERS = frozenset({"format", "shape", "data"})  # of every archive that save_npz writes
+
+
+def is_sparse_npz(file: Path) -> bool:
+    """Whether a file is an archive that `scipy.sparse.save_npz` wrote."""
+    if not file.is_file() or not zipfile.is_zipfile(file):
+        return False
+    with numpy_errors(file), zipfile.ZipFile(file) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()} >= _MEMBERS
+
+
+def load_sparse_npz(file: Path, limit: Limit, *, new: bool = False) -> Csr:
+    """Its matrix `(N, F)` in CSR; `new` as in `read_sparse`. Raises DataError."""
+    from scipy import sparse
+
+    refuse_special(file)
+    with numpy_errors(file):
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        size, packed = (sum(getattr(m, name) for m in members) for name in ("file_size", "compress_size"))
+        limit.check(2 * size, file, 2 * packed)
+        found = sparse.load_npz(file)
+    return read_sparse(found, str(file), new=new)
+
+
+def read_svmlight_data(file: Path, uses: Uses, limit: Limit) -> RawData:
+    """The rows of an svmlight file, `label index:value ...` in each line. Raises UsageError and DataError."""
+    _refuse_columns(file, uses.target, uses.weights)
+    uses.refuse_of_sparse(str(file))
+    X, y = load_svmlight(file, limit)
+    (codes,), labels = settle([find_labels(y, f"{file} (the labels)")])
+    return RawData(name=file.stem, features=Features(read_sparse(X, str(file))), codes=codes, labels=labels)
+
+
+def load_svmlight(file: Path, limit: Limit, features: int | None = None) -> tuple[Csr, np.ndarray]:
+    """Features and labels of an svmlight file; `features`: how many there are, by default what its indices say.
+
+    Indices count from 1, and from 0 if a 0 is among them. Raises DataError.
+    """
+    from sklearn.datasets import load_svmlight_file
+
+    with opened(file, limit) as stream:
+        try:
+            X, y = load_svmlight_file(stream, n_features=features)
+        except DataError:
+            raise
+        except (ValueError, OverflowError, MemoryError, IndexError) as error:
+            raise DataError(
+                f"can't read {file} as svmlight: {first_words(error)}. Expected a label and index:value pairs in each "
+                "line, indices from 1 in rising order."
+            ) from error
+    return X, np.asarray(y)
+
+
+def svmlight_blocks(file: Path, request: Request) -> Blocks:
+    """The rows of an svmlight file, with its labels if they are asked for."""
+    _refuse_options(file, request)
+    _refuse_columns(file, request.target, request.weights)
+    X, y = load_svmlight(file, machine_limit(), request.expected.n_features)
+    found = find_labels(y, f"{file} (the labels)") if request.labelled else None
+    return _blocks(file, read_sparse(X, str(file), new=True), request, found, None)
+
+
+def sparse_npz_blocks(file: Path, request: Request) -> Blocks:
+    """The rows of a sparse archive, with labels if they are asked for, which another file holds."""
+    _refuse_options(file, request)
+    X = load_sparse_npz(file, machine_limit(), new=True)
+    if X.shape[1] != request.expected.n_features:
+        raise UsageError(
+            f"{file} has {X.shape[1]} features; expected {request.expected.n_features}, those that this model was "
+            "trained on, in the same order."
+        )
+    if not request.labelled:
+        return _blocks(file, X, request, None, None)
+    if request.labels is None:
+        raise no_labels(file)
+    from gpureg.data.files import existing
+    from gpureg.data.labels_file import label_file
+
+    labels = existing(request.labels, "labels")
+    columns = label_file(labels, Uses(request.target, request.weights), X.shape[0], machine_limit())
+    check_lengths(X.shape[0], len(columns.labels), f"{file} and {labels.name}")
+    weights = None
+    if columns.weights is not None:
+        weights = checked_weights(columns.weights, X.shape[0], f"{named('weights')} of {labels}")
+    return _blocks(file, X, request, columns.found(ALL, f"{labels} (the labels)"), weights)
+
+
+def no_labels(file: Path) -> UsageError:
+    """The error for a sparse archive whose labels are not named."""
+    return UsageError(
+        f"{file} is a sparse matrix without labels. Name a file of labels with {named('labels')}, or store both in "
+        "svmlight's format (sklearn.datasets.dump_svmlight_file)."
+    )
+
+
+def _blocks(file: Path, X: Csr, request: Request, found: Found | None, weights: np.ndarray | None) -> Blocks:
+    """Rows that are held, some at a time."""
+    import pyarrow as pa
+
+    step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (32 * request.outputs)))  # logits, probabilities, and their copies
+
+    def rows() -> Iterator[Block]:
+        for start in range(0, X.shape[0], step):
+            part = slice(start, min(start + step, X.shape[0]))
+            kept = Kept(np.arange(part.start, part.stop))
+            labels = None if found is None else replace(found, codes=found.codes[part], kept=kept)
+            yield Block(start, X[part], labels, None if weights is None else weights[part])
+
+    return Blocks(str(file), pa.schema([]), rows())
+
+
+def _refuse_columns(file: Path, target: str | None, weights: str | None) -> None:
+    for option, value in (("target", target), ("weights", weights)):
+        if value is not None:
+            raise UsageError(f"{named(option, value)}: {file} has no columns to name. Leave out {named(option)}.")
+
+
+def _refuse_options(file: Path, request: Request) -> None:
+    if request.keep:
+        raise UsageError(f"{named('keep')}: {file} has no columns to name. Leave out {named('keep')}.")
+    if words := request.expected.words():
+        raise UsageError(
+            f"{file} holds numbers; this model was trained on a table with columns of words ({', '.join(words)}). Give "
+            "a table."
+        )

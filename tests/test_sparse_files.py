@@ -1,0 +1,196 @@
+"""Sparse features from files, through the commands and in scikit-learn's pipelines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import invoke
+from scipy import sparse
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import dump_svmlight_file
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from test_sparse import K, labels, samples
+
+import gpureg
+from gpureg.data import load_dataset
+from gpureg.errors import DataError, UsageError
+
+X = samples()
+Y = labels(X, K)
+
+
+def svmlight(path: Path, *, zero_based: bool = False) -> Path:
+    dump_svmlight_file(X, Y, str(path), zero_based=zero_based)
+    return path
+
+
+def archive(folder: Path, form: str = "csr") -> Path:
+    sparse.save_npz(folder / "X.npz", X.asformat(form))
+    np.save(folder / "y.npy", Y)
+    return folder / "X.npz"
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr"])
+def test_an_archive_and_its_labels_are_what_was_saved(form: str, tmp_path: Path) -> None:
+    data = load_dataset(archive(tmp_path, form), labels=str(tmp_path / "y.npy"), val_size=0)
+    assert (data.X_train != X).nnz == 0
+    assert (data.y_train == Y).all()
+    assert data.classes == tuple(range(K))
+
+
+@pytest.mark.parametrize("zero_based", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_svmlight_is_read_as_sparse(zero_based: bool, packed: bool, tmp_path: Path) -> None:
+    import gzip
+
+    path = svmlight(tmp_path / "data.svm", zero_based=zero_based)
+    if packed:
+        text, path = path.read_bytes(), tmp_path / "data.svm.gz"
+        path.write_bytes(gzip.compress(text))
+    data = load_dataset(path, val_size=0)
+    assert abs(data.X_train - X).max() < 1e-15
+    assert (data.y_train == Y).all()
+
+
+@pytest.mark.parametrize("form", ["npz", "svmlight"])
+def test_the_commands_take_sparse_files(form: str, tmp_path: Path) -> None:
+    path = archive(tmp_path) if form == "npz" else svmlight(tmp_path / "data.svmlight")
+    own = ["--labels", str(tmp_path / "y.npy")] if form == "npz" else []
+    out = tmp_path / "run"
+    trained = invoke("train", "--dataset", str(path), *own, "--dtype", "float64", "--out", str(out), "--json")
+    assert trained.exit_code == 0, trained.stderr
+    result = json.loads(trained.stdout)
+    assert result["n_features"] == X.shape[1]
+    model = gpureg.load_run(out).model
+    assert not model.offset.any()
+    predicted = invoke("predict", str(out), str(path), "--out", str(tmp_path / "p.npy"))
+    assert predicted.exit_code == 0, predicted.stderr
+    assert abs(np.load(tmp_path / "p.npy") - model.predict_proba(X)).max() < 1e-12
+    evaluated = invoke("evaluate", str(out), str(path), *own, "--json")
+    assert evaluated.exit_code == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(model.evaluate(X, Y).loss, abs=1e-12)
+
+
+def test_a_sweep_is_resumed_by_its_rows(tmp_path: Path) -> None:
+    """The hash of sparse rows tells them from others."""
+    from gpureg.fitting.resume import data_sha256
+
+    data = gpureg.make_dataset(X, Y, val_size=0)
+    other = X.copy()
+    other.data[7] += 1e-9
+    assert data_sha256(data) == data_sha256(gpureg.make_dataset(X.tocoo(), Y, val_size=0))
+    assert data_sha256(data) != data_sha256(gpureg.make_dataset(other, Y, val_size=0))
+
+
+def test_validation_and_test_files_may_be_sparse(tmp_path: Path) -> None:
+    path = svmlight(tmp_path / "data.svm")
+    data = load_dataset(path, val=str(path), test=str(path))
+    assert abs(data.X_val - X).max() < 1e-15
+    fitted = gpureg.fit(data, l2=1e-3, dtype="float64")
+    assert fitted.test is not None
+    assert fitted.test.loss == pytest.approx(fitted.models[0].val_loss, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "a sparse matrix without labels. Name a file of labels with labels"),
+        ({"labels": "short.npy"}, "600 rows but 5 labels"),
+        ({"labels": "y.npy", "drop": ("3",)}, "sparse, has no columns to name"),
+        ({"labels": "y.npy", "missing": "mean"}, "what is not stored there is 0, not missing"),
+    ],
+)
+def test_what_does_not_fit_an_archive_is_refused(given: dict[str, Any], says: str, tmp_path: Path) -> None:
+    path = archive(tmp_path)
+    np.save(tmp_path / "short.npy", Y[:5])
+    options = {name: str(tmp_path / value) if name == "labels" else value for name, value in given.items()}
+    with pytest.raises((UsageError, DataError), match=says):
+        load_dataset(path, **options)
+
+
+@pytest.mark.parametrize(
+    "text", ["1 1:x\n", "0 1:1 1:2 0:3\n1 2\n", "1 99999999999999999999:1\n", "a 1:1\nb 2:1\n", "1 5:1 3:1\n", ""]
+)
+def test_damaged_svmlight_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.svm"
+    path.write_text(text)
+    with pytest.raises(DataError):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape", "format", "indices"])
+def test_damaged_archives_are_refused(damage: str, tmp_path: Path) -> None:
+    path = archive(tmp_path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-3000])
+    else:
+        arrays = dict(np.load(path))
+        changed = {"shape": np.array([3, 3]), "format": np.array(b"xyz"), "indices": arrays["indices"] + 10_000}
+        np.savez(path, **arrays | {damage: changed[damage]})
+    with pytest.raises((DataError, UsageError)):
+        load_dataset(path, labels=str(tmp_path / "y.npy"))
+
+
+WORDS = ["gold", "river", "bank", "stone", "lamp", "wolf", "salt", "corn", "iron", "glass", "snow", "fire"]
+
+
+def texts(count: int = 200) -> tuple[list[str], np.ndarray]:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, count)
+    drawn = [random.choice(WORDS, 8, p=np.roll(np.linspace(1, 4, 12) / 30, 4 * label)) for label in y]
+    return [" ".join(words) for words in drawn], np.array(["a", "b", "c"])[y]
+
+
+def test_a_pipeline_of_texts_is_scikit_learn_s() -> None:
+    documents, y = texts()
+    ours, theirs = (
+        make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), model).fit(documents, y)
+        for model in (gpureg.LogisticRegression(C=5, tol=1e-8), LogisticRegression(C=5, tol=1e-9, max_iter=1000))
+    )
+    assert abs(ours.predict_proba(documents) - theirs.predict_proba(documents)).max() < 1e-5
+    search = GridSearchCV(ours, {"logisticregression__C": [0.1, 10.0]}, cv=3).fit(documents, y)
+    assert search.best_score_ > 0.5
+    chosen = make_pipeline(TfidfVectorizer(), gpureg.LogisticRegressionCV(Cs=3, cv=3)).fit(documents, y)
+    assert chosen[-1].scores_.shape == (3, 1, 3)
+    assert chosen.predict_proba(documents).shape == (200, 3)
+
+
+def test_a_table_of_words_and_numbers_is_scikit_learn_s() -> None:
+    import pandas as pd
+
+    random = np.random.default_rng(1)
+    table = pd.DataFrame({"town": random.choice(WORDS, 300), "size": random.normal(50, 9, 300)})
+    y = (table.town.isin(WORDS[:5]) ^ (random.random(300) < 0.2)).astype(int)
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["town"]), (StandardScaler(), ["size"]), sparse_threshold=1.0
+    )
+    assert sparse.issparse(columns.fit_transform(table))
+    ours, theirs = (
+        make_pipeline(columns, model)
+        for model in (gpureg.LogisticRegression(tol=1e-8), LogisticRegression(tol=1e-9, max_iter=1000))
+    )
+    difference = ours.fit(table, y).predict_proba(table) - theirs.fit(table, y).predict_proba(table)
+    assert abs(difference).max() < 1e-5
+    assert (cross_val_score(ours, table, y) == cross_val_score(theirs, table, y)).all()
+
+
+def test_an_estimator_of_sparse_rows_is_exported() -> None:
+    onnx = pytest.importorskip("onnxruntime")
+    fitted = gpureg.fit(gpureg.make_dataset(X, Y), l2=1e-3, dtype="float64").model
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = fitted.to_onnx(Path(folder) / "model.onnx")
+        session = onnx.InferenceSession(str(path))
+        given = session.get_inputs()[0]
+        kind = np.float32 if "float" in given.type and "double" not in given.type else np.float64
+        found = session.run(None, {given.name: X.toarray().astype(kind)})[1]
+    assert abs(found - fitted.predict_proba(X)).max() < 1e-6
