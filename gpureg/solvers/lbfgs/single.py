@@ -24,6 +24,7 @@ from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
 from gpureg.solvers.lbfgs.hessian import triangular_inverses
 from gpureg.solvers.lbfgs.state import LbfgsState
+from gpureg.solvers.lbfgs.watching import tell
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, Ints, StopReason
 
@@ -117,7 +118,7 @@ class SingleDescent(LbfgsDescent):
         variables = self._variables(float(self.problem.table.l2[0]))
         if variables is None:
             return None
-        search = _Search(self, variables, state.waiting[0])
+        search = _Search(self, variables, state.waiting[0], int(state.iterations[0]))
         room = min(self.config.max_iter - int(state.iterations[0]), self.handover or MOST_ITERATIONS)
         options = {"maxcor": MEMORY, "maxiter": room, "maxfun": 20 * room, "ftol": 0.0, "gtol": 0.0}
         start = variables.inside(state.waiting[0]).reshape(-1)
@@ -206,10 +207,12 @@ class _EnoughError(Exception):
 
 
 class _Search:
-    """The evaluations of one loop, the best point so far, and objective and bound after each iteration (`course`)."""
+    """The evaluations of one loop, the best point so far, and objective and bound after each iteration (`course`);
+    `before`: the iterations that led to its start.
+    """
 
-    def __init__(self, descent: SingleDescent, variables: _Variables, W: Floats) -> None:
-        self.descent, self.variables = descent, variables
+    def __init__(self, descent: SingleDescent, variables: _Variables, W: Floats, before: int) -> None:
+        self.descent, self.variables, self.before = descent, variables, before
         self.objective = descent.objective(np.zeros(1, np.int64))
         self.l2 = float(descent.problem.table.l2[0])
         self.curvature = descent.kernels.loss.curvature(descent.K)
@@ -239,3 +242,6 @@ class _Search:
     def accept(self, _: Floats | Ints) -> None:
         """An iteration is over, at the point that was evaluated last."""
         self.course.append((self.last.objective, self.last.bound))
+        if self.descent.watch is not None:
+            done, best = self.before + len(self.course), self.best
+            tell(self.descent.watch, self.descent, done, lambda: best.W, near=best.met)
