@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
 from gpureg.solvers.lbfgs.hessian import triangular_inverses
 from gpureg.solvers.lbfgs.state import LbfgsState
-from gpureg.solvers.lbfgs.watching import tell
+from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, Ints, StopReason
 
@@ -68,6 +69,8 @@ class SingleDescent(LbfgsDescent):
         finite = bool(np.isfinite(best.objective))
         if not finite or (self.first == "newton" and not (best.met or spent)):
             return
+        if self.watch is not None:
+            search.tell(self.watch)
         for number, (objective, bound) in enumerate(search.course):
             state.course.append((model, state.iterations + number + 1, np.array([[objective], [bound]])))
         state.iterations = state.iterations + len(search.course)
@@ -218,6 +221,7 @@ class _Search:
         self.curvature = descent.kernels.loss.curvature(descent.K)
         self.evaluations = 0
         self.course: list[tuple[float, float]] = []
+        self.untold: list[tuple[int, _Point]] = []
         self.best = self.last = _Point(W)
 
     def evaluate(self, v: Floats) -> tuple[float, Floats]:
@@ -243,5 +247,12 @@ class _Search:
         """An iteration is over, at the point that was evaluated last."""
         self.course.append((self.last.objective, self.last.bound))
         if self.descent.watch is not None:
-            done, best = self.before + len(self.course), self.best
-            tell(self.descent.watch, self.descent, done, lambda: best.W, near=best.met)
+            self.untold.append((self.before + len(self.course), self.best))
+            if self.descent.first != "newton":
+                self.tell(self.descent.watch)
+
+    def tell(self, watch: Watch) -> None:
+        """Tell of the iterations that have not been told: where a model may yet begin again, only once it does not."""
+        for iterations, point in self.untold:
+            tell(watch, self.descent, iterations, partial(getattr, point, "W"), near=point.met)
+        self.untold.clear()
