@@ -121,6 +121,7 @@ def test_a_penalised_intercept_is_warned_of_once_at_the_caller_s_line(
         ({"n_jobs": 1.5}, "n_jobs is 1.5"),
         ({"verbose": -1}, "verbose is -1"),
         ({"random_state": "seed"}, "'seed' cannot be used to seed"),
+        ({"dtype": "double trouble"}, "dtype is 'double trouble'; expected None"),
     ],
 )
 def test_what_would_change_the_result_is_refused(parameters: dict[str, Any], told: str, wine: tuple[Any, Any]) -> None:
@@ -140,6 +141,9 @@ def test_what_would_change_the_result_is_refused(parameters: dict[str, Any], tol
         ({"refit": None}, "refit is None"),
         ({"use_legacy_attributes": "no"}, "use_legacy_attributes is 'no'"),
         ({"Cs": ["1"]}, "Cs is '1'"),
+        ({"Cs": None}, "Cs is None"),
+        ({"Cs": True}, "Cs is True"),
+        ({"Cs": 10**30}, "Cs is 1000000000000000000000000000000; expected from 1 to 100,000"),
     ],
 )
 def test_a_cross_validation_refuses_it_too(parameters: dict[str, Any], told: str, wine: tuple[Any, Any]) -> None:
@@ -159,8 +163,9 @@ def test_without_iterations_the_weights_are_those_of_the_start(
     classes: int, intercept: bool, wine: tuple[Any, Any]
 ) -> None:
     X, y = wine[0][wine[1] < classes], wine[1][wine[1] < classes]
-    with pytest.warns(ConvergenceWarning, match="max_iter=0"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=0") as told:
         model = LogisticRegression(max_iter=0, fit_intercept=intercept).fit(X, y)
+    assert [warning.filename for warning in told] == [__file__]
     assert model.n_iter_.tolist() == [0]
     assert not model.coef_.any()
     np.testing.assert_allclose(model.predict_proba(X), 1 / classes)

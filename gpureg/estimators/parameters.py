@@ -19,6 +19,7 @@ from gpureg.types import Floats
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
 UNSET = "deprecated"  # what scikit-learn gives a `penalty` that nobody has chosen
 OLD = "warn"  # and a parameter whose default is about to change
+MOST_CS = 100_000  # that a grid is made of
 ONLY_L2 = "the penalty here is L2 alone, and scikit-learn's solver='saga' has L1 and elastic net"
 
 # The names of parameters, what they may be, and that in words.
@@ -35,6 +36,13 @@ def _whole(value: Any) -> bool:
 
 def _flag(value: Any) -> bool:
     return isinstance(value, (bool, np.bool_))
+
+
+def _float_type(value: Any) -> bool:
+    try:
+        return value is None or np.dtype(value).name in DTYPES
+    except TypeError:
+        return False
 
 
 RULES: tuple[_Rule, ...] = (
@@ -55,11 +63,7 @@ RULES: tuple[_Rule, ...] = (
     ),
     (("verbose",), lambda v: _flag(v) or (_whole(v) and v >= 0), "a whole number of at least 0"),
     (("n_jobs",), lambda v: v is None or _whole(v), "None or a whole number"),
-    (
-        ("dtype",),
-        lambda v: v is None or np.dtype(v).name in DTYPES,
-        "None (the input's), 'float32' or 'float64'",
-    ),
+    (("dtype",), _float_type, "None (the input's), 'float32' or 'float64'"),
 )
 
 
@@ -114,9 +118,9 @@ def grid(estimator: Any) -> Floats:
     if estimator.penalty is None:
         raise UsageError("penalty is None; expected 'l2', or float('inf') among Cs for no penalty.")
     _check_penalty(estimator.penalty, "l1_ratios", tuple(ratios))
-    if isinstance(estimator.Cs, numbers.Integral):
-        if estimator.Cs < 1:
-            raise UsageError(f"Cs is {estimator.Cs!r}; expected at least 1 value.")
+    if _whole(estimator.Cs):
+        if not 1 <= estimator.Cs <= MOST_CS:
+            raise UsageError(f"Cs is {estimator.Cs!r}; expected from 1 to {MOST_CS:,} values, or the values in a list.")
         return np.logspace(-4, 4, int(estimator.Cs))
     Cs = [strength("Cs", value) for value in np.asarray(estimator.Cs).reshape(-1).tolist()]
     if not Cs:
