@@ -35,38 +35,47 @@ class Outcomes:
         return frozenset(test for test, text in self.failed.items() if REFUSED in text or "sparse" in test)
 
 
-def run(which: str, tests: Sequence[str], folder: Path, *, only: str = "", arrays: bool = False) -> Outcomes:
-    """Run `tests`, files below scikit-learn's folder or ids of tests, with the classes `which` in the place of its own.
+def run(which: str, files: Sequence[str], folder: Path, *, only: str = "", arrays: bool = False) -> Outcomes:
+    """Run the tests of `files` below scikit-learn's folder with the classes `which` in the place of its own.
 
     `only`: pytest's -k. `arrays`: whether those of other namespaces take part.
     """
+    return _run(which, files, folder, ["-k", only] if only else [], {"SCIPY_ARRAY_API": "1"} if arrays else {})
+
+
+def again(which: str, tests: Iterable[str], folder: Path) -> Outcomes:
+    """Run the tests of these ids, as far as there are such with the classes `which`."""
+    ids = sorted(tests)
+    (folder / "ids.txt").write_text("\n".join(ids), encoding="utf-8")
+    files = dict.fromkeys(test.partition("::")[0] for test in ids)
+    return _run(which, list(files), folder, [], {"GPUREG_STANDIN_ONLY": str(folder / "ids.txt")})
+
+
+def _run(which: str, files: Sequence[str], folder: Path, options: list[str], variables: dict[str, str]) -> Outcomes:
     assert sklearn.__version__ == VERSION, f"these lists are of scikit-learn {VERSION}: make them anew"
     report = folder / f"{which}.json"
     report.unlink(missing_ok=True)
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name != "SCIPY_ARRAY_API"} | {
         "GPUREG_STANDIN": which,
         "GPUREG_STANDIN_REPORT": str(report),
         "MPLBACKEND": "Agg",
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+        **variables,
     }
-    environment.pop("SCIPY_ARRAY_API", None)
-    if arrays:
-        environment["SCIPY_ARRAY_API"] = "1"
     if cuda_unusable() is not None:
         environment["GPUREG_STANDIN_NO_CUPY"] = "1"
     arguments = ["-p", "standin.substitute", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(ROOT)]
-    arguments += ["-q", "--disable-warnings", "--tb=short", *(["-k", only] if only else [])]
-    paths = [str(ROOT / test) for test in tests]
-    command = [sys.executable, "-m", "pytest", *arguments, *paths]
+    arguments += ["-q", "--disable-warnings", "--tb=short", *options]
+    command = [sys.executable, "-m", "pytest", *arguments, *(str(ROOT / name) for name in files)]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
-    assert done.returncode in (0, 1), done.stdout[-4000:]
+    assert done.returncode in (0, 1, 5), done.stdout[-4000:] + done.stderr[-4000:]  # 5: none of the ids is there
     return read(json.loads(report.read_text(encoding="utf-8")))
 
 
 def read(report: dict[str, Any]) -> Outcomes:
-    """The outcomes of a report, its ids as of scikit-learn's folder."""
-    own = {test.partition("sklearn/")[2] or test: found for test, found in report.items()}
+    """The outcomes of a report."""
+    own = {test: (outcome, text) for test, (outcome, text) in report.items()}
     return Outcomes(
         frozenset(test for test, (outcome, _) in own.items() if outcome == "passed"),
         {test: text for test, (outcome, text) in own.items() if outcome == "failed"},

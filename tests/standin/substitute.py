@@ -53,11 +53,26 @@ class NoCupy(MetaPathFinder):
             raise ModuleNotFoundError("there is no device", name=fullname)
 
 
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    """Keep the tests whose ids are in the file `GPUREG_STANDIN_ONLY`, one a line."""
+    path = os.environ.get("GPUREG_STANDIN_ONLY")
+    if path:
+        kept = set(Path(path).read_text(encoding="utf-8").splitlines())
+        config.hook.pytest_deselected(items=[item for item in items if own_id(item.nodeid) not in kept])
+        items[:] = [item for item in items if own_id(item.nodeid) in kept]
+
+
+def own_id(nodeid: str) -> str:
+    """A test's id as of scikit-learn's folder."""
+    path, colons, name = nodeid.partition("::")
+    return path.rpartition("sklearn/")[2] + colons + name
+
+
 def pytest_runtest_logreport(report: Any) -> None:
     """Keep what became of a test; what fails in any part of it has failed."""
     tells = report.when == "call" or report.skipped
-    if report.failed or (tells and report.nodeid not in OUTCOMES):
-        OUTCOMES[report.nodeid] = (report.outcome, report.longreprtext if report.failed else "")
+    if report.failed or (tells and own_id(report.nodeid) not in OUTCOMES):
+        OUTCOMES[own_id(report.nodeid)] = (report.outcome, report.longreprtext if report.failed else "")
 
 
 def pytest_sessionfinish() -> None:
