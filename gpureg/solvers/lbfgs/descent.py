@@ -28,7 +28,6 @@ from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
 from gpureg.solvers.lbfgs.point import Known
 from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way
-from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.lbfgs.wide import in_span
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
@@ -50,11 +49,10 @@ class LbfgsDescent:
     an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives that differ by less
     than this, relatively, are as good as equal; default the float type's. `hessians`: when one is worth its cost.
     `measures`: whether the outcome has losses and accuracies. `bequeaths`: others go on from these models, and their
-    pairs are kept. `watch`: looks at a model alone.
+    pairs are kept.
     """
 
     steps_per_epoch = 0
-    watch: Watch | None = None
 
     def __init__(
         self,
@@ -241,8 +239,6 @@ class LbfgsDescent:
         broken = ~np.isfinite(batch.objective + batch.slope + batch.bias)
         near = fresh & self._near(batch, bound, decrement)
         spent = fresh & (state.iterations[batch.active] >= self.config.max_iter)
-        if self.watch is not None and fresh[0]:
-            tell(self.watch, self, int(state.iterations[0]), lambda: batch.weights(np.array([0]))[0], near=near[0])
         stuck = batch.retry(lost) | (batch.idle >= MOST_IDLE)
         handed = self._handed(state, batch, stuck) & ~(broken | near | spent)
         over = broken | near | spent | stuck | handed

@@ -44,7 +44,11 @@ def is_single(problem: Problem, kernels: Kernels) -> bool:
 
 
 class SingleDescent(LbfgsDescent):
-    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`."""
+    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`; `watch` is told
+    of its iterations.
+    """
+
+    watch: Watch | None = None
 
     def advance(self, state: LbfgsState) -> Iterator[Event]:
         """See the protocol."""

@@ -12,7 +12,8 @@ from gpureg.solvers.problem import Outcome
 from gpureg.types import Floats, StopReason
 
 # Called after each iteration of a model alone: the number of iterations so far, and what gives its weights `(D, K)` as
-# if it had stopped there. Those are of this moment: they are asked for before the call returns, or not at all.
+# if it had stopped there. Those are of this moment: they are asked for before the call returns, or not at all. A number
+# may come again when another loop takes over.
 Watch = Callable[[int, Callable[[], Floats]], None]
 
 
