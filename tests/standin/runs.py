@@ -18,7 +18,6 @@ from gpureg.backend import cuda_unusable
 ROOT = Path(sklearn.__file__).parent
 HERE = Path(__file__).parent
 VERSION = "1.9.1"  # whose tests the lists are about
-REFUSED = "X is sparse ("  # what a test of sparse rows fails with as long as there are none
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,6 @@ class Outcomes:
     passed: frozenset[str]
     failed: dict[str, str]
     skipped: int
-
-    @property
-    def sparse(self) -> frozenset[str]:
-        """Those that failed because X is sparse, or are about that alone."""
-        return frozenset(test for test, text in self.failed.items() if REFUSED in text or "sparse" in test)
 
 
 def run(which: str, files: Sequence[str], folder: Path, *, only: str = "", arrays: bool = False) -> Outcomes:
