@@ -167,7 +167,7 @@ def test_a_class_that_a_fold_has_not_seen(intercept: bool) -> None:
         ({"C": "1"}, "C is '1'"),
         ({"C": float("nan")}, "C is nan"),
         ({"tol": -1.0}, "tol is -1.0"),
-        ({"max_iter": 0}, "max_iter is 0"),
+        ({"max_iter": -1}, "max_iter is -1"),
         ({"max_iter": 1.5}, "max_iter is 1.5"),
         ({"class_weight": "even"}, "class_weight is 'even'"),
         ({"fit_intercept": "yes"}, "fit_intercept is 'yes'"),

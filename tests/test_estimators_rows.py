@@ -184,7 +184,7 @@ def test_groups_go_to_the_splitter(routing: None, wine: tuple[Any, Any]) -> None
     model = LogisticRegressionCV(Cs=[0.1, 1.0], cv=cv).fit(X, y, groups=groups)
     expected = LogisticRegressionCV(Cs=[0.1, 1.0], cv=list(GroupKFold(4).split(X, y, groups))).fit(X, y)
     np.testing.assert_array_equal(model.scores_, expected.scores_)
-    nested = LogisticRegressionCV(Cs=[0.1, 1.0], cv=cv).set_score_request(sample_weight=False)
+    nested = LogisticRegressionCV(Cs=[0.1, 1.0], cv=cv)
     outer = LeaveOneGroupOut().set_split_request(groups=True)
     got = cross_val_score(nested, X, y, cv=outer, params={"groups": groups})
     assert got.shape == (12,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +10,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from gpureg.backend import parse_device
-from gpureg.config import CLASS_WEIGHTS, DTYPES
 from gpureg.data import check_class_weights, class_weights
 from gpureg.data.sparse import is_sparse, read_sparse
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HOST, Home, HostArray, home_of, to_host
-from gpureg.types import Floats, Ints
+from gpureg.types import Array, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,11 @@ class Samples:
     def binary(self) -> bool:
         """Whether there are two classes, and so one column of weights."""
         return len(self.classes) == 2
+
+    def bring(self, weights: tuple[Floats, Floats]) -> tuple[Array, Array]:
+        """Weights in the type of the arithmetic, at home with the samples."""
+        coef, intercept = (self.home.bring(np.ascontiguousarray(array, self.X.dtype)) for array in weights)
+        return coef, intercept
 
     def weights(self, class_weight: Any) -> Floats | None:
         """Sample x class weights `(N,)`, None where every sample weighs 1.
@@ -96,31 +97,6 @@ def read_rows(estimator: Any, X: Any, home: Home) -> Any:
     if not bool(xp.all(xp.isfinite(X))):
         raise ValueError("X contains NaN or infinity; expected finite numbers.")
     return X.detach() if hasattr(X, "detach") else X
-
-
-def check_parameters(estimator: Any) -> None:
-    """The parameters that both estimators have. Raises UsageError."""
-    tol = estimator.tol
-    if not isinstance(tol, numbers.Real) or isinstance(tol, bool) or not 0.0 <= float(tol) < math.inf:
-        raise UsageError(f"tol is {tol!r}; expected a finite number of at least 0.")
-    iterations = estimator.max_iter
-    if not isinstance(iterations, numbers.Integral) or isinstance(iterations, bool) or iterations < 1:
-        raise UsageError(f"max_iter is {iterations!r}; expected a whole number of at least 1.")
-    if not isinstance(estimator.fit_intercept, (bool, np.bool_)):
-        raise UsageError(f"fit_intercept is {estimator.fit_intercept!r}; expected True or False.")
-    weight = estimator.class_weight
-    if weight is not None and not isinstance(weight, dict) and weight not in CLASS_WEIGHTS:
-        raise UsageError(f"class_weight is {weight!r}; expected None, 'balanced' or a dict of label: weight.")
-    if estimator.dtype is not None and np.dtype(estimator.dtype).name not in DTYPES:
-        raise UsageError(f"dtype is {estimator.dtype!r}; expected None (the input's), 'float32' or 'float64'.")
-    parse_device(str(estimator.device))
-
-
-def strength(name: str, value: Any) -> float:
-    """A value of C: above 0, infinity for no penalty. Raises UsageError."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not float(value) > 0:
-        raise UsageError(f"{name} is {value!r}; expected a number above 0 (float('inf') for no penalty).")
-    return float(value)
 
 
 def fitted_home(estimator: Any) -> Home:

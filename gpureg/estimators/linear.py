@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpureg.data.sparse import is_sparse
 from gpureg.estimators.arrays import Home, home_of, to_host
+from gpureg.estimators.callbacks import CallbackSupportMixin
 from gpureg.estimators.inputs import fitted_home, read_rows
 from gpureg.model.to_sklearn import to_sklearn
 from gpureg.types import Array
 
 
-class FittedClassifier(ClassifierMixin, BaseEstimator):
+class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """A linear classifier with `coef_ (K, F)`, `intercept_ (K,)`, `classes_`; K = 1 for two classes.
 
     Results are in the namespace and on the device of the X they are asked for; the weights follow it there.
@@ -62,6 +63,35 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
         predicted = to_host(self.predict(X))
         return float(accuracy_score(to_host(y), predicted, sample_weight=to_host(sample_weight)))
 
+    def sparsify(self) -> Any:
+        """Make `coef_` a SciPy CSR matrix, which takes less memory where most weights are 0; itself.
+
+        Predictions are as before. Arrays of a device come to the host. Raises NotFittedError before fit.
+        """
+        from scipy.sparse import csr_matrix
+
+        check_is_fitted(self)
+        for name, value in vars(self).items():
+            setattr(self, name, to_host(value))
+        self.coef_ = csr_matrix(self._dense())
+        return self
+
+    def densify(self) -> Any:
+        """Make `coef_` a NumPy array again after `sparsify`; itself. Raises NotFittedError before fit."""
+        check_is_fitted(self)
+        if self._sparse:
+            self.coef_ = self._dense()
+        return self
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether `coef_` is sparse."""
+        return hasattr(self.coef_, "toarray")
+
+    def _dense(self) -> npt.NDArray[Any]:
+        """`coef_ (K, F)` on the host."""
+        return np.asarray(self.coef_.toarray() if self._sparse else to_host(self.coef_))
+
     def _logits(self, X: Any, method: str) -> tuple[Array, Home]:
         """Logits `(N, K)` and whose arrays they are."""
         check_is_fitted(self)
@@ -73,9 +103,12 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
                     f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same "
                     f"device as those passed to fit(): it was fitted with {own}, and X is {home}."
                 )
-            coef, intercept = home.bring(to_host(coef)), home.bring(to_host(intercept))
+            coef, intercept = home.bring(self._dense()), home.bring(to_host(intercept))
         rows = read_rows(self, X, home)
         xp = home.xp
+        if self._sparse and home.host:
+            logits = rows @ coef.T
+            return (logits.toarray() if hasattr(logits, "toarray") else logits) + intercept, home
         if rows.dtype != coef.dtype:
             wider = xp.result_type(rows.dtype, coef.dtype)
             coef, intercept = xp.astype(coef, wider), xp.astype(intercept, wider)
@@ -107,20 +140,14 @@ class FittedClassifier(ClassifierMixin, BaseEstimator):
             setattr(twin, name, to_host(value))
         return twin
 
-    def _set_weights(
-        self, coef: npt.NDArray[Any], intercept: npt.NDArray[Any], home: Home, dtype: np.dtype[Any]
-    ) -> None:
-        """Keep host weights in the type of the arithmetic, at home with the data."""
-        self.coef_ = home.bring(np.ascontiguousarray(coef, dtype))
-        self.intercept_ = home.bring(np.ascontiguousarray(intercept, dtype))
-
     def _twin(self, C: float) -> Any:
         """A fitted scikit-learn estimator with these weights; `C` is written down in it."""
         check_is_fitted(self)
         own = self._on_host()
-        names = own.classes_[::-1] if len(own.coef_) == 1 else own.classes_  # (positive, negative)
+        coef = own._dense()
+        names = own.classes_[::-1] if len(coef) == 1 else own.classes_  # (positive, negative)
         free = bool(own.fit_intercept)
-        twin = to_sklearn(names, own.coef_, own.intercept_, C=C, fit_intercept=free)
+        twin = to_sklearn(names, coef, own.intercept_, C=C, fit_intercept=free)
         twin.set_params(class_weight=own.class_weight, random_state=own.random_state)
         if hasattr(own, "feature_names_in_"):
             twin.feature_names_in_ = own.feature_names_in_

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from gpureg.errors import GpuregWarning, UsageError
 from gpureg.estimators.arrays import to_host
-from gpureg.estimators.inputs import Samples, check_parameters, read_samples, strength
+from gpureg.estimators.callbacks import Iterations, Tasks, with_callbacks
+from gpureg.estimators.inputs import Samples, read_samples
 from gpureg.estimators.linear import FittedClassifier
-from gpureg.estimators.solve import Batch, Solution, solve
+from gpureg.estimators.parameters import UNSET, check_parameters, penalised
+from gpureg.estimators.solve import Audience, Batch, Solution, Weights, solve
+from gpureg.estimators.telling import warn
 from gpureg.types import Floats
 
 
@@ -25,15 +27,22 @@ class LogisticRegression(FittedClassifier):
 
     Parameters
     ----------
+    Those of scikit-learn 1.9, and two more. With its defaults where nothing else is said.
+
+    penalty : "l2"; None is C = inf. Left alone (scikit-learn is about to drop it) it is "l2".
     C : strength of the data against the penalty, above 0; `inf` for no penalty.
-    tol : how near the optimum: the objective, as a weighted mean, ends within tol² nats of its least. (scikit-learn's
-        bounds a gradient, whose square the gap goes with.) At 1e-6 probabilities are within about 1e-5 of the
-        optimum's, also where the penalty is strong.
-    max_iter : most iterations of the solver; one that needs more warns with ConvergenceWarning.
+    l1_ratio : 0: there is no L1 or elastic-net penalty.
+    tol : default 1e-6: how near the optimum: the objective, as a weighted mean, ends within tol² nats of its least.
+        (scikit-learn's bounds a gradient, whose square the gap goes with.) At 1e-6 probabilities are within about 1e-5
+        of the optimum's, also where the penalty is strong.
     fit_intercept : whether there is an intercept; it is never penalised.
     class_weight : None, "balanced" or `{label: weight}`.
+    max_iter : default 1000: most iterations of the solver; one that needs more warns with ConvergenceWarning. With 0
+        the weights are those of the start.
     warm_start : begin at the last fit's weights. Saves time where little has changed; the answer is the same.
-    random_state : taken for scikit-learn's sake; nothing is drawn.
+    solver : any of scikit-learn's names; the answer is the same. scikit-learn's "liblinear" penalises the intercept,
+        which is not done here: it warns with GpuregWarning.
+    dual, intercept_scaling, random_state, verbose, n_jobs : taken for scikit-learn's sake; they change nothing.
     device : "auto" (the GPU, but the CPU where there is none or the data are few), "cpu", "cuda" or "cuda:N".
     dtype : "float32" or "float64", of the results and the arithmetic (for few data, and to finish what float32 can't
         bring to the tolerance, float64 in between); None: the input's float type, else float64.
@@ -41,10 +50,12 @@ class LogisticRegression(FittedClassifier):
     Attributes
     ----------
     coef_ (K, F), intercept_ (K,) : the weights, K = 1 for two classes (positive: `classes_[1]`), arrays of X's kind.
-    classes_ (K,) : the labels, sorted. n_iter_ (1,) : iterations, at least 1. n_features_in_, feature_names_in_.
+    classes_ (K,) : the labels, sorted. n_iter_ (1,) : iterations, at least 1 if one is allowed. n_features_in_,
+    feature_names_in_.
 
     X may be a NumPy array, a sparse matrix (fitted on the CPU), a data frame, or a CuPy or PyTorch array on any device.
-    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009, section 4.4.
+    scikit-learn's callbacks (`set_callbacks`) are told every iteration. Source: Hastie, Tibshirani and Friedman, The
+    Elements of Statistical Learning, 2009, section 4.4.
 
     >>> import gpureg
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"]
@@ -57,27 +68,42 @@ class LogisticRegression(FittedClassifier):
 
     def __init__(
         self,
+        penalty: Any = UNSET,
         *,
         C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
         tol: float = 1e-6,
-        max_iter: int = 1000,
         fit_intercept: bool = True,
+        intercept_scaling: float = 1,
         class_weight: Any = None,
-        warm_start: bool = False,
         random_state: Any = None,
+        solver: str = "lbfgs",
+        max_iter: int = 1000,
+        verbose: int = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
         device: str = "auto",
         dtype: str | None = None,
     ) -> None:
+        self.penalty = penalty
         self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
         self.tol = tol
-        self.max_iter = max_iter
         self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
         self.class_weight = class_weight
-        self.warm_start = warm_start
         self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
         self.device = device
         self.dtype = dtype
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit to rows `X (N, F)` with labels `y (N,)`, numbers or text, and weights `sample_weight (N,)`, default 1.
 
@@ -86,30 +112,50 @@ class LogisticRegression(FittedClassifier):
         used; warns with ConvergenceWarning where the optimum was not reached, or where there is none.
         """
         check_parameters(self)
-        C = strength("C", self.C)
+        C = penalised(self)
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         weights = samples.weights(self.class_weight)
         table = None if weights is None else weights[:, None]
         start = self._start(samples) if self.warm_start and hasattr(self, "coef_") else None
         zero = np.zeros(1, np.int64)
-        found = solve(self, samples, Batch(np.array([C]), table, zero, zero - 1, start))
+        batch = Batch(np.array([C]), table, zero, zero - 1, start)
+        data = {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
+        tasks = Tasks(self, data, "iteration", max(self.max_iter, 1) + 1)
+        found = self._solved(samples, batch, tasks)
         _tell_of_missing(samples, found)
-        self._set_weights(found.coef[0], found.intercept[0], samples.home, samples.X.dtype)
         self.classes_ = samples.label_home.bring(samples.classes)
+        self.coef_, self.intercept_ = samples.bring((found.coef[0], found.intercept[0]))
         self.n_iter_ = samples.home.bring(found.n_iter.astype(np.int32))
+        tasks.finish()
         return self
+
+    def _solved(self, samples: Samples, batch: Batch, tasks: Tasks) -> Solution:
+        """The batch's one model, with callbacks told of its iterations."""
+        if not tasks.watched:
+            return solve(self, samples, batch)
+
+        def attributes(weights: Weights) -> dict[str, Any]:
+            coef, intercept = samples.bring(weights)
+            return {"classes_": classes, "coef_": coef, "intercept_": intercept}
+
+        classes, K = samples.label_home.bring(samples.classes), 1 if samples.binary else len(samples.classes)
+        first = np.zeros((K, samples.X.shape[1] + 1)) if batch.start is None else batch.start[0]
+        iterations = Iterations(tasks, (first[:, :-1], first[:, -1]), attributes)
+        found = solve(self, samples, batch, Audience(iterated=iterations.tell))
+        iterations.close((found.coef[0], found.intercept[0]))
+        return found
 
     def to_sklearn(self) -> Any:
         """A fitted `sklearn.linear_model.LogisticRegression` with the same weights and probabilities.
 
         Raises NotFittedError before fit.
         """
-        return self._twin(float(self.C))
+        return self._twin(np.inf if self.penalty is None else float(self.C))
 
     def _start(self, samples: Samples) -> Floats:
         """The weights of the last fit `(1, K, F + 1)`. Raises UsageError where they are of other data."""
         K = 1 if samples.binary else len(samples.classes)
-        coef, intercept = to_host(self.coef_), to_host(self.intercept_)
+        coef, intercept = self._dense(), to_host(self.intercept_)
         if coef.shape != (K, samples.X.shape[1]):
             raise UsageError(
                 f"warm_start: the last fit left weights of the shape {coef.shape}; these data want "
@@ -121,8 +167,4 @@ class LogisticRegression(FittedClassifier):
 def _tell_of_missing(samples: Samples, found: Solution) -> None:
     if not found.present.all():
         missing = ", ".join(repr(label) for label in samples.classes[~found.present[0]].tolist())
-        warnings.warn(
-            f"No sample of the class {missing} weighs anything: the model gives it the probability 0.",
-            GpuregWarning,
-            stacklevel=3,
-        )
+        warn(f"No sample of the class {missing} weighs anything: the model gives it the probability 0.", GpuregWarning)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import numbers
-import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     _raise_for_params,
     _routing_enabled,
     process_routing,
 )
+from sklearn.utils.validation import check_is_fitted
 
-from gpureg.errors import GpuregWarning, UsageError
+from gpureg.errors import GpuregWarning
 from gpureg.estimators.arrays import to_host
-from gpureg.estimators.inputs import Samples, check_parameters, read_samples, strength
+from gpureg.estimators.callbacks import Path, Tasks, with_callbacks
+from gpureg.estimators.inputs import Samples, read_samples
 from gpureg.estimators.linear import FittedClassifier
+from gpureg.estimators.parameters import UNSET, check_parameters, grid, has_ratios, is_legacy, scoring_of
+from gpureg.estimators.results import Results
 from gpureg.estimators.scoring import fold_scores, named_scorer, scorer_of
-from gpureg.estimators.solve import Batch, Mask, Solution, solve
+from gpureg.estimators.solve import Audience, Batch, Mask, Solution, solve
 from gpureg.estimators.splits import Splits, read_splits
+from gpureg.estimators.telling import warn
 from gpureg.types import Floats
 
 
@@ -36,22 +40,32 @@ class LogisticRegressionCV(FittedClassifier):
 
     Parameters
     ----------
+    Those of scikit-learn 1.9 with the defaults that it announces for 1.11, and two more.
+
     Cs : how many values, evenly spaced in their logarithm from 1e-4 to 1e4, or the values.
     cv : None (5 folds), a number of stratified folds, a splitter, or an iterable of (train, test), each of which names
         rows as NumPy indexes them: numbers (from the end where below 0), a mask of booleans, or a slice.
-    scoring : a scorer's name or a callable `scorer(estimator, X, y)`; None: accuracy.
+    scoring : default "neg_log_loss"; a scorer's name or a callable `scorer(estimator, X, y)`; None: accuracy.
     refit : True: the model of the best C (highest mean score; of equal ones the first) on all rows, which are fitted
         alongside the folds. False: mean weights over the folds, each at its own best C.
-    fit_intercept, tol, max_iter, class_weight, random_state, device, dtype : as in `LogisticRegression`; "balanced" is
-        taken over all rows, as in scikit-learn.
+    l1_ratios : None or (0.0,): there is no L1 or elastic-net penalty.
+    use_legacy_attributes : default False; True: the attributes in scikit-learn's old form.
+    fit_intercept, tol, max_iter, class_weight, penalty, solver, device, dtype, and dual, intercept_scaling,
+    random_state, verbose, n_jobs : as in `LogisticRegression`; "balanced" is taken over all rows, as in scikit-learn;
+        a fold's model ends within 100 tol² nats.
 
     Attributes
     ----------
     C_ : the chosen C. Cs_ (C,) : all. scores_ (folds, 1, C) : held-out scores, with the default the negative mean loss
     in nats. coefs_paths_ (folds, 1, C, K, F + 1) : the folds' weights, the intercept last (F without one). n_iter_
-    (folds, 1, C). coef_, intercept_, classes_, n_features_in_, feature_names_in_ : as in `LogisticRegression`.
+    (folds, 1, C). l1_ratio_ : 0.0. l1_ratios_ (1,). coef_, intercept_, classes_, n_features_in_, feature_names_in_ : as
+    in `LogisticRegression`. The axis of length 1 is scikit-learn's of l1 ratios.
 
-    The axis of length 1 is scikit-learn's of l1 ratios.
+    In the old form: C_ (K,), l1_ratio_ (K,), n_iter_ (1, folds, C, 1), and dictionaries by class (by the second one of
+    two), scores_ of (folds, C, 1) and coefs_paths_ of (folds, C, 1, F + 1); without the axis of length 1 if l1_ratios
+    is None.
+
+    scikit-learn's callbacks (`set_callbacks`) are told every C that all folds have reached.
 
     >>> import gpureg
     >>> from sklearn.datasets import load_iris
@@ -63,33 +77,53 @@ class LogisticRegressionCV(FittedClassifier):
     True
     """
 
+    # as in scikit-learn: `score` hands its weights on to the scorer, which asks for them or not
+    __metadata_request__score: ClassVar = {"sample_weight": UNUSED}
+
     def __init__(
         self,
         *,
         Cs: Any = 10,
+        l1_ratios: Any = None,
+        fit_intercept: bool = True,
         cv: Any = None,
+        dual: bool = False,
+        penalty: Any = UNSET,
         scoring: Any = "neg_log_loss",
-        refit: bool = True,
+        solver: str = "lbfgs",
         tol: float = 1e-6,
         max_iter: int = 1000,
-        fit_intercept: bool = True,
         class_weight: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        refit: bool = True,
+        intercept_scaling: float = 1.0,
         random_state: Any = None,
+        use_legacy_attributes: Any = False,
         device: str = "auto",
         dtype: str | None = None,
     ) -> None:
         self.Cs = Cs
+        self.l1_ratios = l1_ratios
+        self.fit_intercept = fit_intercept
         self.cv = cv
+        self.dual = dual
+        self.penalty = penalty
         self.scoring = scoring
-        self.refit = refit
+        self.solver = solver
         self.tol = tol
         self.max_iter = max_iter
-        self.fit_intercept = fit_intercept
         self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.refit = refit
+        self.intercept_scaling = intercept_scaling
         self.random_state = random_state
+        self.use_legacy_attributes = use_legacy_attributes
         self.device = device
         self.dtype = dtype
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> LogisticRegressionCV:
         """Choose C on rows `X (N, F)` with labels `y (N,)`, and fit; `sample_weight (N,)` weighs the scores too.
 
@@ -100,27 +134,33 @@ class LogisticRegressionCV(FittedClassifier):
         """
         check_parameters(self)
         _raise_for_params(params, self, "fit")
-        Cs = self._grid()
+        Cs = grid(self)
         samples = read_samples(self, X, y, sample_weight, self.dtype)
         routed = self._routed("fit", samples.given, params)
         splitter = check_cv(self.cv, samples.y, classifier=True)
         folds = read_splits(splitter.split(samples.X, samples.y, **routed.splitter.split), len(samples.y))
-        weights = samples.weights(self.class_weight)
-        found = solve(self, samples, _batch(Cs, folds, weights, len(samples.y), refit=bool(self.refit)))
+        batch = _batch(Cs, folds, samples.weights(self.class_weight), len(samples.y), refit=bool(self.refit))
+        given = params if sample_weight is None else params | {"sample_weight": sample_weight}
+        tasks = Tasks(self, {"X": X, "y": y, "metadata": given or None}, "C", len(Cs))
+        found = self._solved(samples, batch, tasks, len(Cs))
         _tell_of_missing(samples, found.present[: len(folds)])
         paths, refits = found.parted(len(folds) * len(Cs))
-        self.classes_ = samples.classes  # while scoring: on the host
         scores = fold_scores(self, samples, folds, paths, routed.scorer.score)
-        W = np.concatenate([paths.coef, paths.intercept[:, :, None]], axis=2)
-        W = W.reshape(len(folds), len(Cs), *W.shape[1:])
-        self._choose(samples, Cs, scores, W, refits)
-        home, kept = samples.home, None if self.fit_intercept else -1
-        self.classes_ = samples.label_home.bring(samples.classes)
-        self.Cs_ = home.bring(Cs)
-        self.scores_ = home.bring(scores[:, None, :])
-        self.coefs_paths_ = home.bring(W[:, None, :, :, :kept].astype(samples.X.dtype))
-        self.n_iter_ = home.bring(paths.n_iter.reshape(len(folds), 1, len(Cs)).astype(np.int32))
+        results = Results(Cs, scores, paths, refits, bool(self.refit), bool(self.fit_intercept))
+        kept = results.attributes(samples, legacy=is_legacy(self), ratios=has_ratios(self))
+        for name, value in kept.items():
+            setattr(self, name, value)
+        tasks.finish()
         return self
+
+    def _solved(self, samples: Samples, batch: Batch, tasks: Tasks, count: int) -> Solution:
+        """The batch's models, with callbacks told of each C."""
+        if not tasks.watched:
+            return solve(self, samples, batch)
+        path = Path(tasks, count)
+        found = solve(self, samples, batch, Audience(path.observe))
+        path.close()
+        return found
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, **score_params: Any) -> float:
         """The `scoring` of the predictions for rows `X (N, F)`, weighted by `sample_weight (N,)` where it is given.
@@ -129,7 +169,7 @@ class LogisticRegressionCV(FittedClassifier):
         """
         _raise_for_params(score_params, self, "score")
         routed = self._routed("score", to_host(sample_weight), score_params)
-        scorer = scorer_of(self.scoring, to_host(self.classes_))
+        scorer = scorer_of(scoring_of(self), to_host(self.classes_))
         return float(scorer(self._on_host(), to_host(X), to_host(y), **routed.scorer.score))
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -138,7 +178,7 @@ class LogisticRegressionCV(FittedClassifier):
         to_scorer = MethodMapping().add(caller="fit", callee="score").add(caller="score", callee="score")
         router = MetadataRouter(owner=self).add_self_request(self)
         router.add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
-        return router.add(scorer=named_scorer(self.scoring), method_mapping=to_scorer)
+        return router.add(scorer=named_scorer(scoring_of(self)), method_mapping=to_scorer)
 
     def _routed(self, method: str, sample_weight: Any, params: dict[str, Any]) -> Any:
         """What the splitter and the scorer are given: what they ask for, or without routing the sample weight for the
@@ -153,42 +193,8 @@ class LogisticRegressionCV(FittedClassifier):
 
         Raises NotFittedError before fit.
         """
-        return self._twin(getattr(self, "C_", 1.0))
-
-    def _grid(self) -> Floats:
-        """The values of C `(C,)`. Raises UsageError."""
-        if isinstance(self.Cs, numbers.Integral):
-            if self.Cs < 1:
-                raise UsageError(f"Cs is {self.Cs!r}; expected at least 1 value.")
-            return np.logspace(-4, 4, int(self.Cs))
-        Cs = [strength("Cs", float(value)) for value in np.asarray(self.Cs).reshape(-1).tolist()]
-        if not Cs:
-            raise UsageError("Cs is empty; expected at least one value.")
-        return np.asarray(Cs)
-
-    def _choose(self, samples: Samples, Cs: Floats, scores: Floats, W: Floats, refits: Solution) -> None:
-        """Set `C_` and the weights from the scores `(folds, C)`, the folds' weights `(folds, C, K, F + 1)`, and the
-        refits of every C.
-        """
-        ranked = np.where(np.isnan(scores), -np.inf, scores)
-        if not self.refit:
-            best = ranked.argmax(axis=1)
-            mean = _mean(W[np.arange(len(best)), best])
-            self.C_ = float(Cs[best].mean())
-            self._set_weights(mean[:, :-1], mean[:, -1], samples.home, samples.X.dtype)
-            return
-        index = int(ranked.sum(axis=0).argmax())
-        self.C_ = float(Cs[index])
-        self._set_weights(refits.coef[index], refits.intercept[index], samples.home, samples.X.dtype)
-
-
-def _mean(W: Floats) -> Floats:
-    """The mean over folds of weights `(folds, K, F + 1)`, for each class over the folds that have rows of it."""
-    there = np.isfinite(W[:, :, -1:])
-    count = there.sum(axis=0)
-    mean = np.where(there, W, 0.0).sum(axis=0) / np.maximum(count, 1)
-    mean[:, -1] = np.where(count[:, 0] > 0, mean[:, -1], W[0, :, -1])
-    return np.asarray(mean)
+        check_is_fitted(self)
+        return self._twin(float(np.ravel(to_host(self.C_))[0]))
 
 
 def _tell_of_missing(samples: Samples, present: Mask) -> None:
@@ -199,11 +205,10 @@ def _tell_of_missing(samples: Samples, present: Mask) -> None:
         if not mask.all()
     ]
     if missing:
-        warnings.warn(
+        warn(
             f"Training rows of some classes are missing: {'; '.join(missing)}. A fold's model gives a class that it "
             "has not seen the probability 0.",
             GpuregWarning,
-            stacklevel=3,
         )
 
 

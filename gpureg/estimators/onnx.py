@@ -55,7 +55,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     from skl2onnx.proto import onnx_proto
 
     fitted = operator.raw_operator
-    coef, intercept = to_host(fitted.coef_), to_host(fitted.intercept_)
+    coef, intercept = fitted._dense(), to_host(fitted.intercept_)
     if len(coef) == 1:
         coef, intercept = np.concatenate([np.zeros_like(coef), coef]), np.concatenate([[0.0], intercept])
     F = coef.shape[1]

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_method_params
 
 from gpureg.estimators.arrays import HostArray
 from gpureg.estimators.inputs import Samples
+from gpureg.estimators.parameters import scoring_of
 from gpureg.estimators.solve import Solution
 from gpureg.estimators.splits import Splits
 from gpureg.types import Floats
@@ -54,10 +55,11 @@ def fold_scores(
     `parameters` are the scorer's, those of each row `(N,)` among them: its `sample_weight`, if it is to be weighted.
     Then rows of weight 0 are left out, as they are of the fit.
     """
-    scorer = scorer_of(estimator.scoring, samples.classes)
+    scorer = scorer_of(scoring_of(estimator), samples.classes)
     each = len(paths.coef) // len(folds)
     scores = np.empty((len(folds), each))
     model = copy(estimator)
+    model.classes_ = samples.classes
     vars(model).pop("feature_names_in_", None)  # a fold's rows are an array, which has no names
     for number, (_, test) in enumerate(folds):
         rows = _weighing(test, parameters.get("sample_weight"))

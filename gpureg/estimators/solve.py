@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpureg.estimators.inputs import Samples
-from gpureg.estimators.task import Task, optimum
+from gpureg.estimators.task import Looks, Task, optimum
+from gpureg.events import Event
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Floats, Ints
 
 Mask = npt.NDArray[np.bool_]
+Weights = tuple[Floats, Floats]  # of one model: coef (K, F), intercept (K,)
+
+
+def _unseen(event: Event) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who looks on while a batch is fitted: `observe` at the events of a fit, `iterated` at a model alone after each of
+    its iterations, with their number and what gives its weights at that moment.
+    """
+
+    observe: Callable[[Event], None] = _unseen
+    iterated: Callable[[int, Callable[[], Weights]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class Solution:
         return first, rest
 
 
-def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
+def solve(estimator: Any, samples: Samples, batch: Batch, audience: Audience | None = None) -> Solution:
     """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device; see `task.optimum`.
 
     Rows without weight are left out of the arithmetic. A model whose rows lack a class is one of the classes that are
@@ -63,22 +81,46 @@ def solve(estimator: Any, samples: Samples, batch: Batch) -> Solution:
         present = np.stack([np.bincount(samples.label[w > 0], minlength=K) > 0 for w in batch.weights.T])
     columns = 1 if samples.binary else K
     coef, intercept = np.zeros((len(batch.C), columns, F)), np.zeros((len(batch.C), columns))
-    n_iter = np.ones(len(batch.C), np.int64)
+    n_iter = np.full(len(batch.C), min(1, estimator.max_iter), np.int64)
     kinds, kind = np.unique(present, axis=0, return_inverse=True)
     for number, mask in enumerate(kinds):
         models = np.flatnonzero(kind.reshape(-1)[batch.column] == number)
         if not len(models):
             continue
+        place = partial(_placed, mask=mask, columns=columns, F=F)
+        weights = np.zeros((len(models), F, int(mask.sum())))
         if mask.sum() > 1:
-            task = _task(samples, batch, models, mask)
-            weights, n_iter[models] = optimum(estimator, task)
-            at = np.ix_(models, _columns(mask, columns))
-            coef[at] = np.swapaxes(weights[:, :F], 1, 2)
-            if weights.shape[1] > F:
-                intercept[at] = weights[:, F]
-        if not mask.all():
-            intercept[np.ix_(models, _columns(~mask, columns))] = _never(mask, columns)
+            looks = _looks(audience or Audience(), place)
+            weights, n_iter[models] = optimum(estimator, _task(samples, batch, models, mask), looks)
+        coef[models], intercept[models] = place(weights)
     return Solution(coef, intercept, n_iter, present)
+
+
+def _placed(weights: Floats, *, mask: Mask, columns: int, F: int) -> Weights:
+    """Coefficients `(L, columns, F)` and intercepts `(L, columns)` of weights `(L, D, k)` for the classes of a mask."""
+    L = len(weights)
+    coef, intercept = np.zeros((L, columns, F)), np.zeros((L, columns))
+    if mask.sum() > 1:
+        own = _columns(mask, columns)
+        coef[:, own] = np.swapaxes(weights[:, :F], 1, 2)
+        if weights.shape[1] > F:
+            intercept[:, own] = weights[:, F]
+    if not mask.all():
+        intercept[:, _columns(~mask, columns)] = _never(mask, columns)
+    return coef, intercept
+
+
+def _looks(audience: Audience, place: Callable[[Floats], Weights]) -> Looks:
+    """What a task tells an audience: weights as `place` makes them."""
+    told = audience.iterated
+    if told is None:
+        return Looks(audience.observe)
+
+    def of_one(weights: Callable[[], Floats]) -> Weights:
+        coef, intercept = place(weights()[None])
+        return coef[0], intercept[0]
+
+    return Looks(audience.observe, lambda iterations, weights: told(iterations, lambda: of_one(weights)))
 
 
 def _columns(mask: Mask, columns: int) -> Ints:

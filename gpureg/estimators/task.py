@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,8 @@ from gpureg.config import FitConfig
 from gpureg.data.sparse import is_sparse
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
+from gpureg.estimators.telling import warn
+from gpureg.events import Event
 from gpureg.fitting.folds import normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
 from gpureg.fitting.prepare import Placeable, bytes_of_a_row, place
@@ -24,6 +26,7 @@ from gpureg.losses import Loss
 from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import Lbfgs
+from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.problem import Outcome, Problem, Start
 from gpureg.types import Floats, Ints, ModelTable
 
@@ -66,8 +69,26 @@ class Task:
         return replace(self, C=self.C[models], column=self.column[models], fold=self.fold[models], start=start)
 
 
-def optimum(estimator: Any, task: Task) -> tuple[Floats, Ints]:
-    """The models' weights `(L, D, K)`, the bias last if there is one, and their iterations `(L,)`.
+@dataclass(frozen=True)
+class Looks:
+    """Who looks at a task while it is solved: `observe` at its events, `watch` at the iterations of a model alone."""
+
+    observe: Callable[[Event], None]
+    watch: Watch | None = None
+
+    def about(self, centre: HostArray | None) -> Looks:
+        """The same, of weights for features less their `centre`."""
+        watch = self.watch
+        if watch is None:
+            return self
+        return replace(
+            self, watch=lambda iterations, weights: watch(iterations, lambda: _moved(weights()[None], centre, -1)[0])
+        )
+
+
+def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
+    """The models' weights `(L, D, K)`, the bias last if there is one, and their iterations `(L,)`: at least 1, and
+    without any allowed 0, at the start.
 
     scikit-learn's `C Σ s_i loss_i + ½ Σ w²` is, divided by C Σ s_i, `(1/n) Σ v_i loss_i + λ Σ w²` with weights
     v = s / mean(s) and `λ = 1 / (2 C Σ s_i)`. `tol` is on scikit-learn's scale, where it bounds a gradient; the gap to
@@ -84,16 +105,36 @@ def optimum(estimator: Any, task: Task) -> tuple[Floats, Ints]:
     if task.start is not None:
         at = task.start[:, : task.X.shape[1] + (centre is not None)]
         start = Start(_moved(at, centre, 1), np.zeros(len(at), np.int64))
+    if estimator.max_iter == 0:
+        return _unmoved(task, centre, start)
     backend = _backend(estimator.device, task)
-    found = _fitted(estimator, task, centre, backend, start)
+    look = looks.about(centre)
+    found = _fitted(estimator, task, centre, backend, Way(look, start))
     short = np.flatnonzero((np.array(found.reasons) == "precision") & (found.steps < estimator.max_iter))
     if len(short) and backend.dtype == "float32" and 8 * task.X.size <= MOST_DOUBLE_BYTES:
         some, at_last = task.take(short), Start(found.weights[short], found.steps[short])
         backend = _backend(estimator.device, some, "float64")
-        later = _fitted(estimator, some, centre, backend, at_last, resolution=float(np.finfo(np.float32).eps))
+        later = _fitted(estimator, some, centre, backend, Way(look, at_last, float(np.finfo(np.float32).eps)))
         found = _finished(found, short, later)
     _tell(found)
     return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
+
+
+def _unmoved(task: Task, centre: HostArray | None, start: Start | None) -> tuple[Floats, Ints]:
+    """Where the models begin, and no iterations."""
+    shape = (len(task.C), task.X.shape[1] + (centre is not None), task.loss.columns(task.classes))
+    warn("No iteration is allowed (max_iter=0): the weights are those of the start.", ConvergenceWarning)
+    weights = np.zeros(shape) if start is None else start.weights
+    return _moved(weights, centre, -1), np.zeros(len(task.C), np.int64)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a task is solved: who `looks`, the `start` (None for weights of 0), and the `resolution` of `Lbfgs`."""
+
+    looks: Looks
+    start: Start | None
+    resolution: float | None = None
 
 
 def _finished(first: Outcome, models: Ints, later: Outcome) -> Outcome:
@@ -156,14 +197,9 @@ def _fitted(
     task: Task,
     centre: HostArray | None,
     backend: Backend,
-    start: Start | None,
-    *,
-    resolution: float | None = None,
+    way: Way,
 ) -> Outcome:
-    """The task's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit.
-
-    `resolution`: see `Lbfgs`.
-    """
+    """The task's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit."""
     n, D = task.X.shape[0], task.X.shape[1] + (centre is not None)
     total, table = np.full(len(task.C), float(n)), None
     if task.weights is not None:
@@ -179,7 +215,7 @@ def _fitted(
         tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
         max_iter=int(estimator.max_iter),
     )
-    solver = Lbfgs(config, resolution=resolution, measures=False)
+    solver = Lbfgs(config, resolution=way.resolution, measures=False, watch=way.looks.watch)
 
     def work(backend: Backend) -> Outcome:
         kernels = choose_kernels(backend, task.loss, task.classes)
@@ -189,8 +225,8 @@ def _fitted(
         blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
         design = _design(task.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, task.label, table)
-        problem = Problem(rows, None, {}, models, n, D, table is not None, start)
-        return Stages(kernels, solver, Hooks()).train_all(problem, blocks).outcome
+        problem = Problem(rows, None, {}, models, n, D, table is not None, way.start)
+        return Stages(kernels, solver, Hooks(way.looks.observe)).train_all(problem, blocks).outcome
 
     return on_device(backend, work, NEEDS_LESS)
 
@@ -219,4 +255,4 @@ def _tell(found: Outcome) -> None:
         )
     for text in found.warnings:
         said = f"{text} (λ = 1 / (2 C Σ s_i): a larger λ is a smaller C; the solver's tolerance is tol².)"
-        warnings.warn(said, ConvergenceWarning, stacklevel=5)
+        warn(said, ConvergenceWarning)

@@ -54,3 +54,40 @@ def test_fit_leaves_the_current_device_alone():
     before = cupy.cuda.runtime.getDevice()
     gpureg.fit(gpureg.load_dataset("digits"), epochs=1, device=f"cuda:{last}", strict_device=True)
     assert cupy.cuda.runtime.getDevice() == before
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of the fit that is cut short
+def test_a_callback_s_estimator_is_of_the_device(digits):
+    import cupy
+
+    class Keeps:
+        def __init__(self):
+            self.fitted = []
+
+        def setup(self, estimator, context):
+            """Nothing."""
+
+        teardown = on_fit_task_begin = setup
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            self.fitted.append(fitted_estimator)
+
+    X, y = map(cupy.asarray, digits)
+    keeps = Keeps()
+    model = gpureg.LogisticRegression(device="cuda").set_callbacks(keeps).fit(X, y)
+    assert len(keeps.fitted) == int(model.n_iter_[0]) + 2
+    cut = gpureg.LogisticRegression(device="cuda", max_iter=3).fit(X, y)
+    assert isinstance(keeps.fitted[2].coef_, cupy.ndarray)
+    np.testing.assert_allclose(cupy.asnumpy(keeps.fitted[2].coef_), cupy.asnumpy(cut.coef_), rtol=1e-6)
+    expected = cupy.asnumpy(model.predict_proba(X))
+    np.testing.assert_allclose(cupy.asnumpy(model.sparsify().predict_proba(X)), expected, rtol=1e-9)
+
+
+def test_the_old_form_of_attributes_is_of_the_device(digits):
+    import cupy
+
+    X, y = (cupy.asarray(array[:300]) for array in digits)
+    model = gpureg.LogisticRegressionCV(Cs=3, cv=3, use_legacy_attributes=True).fit(X, y)
+    arrays = [model.C_, model.l1_ratio_, model.Cs_, model.n_iter_, *model.scores_.values()]
+    assert all(isinstance(array, cupy.ndarray) for array in (*arrays, *model.coefs_paths_.values()))
+    assert model.score(X, y) > -0.5

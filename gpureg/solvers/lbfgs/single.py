@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from gpureg.solvers.lbfgs.descent import SLACK, LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Newton
 from gpureg.solvers.lbfgs.hessian import triangular_inverses
 from gpureg.solvers.lbfgs.state import LbfgsState
+from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, Ints, StopReason
 
@@ -42,7 +44,11 @@ def is_single(problem: Problem, kernels: Kernels) -> bool:
 
 
 class SingleDescent(LbfgsDescent):
-    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`."""
+    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`; `watch` is told
+    of its iterations.
+    """
+
+    watch: Watch | None = None
 
     def advance(self, state: LbfgsState) -> Iterator[Event]:
         """See the protocol."""
@@ -67,6 +73,8 @@ class SingleDescent(LbfgsDescent):
         finite = bool(np.isfinite(best.objective))
         if not finite or (self.first == "newton" and not (best.met or spent)):
             return
+        if self.watch is not None:
+            search.tell(self.watch)
         for number, (objective, bound) in enumerate(search.course):
             state.course.append((model, state.iterations + number + 1, np.array([[objective], [bound]])))
         state.iterations = state.iterations + len(search.course)
@@ -117,7 +125,7 @@ class SingleDescent(LbfgsDescent):
         variables = self._variables(float(self.problem.table.l2[0]))
         if variables is None:
             return None
-        search = _Search(self, variables, state.waiting[0])
+        search = _Search(self, variables, state.waiting[0], int(state.iterations[0]))
         room = min(self.config.max_iter - int(state.iterations[0]), self.handover or MOST_ITERATIONS)
         options = {"maxcor": MEMORY, "maxiter": room, "maxfun": 20 * room, "ftol": 0.0, "gtol": 0.0}
         start = variables.inside(state.waiting[0]).reshape(-1)
@@ -206,15 +214,18 @@ class _EnoughError(Exception):
 
 
 class _Search:
-    """The evaluations of one loop, the best point so far, and objective and bound after each iteration (`course`)."""
+    """The evaluations of one loop, the best point so far, and objective and bound after each iteration (`course`);
+    `before`: the iterations that led to its start.
+    """
 
-    def __init__(self, descent: SingleDescent, variables: _Variables, W: Floats) -> None:
-        self.descent, self.variables = descent, variables
+    def __init__(self, descent: SingleDescent, variables: _Variables, W: Floats, before: int) -> None:
+        self.descent, self.variables, self.before = descent, variables, before
         self.objective = descent.objective(np.zeros(1, np.int64))
         self.l2 = float(descent.problem.table.l2[0])
         self.curvature = descent.kernels.loss.curvature(descent.K)
         self.evaluations = 0
         self.course: list[tuple[float, float]] = []
+        self.untold: list[tuple[int, _Point]] = []
         self.best = self.last = _Point(W)
 
     def evaluate(self, v: Floats) -> tuple[float, Floats]:
@@ -239,3 +250,13 @@ class _Search:
     def accept(self, _: Floats | Ints) -> None:
         """An iteration is over, at the point that was evaluated last."""
         self.course.append((self.last.objective, self.last.bound))
+        if self.descent.watch is not None:
+            self.untold.append((self.before + len(self.course), self.best))
+            if self.descent.first != "newton":
+                self.tell(self.descent.watch)
+
+    def tell(self, watch: Watch) -> None:
+        """Tell of the iterations that have not been told: where a model may yet begin again, only once it does not."""
+        for iterations, point in self.untold:
+            tell(watch, self.descent, iterations, partial(getattr, point, "W"), near=point.met)
+        self.untold.clear()

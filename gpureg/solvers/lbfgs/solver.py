@@ -15,6 +15,8 @@ from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
 from gpureg.solvers.lbfgs.single import SingleDescent, is_single
+from gpureg.solvers.lbfgs.watched import WatchedDescent, WatchedSingle
+from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.path.descent import PathDescent
 from gpureg.solvers.path.members import along_a_path
 from gpureg.solvers.problem import Outcome, Problem
@@ -26,7 +28,7 @@ from gpureg.types import Floats, Ints, ModelTable
 class Lbfgs:
     """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields.
 
-    `borrow`: one model alone on few samples goes through SciPy's loop (`single`).
+    `borrow`: one model alone on few samples goes through SciPy's loop (`single`). `watch` looks at a model alone.
     """
 
     config: FitConfig
@@ -35,6 +37,7 @@ class Lbfgs:
     hessians: Hessians = field(default_factory=Hessians)
     borrow: bool = True
     measures: bool = True
+    watch: Watch | None = None
 
     name = "lbfgs"
     minibatches = False
@@ -77,8 +80,9 @@ class Lbfgs:
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
         """See the protocol: along a path where there is more than one λ for the same rows."""
         single = self.borrow and is_single(problem, kernels)
-        descent = PathDescent if along_a_path(problem.table) else SingleDescent if single else LbfgsDescent
-        return descent(
+        alone = (SingleDescent, WatchedSingle) if single else (LbfgsDescent, WatchedDescent)
+        watched = self.watch is not None and len(problem.table) == 1
+        descent = (PathDescent if along_a_path(problem.table) else alone[watched])(
             problem,
             kernels,
             self.config,
@@ -87,3 +91,6 @@ class Lbfgs:
             hessians=self.hessians,
             measures=self.measures,
         )
+        if isinstance(descent, WatchedDescent):
+            descent.watch = self.watch
+        return descent
