@@ -25,7 +25,7 @@ class DataConfig:
     dataset: Annotated[
         str,
         About(
-            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet (also a folder), idx, svmlight.",
+            "mnist, fashion-mnist, digits (built in), or a path: npz, npy, csv, parquet (or a folder), idx, svmlight.",
             "Data",
             metavar="NAME|PATH",
             path=True,
