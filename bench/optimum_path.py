@@ -78,12 +78,16 @@ def fit_path(data: Data, Cs: np.ndarray, tol: float) -> dict[str, Any]:
 
 
 def loosest(data: Data, Cs: np.ndarray, targets: np.ndarray) -> float:
-    """The loosest tolerance at which every objective is at most its target."""
-    for tol in TOLERANCES:
-        say(f"{data.name}: tolerance {tol:g}?")
-        if (np.array(fit_path(data, Cs, tol)["objectives"]) <= targets).all():
-            return tol
-    return TOLERANCES[-1]
+    """The loosest tolerance at which every objective is at most its target, by bisection."""
+    low, high = 0, len(TOLERANCES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        say(f"{data.name}: tolerance {TOLERANCES[middle]:g}?")
+        if (np.array(fit_path(data, Cs, TOLERANCES[middle])["objectives"]) <= targets).all():
+            high = middle
+        else:
+            low = middle + 1
+    return TOLERANCES[low]
 
 
 def against(
