@@ -123,7 +123,7 @@ class Bars:
 
     def see(self, event: Event) -> None:
         """Update the picture; a thread of its own draws it eight times a second."""
-        from gpureg.events import EpochEnded, Iterated, Started
+        from gpureg.events import EpochEnded, Iterated, PathPoint, Started
 
         self.states.see(event)
         if isinstance(event, Started):
@@ -132,10 +132,11 @@ class Bars:
             self.begun, self.rate = time.monotonic(), ""
             (done, total), where = self.states.progress(), self.states.where()
             self.task = self.bar.add_task(self.states.title(), total=total, completed=done, where=where)
-        elif isinstance(event, (EpochEnded, Iterated)) and self.task is not None:
+        elif isinstance(event, (EpochEnded, Iterated, PathPoint)) and self.task is not None:
             rate = self.states.steps / max(time.monotonic() - self.begun, 1e-9)
             self.rate = f"{rate:,.0f} {'passes' if self.states.full_batch else 'steps'}/s"
-            self.bar.update(self.task, completed=self.states.progress()[0], where=self.states.where())
+            done, total = self.states.progress()
+            self.bar.update(self.task, completed=done, total=total, where=self.states.where())
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""

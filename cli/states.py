@@ -33,6 +33,7 @@ class ModelStates:
         self.train_loss = [math.nan] * (total + 1)
         self.models: list[int] = []
         self.epoch, self.epochs, self.steps, self.per_epoch = 0, 0, 0, 0
+        self.point, self.points = 0, 0  # of a path: how many of its λ are over
 
     @property
     def refit(self) -> bool:
@@ -41,7 +42,7 @@ class ModelStates:
 
     def see(self, event: Event) -> None:
         """Take in one event."""
-        from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, Started
+        from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, PathPoint, Started
 
         if isinstance(event, Started):
             self._start(event)
@@ -56,6 +57,8 @@ class ModelStates:
             self.epoch, self.steps = event.epoch + 1, self.steps + self.per_epoch
             for place, loss in zip(event.models, event.train_loss, strict=True):
                 self.train_loss[self.models[place]] = float(loss)
+        elif isinstance(event, PathPoint):
+            self.point, self.points = event.done, event.points
         elif isinstance(event, Iterated):
             self.epoch, self.steps = event.iteration, self.steps + 1
             for place, loss in zip(event.models, event.objective, strict=True):
@@ -68,7 +71,7 @@ class ModelStates:
             self.l2[model], self.lr[model] = float(event.table.l2[place]), float(event.table.lr[place])
             self.state[model] = "running"
         self.epochs, self.per_epoch, self.epoch = event.epochs, event.steps_per_epoch, event.resumed_epoch
-        self.steps = 0
+        self.steps, self.point, self.points = 0, 0, 0
 
     def _make_room(self, models: int) -> None:
         """Refits that are trained alongside their folds come after these in the same batch."""
@@ -101,12 +104,18 @@ class ModelStates:
 
     def where(self) -> str:
         """How far the run is."""
-        return f"pass {self.epoch}" if self.full_batch else f"epoch {self.epoch}/{self.epochs}"
+        if self.full_batch:
+            return f"pass {self.epoch}" + (f", λ {self.point}/{self.points}" if self.points else "")
+        return f"epoch {self.epoch}/{self.epochs}"
 
     def progress(self) -> tuple[int, int | None]:
-        """How much is done of how much: epochs, or models of a full-batch solver; None if that says nothing."""
+        """How much is done of how much: epochs, λ of a path, or models of a full-batch solver; None if that says
+        nothing.
+        """
         if not self.full_batch:
             return self.epoch, self.epochs
+        if self.points:
+            return self.point, self.points
         done = sum(self.state[model] in ("stopped", "diverged") for model in self.models)
         return done, len(self.models) if len(self.models) > 1 else None
 

@@ -29,6 +29,8 @@ class History:
     are in every row, losses and accuracies in a model's last only, and `step_loss` is (0, L). Each row of `gap_bound`
     but the last is the solver's own estimate; the last is the certificate's. With minibatches both are empty.
 
+    `passes (L,)`: the passes over the data that a model took part in, line searches included; empty with minibatches.
+
     `score (L,)`: what the models were compared by, at their final weights, on the rows that `val_loss` is of; NaN where
     a model has none. Empty in runs that did not keep it.
     """
@@ -44,6 +46,7 @@ class History:
     seed: Ints
     objective: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     gap_bound: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    passes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     score: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property

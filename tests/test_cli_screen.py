@@ -17,7 +17,7 @@ from gpureg_cli.tables import Column, distinct, table
 from rich.console import Console
 from synthetic_runs import synthetic_result
 
-from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, Started
+from gpureg.events import EpochEnded, Evaluated, Iterated, ModelStopped, PathPoint, Started
 from gpureg.types import ModelTable
 
 
@@ -162,6 +162,17 @@ def test_a_full_batch_fit_is_counted_in_models_and_never_to_its_limit() -> None:
         "λ = 0    objective 0.5000  stopped after 5 iterations",
         "1 running, 2 stopped",
     ]
+
+
+def test_a_path_is_counted_in_its_lambdas() -> None:
+    console = Console(force_terminal=True, width=80, height=40, color_system=None)
+    shown = observer(console, 3)
+    with shown:
+        shown.see(full_batch_started([1.0, 0.1, 0.0]))
+        shown.see(Iterated(4, np.array([0]), np.array([2.0])))
+        shown.see(PathPoint(2, 3))
+        assert (shown.bar.tasks[0].completed, shown.bar.tasks[0].total) == (2, 3)
+        assert shown.bar.tasks[0].fields["where"] == "pass 4, λ 2/3"
 
 
 def test_the_time_left_of_one_full_batch_model_is_not_foreseen() -> None:

@@ -180,6 +180,7 @@ def test_neighbours_of_a_narrow_path_are_solved_together() -> None:
     assert [point.tolist() for point in members.points] == [[2, 5], [3, 4], [1], [0]]
     assert members.before.tolist() == [[1, 4], [4, 3], [-1, -1], [2, 5], [2, 5], [-1, -1]]
     assert members.reached.tolist() == [0, 2, 4, 5, 6]
+    assert [models.tolist() for models in members.by_rank(0)] == [[5], [2]]
     assert [block_of(table, K) for K in (1, 10, 15, 30, 100)] == [2, 2, 2, 1, 1]
     assert block_of(replace(table, column=np.arange(6) % 3), 10) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,20 @@ def test_the_refit_of_every_lambda_comes_with_the_folds() -> None:
     for place, index in enumerate(refits):
         (one, gap), (other, rest) = objective_of(found, index), objective_of(alone, place)
         assert abs(one - other) <= gap + rest + 1e-15
+
+
+def test_the_history_counts_the_passes_of_each_model(tmp_path: Path) -> None:
+    """In the order of the models, folds and refits alike, and kept with the run; with minibatches there are none."""
+    data = noisy()
+    events: list[Event] = []
+    found = run_fit(data, FitConfig(l2=GRID[:5], cv=3, **OPTIONS), Hooks(events.append))
+    tried = sum(len(event.models) for event in events if isinstance(event, Iterated))
+    assert found.history.passes.shape == found.history.l2.shape == (20,)
+    assert (found.history.passes >= 1).all()
+    assert found.history.passes.sum() <= tried
+    found.save(tmp_path / "run")
+    assert gpureg.load_run(tmp_path / "run").history.passes.tolist() == found.history.passes.tolist()
+    assert gpureg.fit(data, solver="sgd", epochs=1, batch_size=30, device="cpu").history.passes.shape == (0,)
 
 
 def test_folds_stop_at_a_hundred_times_the_tolerance_and_say_so() -> None:
@@ -160,7 +175,7 @@ def test_interrupted_and_resumed_to_the_same_bits(patience: int) -> None:
     seen: list[Event] = []
     expected = run_fit(data, config, Hooks(seen.append))
     total = sum(isinstance(event, Iterated) for event in seen)
-    assert [event.done for event in seen if isinstance(event, PathPoint)][:3] == [1, 2, 3]
+    assert [event.done for event in seen if isinstance(event, PathPoint)][:3] == [2, 4, 6]  # two at a time
     for boundary in range(0, total, max(1, total // 8)):
         keeper, passed = Memory(), []
 

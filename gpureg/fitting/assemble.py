@@ -64,7 +64,9 @@ def join_histories(parts: Sequence[History]) -> History:
         rows = max(len(block) for block in blocks)
         return np.concatenate([np.pad(b, ((0, rows - len(b)), (0, 0)), constant_values=np.nan) for b in blocks], axis=1)
 
-    per_model = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("l2", "lr", "fold", "seed")}
+    per_model = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in ("l2", "lr", "fold", "seed", "passes")
+    }
     names = ("step_loss", "val_loss", "val_accuracy", "train_accuracy", "objective", "gap_bound")
     values: dict[str, Any] = {name: side_by_side(name) for name in names} | per_model
     return History(eval_step=steps, **values)

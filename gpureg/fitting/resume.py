@@ -197,6 +197,7 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
     found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     if "measured.score" not in found:  # of a fit that knew no other score than the loss
         found |= {"measured.score": found["measured.val_loss"], "history.score": np.zeros(0)}
+    found.setdefault("history.passes", np.zeros(0, np.int64))
     read = Unpacker(found)
     weights = read.floats("weights", None, None, None)
     L, E = len(weights), len(read.ints("history.eval_step", None))
@@ -204,6 +205,7 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
     shapes["train_accuracy"], shapes["score"] = (E, L), (0,)  # the history gets its scores at the end
     full_batch = len(read.floats("history.objective", None, None)) > 0
     shapes["objective"] = shapes["gap_bound"] = (E, L) if full_batch else (0, 0)
+    shapes["passes"] = (len(read.ints("history.passes", None)) and L,)
 
     def value(kind: type, name: str) -> Any:
         values = {}

@@ -25,4 +25,6 @@ def rearranged(outcome: Outcome, history: History, table: ModelTable, place: Int
     arrays = {field.name: getattr(history, field.name) for field in fields(History) if field.name not in per_model}
     there = {name: array for name, array in arrays.items() if array.ndim == 2 and array.shape[1]}
     courses = {name: array[:, place] for name, array in there.items()}
+    if len(history.passes):
+        courses["passes"] = history.passes[place]
     return outcome, replace(history, **courses, **{name: getattr(table, name) for name in per_model})

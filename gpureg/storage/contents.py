@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
@@ -116,7 +117,8 @@ HISTORY_ARRAYS = {
     "fold": Array("int", ("L",), low=-1),
     "seed": Array("int", ("L",), low=-1),
 }
-NO_SCORE = np.zeros(0)  # of runs that did not keep it
+# of runs that did not keep them, and passes of minibatches
+NONE_OF_A_MODEL: Mapping[str, Any] = MappingProxyType({"score": np.zeros(0), "passes": np.zeros(0, np.int64)})
 COURSE = ("objective", "gap_bound")  # of the history: empty with minibatches
 MODEL_ARRAYS = {
     "coef": Array("float", ("L", "K", "D")),
@@ -214,7 +216,7 @@ def _history(content: bytes, path: Path, l2: list[float]) -> History:
     none = np.full(len(l2), -1)
     arrays = {"lr": np.full(len(l2), np.nan), "fold": none, "seed": none} | arrays
     try:
-        history = history_of(dict.fromkeys(COURSE, np.zeros((0, 0))) | {"score": NO_SCORE} | arrays, len(l2))
+        history = history_of(dict.fromkeys(COURSE, np.zeros((0, 0))) | dict(NONE_OF_A_MODEL) | arrays, len(l2))
         if history.l2.tolist() != l2:
             raise MismatchError(f"l2 is {history.l2.tolist()}, where {RESULT} has {l2}")
     except MismatchError as error:
@@ -226,8 +228,9 @@ def history_of(arrays: Arrays, L: int) -> History:
     """The history of L models from its arrays. Raises MismatchError for a shape or type that is not its own."""
     empty = "objective" in arrays and arrays["objective"].shape == (0, 0)
     schema = HISTORY_ARRAYS | dict.fromkeys(COURSE, Array("float", (0, 0) if empty else ("E", "L")))
-    scored = arrays.get("score", NO_SCORE).shape != NO_SCORE.shape
-    schema["score"] = Array("float", ("L" if scored else 0,))
+    for name, none in NONE_OF_A_MODEL.items():
+        there = arrays.get(name, none).shape != none.shape
+        schema[name] = Array("float" if name == "score" else "int", ("L" if there else 0,))
     conform_arrays(arrays, schema, {"L": L})
     wide = {"float": np.float64, "int": np.int64}
     values: dict[str, Any] = {name: np.asarray(arrays[name], wide[spec.kind]) for name, spec in schema.items()}

@@ -255,6 +255,7 @@ def build_history(
         lr=table.lr,
         fold=table.fold,
         seed=table.seed,
+        passes=state.evaluated.copy(),
         objective=objective,
         gap_bound=gap_bound,
     )

@@ -54,9 +54,7 @@ class PathDescent:
         hessians: Hessians | None = None,
         measures: bool = True,
     ) -> None:
-        # a path that may end early is walked λ by λ
-        block = 1 if config.path_patience else block_of(problem.table, kernels.n_columns)
-        self.members = Members.of(problem.table, block)
+        self.members = Members.of(problem.table, block_of(problem.table, kernels.n_columns))
         self.problem, self.kernels, self.config = problem, kernels, config
         own = self.members.unique
         self.descent = LbfgsDescent(
@@ -103,7 +101,8 @@ class PathDescent:
             yield from self._told(self.descent.advance(state.run))
         if self.descent.done(state.run):
             if self.config.path_patience:
-                self._score(state)
+                for models in self.members.by_rank(state.point - 1):
+                    self._score(state, models)
             yield self._reached(state)
 
     def _reached(self, state: PathState) -> PathPoint:
@@ -120,12 +119,11 @@ class PathDescent:
         outcome, history = self.descent.finish(state.run, interrupted=interrupted)
         return rearranged(outcome, history, self.problem.table, self.members.place)
 
-    def _score(self, state: PathState) -> None:
-        """Score the held-out rows at the point that is over, and end the path if it is time.
+    def _score(self, state: PathState, models: Ints) -> None:
+        """Score the held-out rows of the models of one λ of the point that is over, and end the path if it is time.
 
         A fold in which the score is not defined, and so is of no model, does not count.
         """
-        models = self.members.points[state.point - 1]
         folded = models[self.descent.problem.table.fold[models] >= 0]
         models = folded if len(folded) else models
         W = np.stack([state.run.finals[model] for model in models.tolist()])

@@ -20,13 +20,15 @@ class Members:
     models with one of each member and λ, `place (L,)` the one that each model of the table is equal to. `points`:
     the unique models in the order in which they are solved, those of one point of the path together, of each member at
     most `block` that follow each other (and 0 alone); `before (U, 2)`: the two that its member has solved before they
-    begin, the last first, -1 where there is none. `reached (P + 1,)`: the number of λ that are over after p points.
+    begin, the last first, -1 where there is none; `rank (U,)`: its place in its member's block. `reached (P + 1,)`:
+    the number of λ that are over after p points.
     """
 
     unique: Ints
     place: Ints
     points: tuple[Ints, ...]
     before: Ints
+    rank: Ints
     reached: Ints
 
     @classmethod
@@ -35,10 +37,10 @@ class Members:
         keys = list(zip(table.column.tolist(), table.l2.tolist(), strict=True))
         first = {key: model for model, key in reversed(list(enumerate(keys)))}
         unique = np.array(sorted(first.values()), np.int64)
-        rank = {int(model): place for place, model in enumerate(unique)}
-        place = np.array([rank[first[key]] for key in keys], np.int64)
+        number = {int(model): place for place, model in enumerate(unique)}
+        place = np.array([number[first[key]] for key in keys], np.int64)
         column, l2 = table.column[unique], table.l2[unique]
-        before = np.full((len(unique), 2), -1, np.int64)
+        before, rank = np.full((len(unique), 2), -1, np.int64), np.zeros(len(unique), np.int64)
         points: list[list[int]] = []
         for member in dict.fromkeys(column.tolist()):
             mine = np.flatnonzero(column == member)
@@ -47,6 +49,7 @@ class Members:
             blocks = [positive[start : start + block] for start in range(0, len(positive), block)]
             for index, models in enumerate([*blocks, *([mine[-1:]] if len(positive) < len(mine) else [])]):
                 start = index * block if models[0] in positive else len(positive)
+                rank[models] = np.arange(len(models))
                 for place_, model in enumerate((start - 1, start - 2)):
                     before[models, place_] = mine[model] if model >= 0 else -1
                 if index == len(points):
@@ -54,7 +57,12 @@ class Members:
                 points[index].extend(models.tolist())
         ordered = tuple(np.array(sorted(point), np.int64) for point in points)
         sizes = [np.unique(column[point], return_counts=True)[1].max() for point in ordered]
-        return cls(unique, place, ordered, before, np.cumsum([0, *sizes]))
+        return cls(unique, place, ordered, before, rank, np.cumsum([0, *sizes]))
+
+    def by_rank(self, point: int) -> list[Ints]:
+        """The models of a point by λ, falling: one of each member in each array."""
+        models = self.points[point]
+        return [models[self.rank[models] == rank] for rank in np.unique(self.rank[models]).tolist()]
 
     def copies(self, model: int) -> Ints:
         """The table's models that are equal to the unique one `model`."""
