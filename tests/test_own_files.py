@@ -262,8 +262,9 @@ BAD = [
     (("t.csv", "--features", "a,zebra"), "has no column 'zebra'; it has w, a, b, c, d, city, y."),
     (("t.csv", "--drop", "cities"), "did you mean 'city'?"),
     (("t.csv", "--features", "a,y"), "--features names 'y', which is the label"),
-    (("t.csv", "--features", "a", "--drop", "a"), "--features and --drop leave no feature"),
-    (("t.csv", "--drop", "w,a,b,c,d,city"), "leave no feature"),
+    (("t.csv", "--drop", "y,city"), "--drop names 'y', which is the label of"),
+    (("t.csv", "--features", "a", "--drop", "a"), "--features and --drop left no feature"),
+    (("t.csv", "--drop", "w,a,b,c,d,city"), "--drop left no feature"),
     (("t.csv", "--features", ""), "--features is empty"),
     (("t.csv", "--drop", "a,,b"), "--drop is empty, or names nothing"),
     (("t.npz", "--features", "a"), "has no column 'a'; it has 0, 1, 2, 3."),
@@ -278,7 +279,7 @@ BAD = [
     (("t.csv", "--val", "empty.csv", *NUMBERS), "no rows"),
     (("t.csv", "--val", "t.npz", "--categorical", "one-hot"), "columns of words (city)"),
     (("parts.npz", "--val", "t.npz"), "has validation rows of its own"),
-    (("digits", "--features", "0"), "has no columns to name"),
+    (("digits", "--features", "0,1"), "--features 0,1: the data set 'digits' has no columns to name"),
     (("digits", "--labels", "y.npy"), "has no columns to name"),
     (("t.csv", "--labels", "y.npy"), "--labels y.npy: it belongs to features in an npy file"),
     (("X.npy", "--labels", "none.npy"), "--labels none.npy is neither"),
@@ -447,6 +448,8 @@ def test_a_folder_equals_the_file(tmp_path):
 def test_folders_that_name_columns(tmp_path):
     table = frame(TRAIN).assign(year=2020 + np.arange(N) % 3, site=np.where(np.arange(N) % 2, "a b", "c=d"))
     table.to_parquet(tmp_path / "hive", partition_cols=["site", "year"], index=False)
+    with pytest.raises(UsageError, match=r"its folders name columns \(site, year\).* which is the label\?"):
+        gpureg.load_dataset(tmp_path / "hive", categorical="one-hot")
     data = gpureg.load_dataset(tmp_path / "hive", target="y", categorical="one-hot", val_size=0)
     assert data.feature_names == (*NAMES, "site=a b", "site=c=d", "year")
     ordered = table.sort_values(["site", "year"], kind="stable")  # as the folders are, a%20b and c%3Dd

@@ -122,7 +122,7 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     rows, matrix = len(matrix), kept.of(matrix)
     taken += marks.values()
     others = [name for name in columns if name not in taken]
-    chosen = uses.chosen(others, taken, str(file))
+    chosen = uses.chosen(others, taken, str(file), label=label)
     X = matrix[:, [int(name) for name in chosen]]
     check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
     found = find_labels(matrix[:, int(label)], f"column {label} (the label) of {file}", kept)

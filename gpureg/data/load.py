@@ -206,8 +206,9 @@ def _refuse_columns(spec: DatasetSpec, config: DataConfig) -> None:
     for option in ("target", "weights", "groups", "folds", "features", "drop", "labels"):
         value = getattr(config, option)
         if value is not None:
+            text = value if isinstance(value, str) else ",".join(value)
             raise UsageError(
-                f"{named(option, value)}: the data set {spec.name!r} has no columns to name. Leave out {named(option)}."
+                f"{named(option, text)}: the data set {spec.name!r} has no columns to name. Leave out {named(option)}."
             )
 
 

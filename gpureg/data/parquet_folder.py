@@ -58,6 +58,11 @@ class ParquetSet:
             tables.append(self.completed(table, member, columns, once=words))
         return pa.concat_tables(tables)
 
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The columns that the folders name."""
+        return tuple(name for name, _ in self.members[0].partitions)
+
     def path_of(self, member: int) -> Path:
         """A file's path."""
         return self.members[member].file

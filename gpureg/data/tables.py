@@ -71,7 +71,7 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     and for columns of words and missing values that `uses` does not keep.
     """
     source = _open(file, csv, limit)
-    label = pick_column(uses.target, source.names, "target", source.hidden)
+    label = _label(source, uses)
     weight = None if uses.weights is None else pick_column(uses.weights, source.names, "weights", source.hidden)
     if weight == label:
         raise UsageError(f"{named('weights', weight)} is the label column of {file}. Name another column.")
@@ -79,7 +79,8 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     marks = uses.marked((*source.names, *source.hidden), others, str(file))
     free = tuple(dict.fromkeys((label, *marks.values())))
     taken = tuple(dict.fromkeys((*others, *free)))
-    features = uses.chosen([name for name in source.names if name not in taken], taken, str(file), source.hidden)
+    rest = [name for name in source.names if name not in taken]
+    features = uses.chosen(rest, taken, str(file), source.hidden, label=label)
     numbers = features if weight is None else (*features, weight)
     quick = None
     if source.header is not None:
@@ -109,6 +110,18 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
         target=label,
         marks=_marks(whole, marks, str(file), kept, csv),
     )
+
+
+def _label(source: _Source, uses: Uses) -> str:
+    """The label's column: without a name the last one, which those that folders name are not: a reader may put them
+    anywhere.
+    """
+    if uses.target is None and source.parquet is not None and source.parquet.partitions:
+        raise UsageError(
+            f"{source.file}: its folders name columns ({listed(source.parquet.partitions)}), so that no column is the "
+            f"last one; which is the label? Name it with {named('target')}; the columns are {listed(source.names, 40)}."
+        )
+    return pick_column(uses.target, source.names, "target", source.hidden)
 
 
 def _marks(table: Table, marks: dict[str, str], where: str, kept: Kept, csv: bool) -> Marks:

@@ -53,10 +53,15 @@ class Uses:
         return self.features is not None or self.drop is not None
 
     def chosen(
-        self, columns: Sequence[str], others: Sequence[str], where: str, hidden: Sequence[str] = ()
+        self,
+        columns: Sequence[str],
+        others: Sequence[str],
+        where: str,
+        hidden: Sequence[str] = (),
+        label: str | None = None,
     ) -> tuple[str, ...]:
         """The features among `columns`, in the order of the data; `others` are the label and the weights, and `hidden`
-        columns count only if they are named.
+        columns count only if they are named. The `label` can't be left out.
 
         Raises UsageError for names that are not there or of the label, and if nothing is left.
         """
@@ -71,13 +76,19 @@ class Uses:
                     f"{named('features')} names {name!r}, which is the label or the weights of {where}. Leave it out, "
                     f"or name another label column with {named('target')}."
                 )
+        if label is not None and label in (self.drop or ()):
+            raise UsageError(
+                f"{named('drop')} names {label!r}, which is the label of {where}: {named('target')} names it, else it "
+                f"is the last column. Leave it out of {named('drop')}, or name another label column with "
+                f"{named('target')}."
+            )
         if self.features is not None:
             kept = [name for name in (*columns, *hidden) if name in self.features and name not in others]
         else:
             kept = list(columns)
         found = tuple(name for name in kept if name not in (self.drop or ()))
         if not found and self.chooses:
-            raise UsageError(f"{where}: {self.given()} leave no feature. Keep at least one column.")
+            raise UsageError(f"{where}: {self.given()} left no feature. Keep at least one column.")
         if not found:
             raise DataError(f"{where} has the columns {listed(there)}: nothing is left as a feature.")
         return found
