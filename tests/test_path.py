@@ -149,6 +149,17 @@ def test_the_secant_is_a_line_in_log_lambda() -> None:
     np.testing.assert_allclose(secant(1e-3, optimum(1e-1), optimum(0.7)), optimum(1e-3)[1], rtol=1e-12)
     np.testing.assert_array_equal(secant(0.0, optimum(1e-1), optimum(0.7)), optimum(1e-1)[1])
     np.testing.assert_array_equal(secant(1e-3, optimum(1e-1)), optimum(1e-1)[1])
+    np.testing.assert_array_equal(secant(1e-3, optimum(1e-1), optimum(np.nextafter(1e-1, 1))), optimum(1e-1)[1])
+
+
+def test_two_lambda_of_equal_logarithm_are_followed_by_others(solve: Any) -> None:
+    """The line through their optima has no length."""
+    data = blobs(n=150, features=4)
+    l2 = [float(np.nextafter(0.1, 1)), 0.1, float(np.nextafter(0.1, 0)), 0.05]
+    outcome, _ = solve(*place(data.X_train, data.y_train, l2))
+    assert outcome.reasons == ("converged",) * 4
+    single, _ = solve(*place(data.X_train, data.y_train, l2[3:]))
+    np.testing.assert_allclose(outcome.weights[3], single.weights[0], atol=1e-3)
 
 
 def test_a_secant_that_leads_astray_costs_a_pass_and_nothing_else(solve: Any) -> None:

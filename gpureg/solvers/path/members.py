@@ -9,6 +9,7 @@ import numpy as np
 from gpureg.types import Floats, Ints, ModelTable
 
 MOST_IN_BLOCK = 2  # with four, each takes half as many passes again (MNIST, 20,000 samples, 96 C)
+APART = 1e-3  # of the way to the next λ that two λ are apart, at least, whose optima say where it leads
 FEW_COLUMNS = 40  # of a product: below, further columns cost little
 
 
@@ -85,10 +86,14 @@ def along_a_path(table: ModelTable) -> bool:
 
 def secant(at: float, last: tuple[float, Floats], before: tuple[float, Floats] | None = None) -> Floats:
     """Where the optimum at λ = `at` is to be expected: on the line through the last two optima in log λ, or at the
-    last one if there is only one, or if λ is 0. An optimum is `(λ, weights)`.
+    last one if there is only one, if λ is 0, or if they are so close that the line between them is one of rounding. An
+    optimum is `(λ, weights)`.
     """
     l2, W = last
     if before is None or at <= 0.0:
         return W
-    step = (np.log(at) - np.log(l2)) / (np.log(l2) - np.log(before[0]))
+    further, between = np.log(at) - np.log(l2), np.log(l2) - np.log(before[0])
+    if abs(between) <= APART * abs(further):
+        return W
+    step = further / between
     return np.asarray(W + step * (W - before[1]))
