@@ -126,6 +126,22 @@ def test_damaged_svmlight_is_refused(text: str, tmp_path: Path) -> None:
         load_dataset(path)
 
 
+def test_new_rows_of_svmlight_have_the_features_of_the_model(tmp_path: Path) -> None:
+    run, rows = tmp_path / "run", tmp_path / "rows.svm"
+    (tmp_path / "small.svm").write_text("1 1:1 3:1\n0 2:1\n" * 4)
+    done = invoke("train", "--dataset", tmp_path / "small.svm", "--val-size", 0, "--out", run)
+    assert done.exit_code == 0, done.stderr
+    rows.write_text("1 2:1\n0 1:2\n")
+    found = invoke("predict", run, rows, "--out", tmp_path / "p.npy")
+    assert found.exit_code == 0, found.stderr
+    expected = gpureg.load_run(run).model.predict_proba(np.array([[0.0, 1, 0], [2, 0, 0]]))
+    np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected, rtol=1e-12)
+    rows.write_text("1 2:1\n0 5:2\n")
+    refused = invoke("predict", run, rows)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"{rows} has 5 features; expected at most 3, those that this model was trained on" in refused.stderr
+
+
 @pytest.mark.parametrize("damage", ["cut", "shape", "format", "indices"])
 def test_damaged_archives_are_refused(damage: str, tmp_path: Path) -> None:
     path = archive(tmp_path)

@@ -57,13 +57,13 @@ def read_svmlight_data(file: Path, uses: Uses, limit: Limit) -> RawData:
 def load_svmlight(file: Path, limit: Limit, features: int | None = None) -> tuple[Csr, np.ndarray]:
     """Features and labels of an svmlight file; `features`: how many there are, by default what its indices say.
 
-    Indices count from 1, and from 0 if a 0 is among them. Raises DataError.
+    Indices count from 1, and from 0 if a 0 is among them. Raises DataError, and UsageError for further features.
     """
     from sklearn.datasets import load_svmlight_file
 
     with opened(file, limit) as stream:
         try:
-            X, y = load_svmlight_file(stream, n_features=features)
+            X, y = load_svmlight_file(stream)
         except DataError:
             raise
         except (ValueError, OverflowError, MemoryError, IndexError) as error:
@@ -71,6 +71,13 @@ def load_svmlight(file: Path, limit: Limit, features: int | None = None) -> tupl
                 f"can't read {file} as svmlight: {first_words(error)}. Expected a label and index:value pairs in each "
                 "line, indices from 1 in rising order."
             ) from error
+    if features is not None and X.shape[1] > features:
+        raise UsageError(
+            f"{file} has {X.shape[1]} features; expected at most {features}, those that this model was trained on, in "
+            "the same order."
+        )
+    if features is not None:
+        X.resize(X.shape[0], features)
     return X, np.asarray(y)
 
 
