@@ -284,6 +284,30 @@ def test_categories_are_those_of_the_training_rows():
     assert np.isfinite(seen).all()
 
 
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        (pd.DataFrame({"w": ["a", "b"] * 10, "x": np.arange(20) / 7}), "a data frame with the columns w, x"),
+        (
+            pd.DataFrame({"v": np.arange(20) / 3, "x": [np.nan, *np.arange(19) / 7]}),
+            "an array (N, 2), or a data frame of these columns",
+        ),
+    ],
+    ids=["words", "numbers"],
+)
+def test_a_card_says_which_rows_a_model_takes(table, rows, tmp_path):
+    table.assign(y=np.arange(20) % 2).to_csv(tmp_path / "t.csv", index=False)
+    options = ("--categorical", "one-hot", "--missing", "mean", "--val-size", 0, "--out", tmp_path / "run")
+    done = invoke("train", "--dataset", tmp_path / "t.csv", *options)
+    assert done.exit_code == 0, done.stderr
+    assert invoke("export", tmp_path / "run", "--card", tmp_path / "card.md").exit_code == 0
+    assert f"model.predict_proba(X)  # {rows}\n" in (tmp_path / "card.md").read_text()
+    model = gpureg.load_run(tmp_path / "run").model
+    assert model.predict_proba(table).shape == (20, 2)
+    if rows.startswith("an array"):
+        assert model.predict_proba(table.to_numpy()).shape == (20, 2)
+
+
 def _fitted(data, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GpuregWarning)

@@ -68,7 +68,7 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
     check_classification_targets(y)
     classes, label = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise UsageError(f"y has one class, {classes[0]!r}; expected samples of at least two classes.")
+        raise UsageError(f"y has one class, {classes.tolist()[0]!r}; expected samples of at least two classes.")
     given = None
     if sample_weight is not None:
         given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))

@@ -9,6 +9,7 @@ from typing import Any
 from gpureg.atomic import replacing
 from gpureg.data.labels import listed
 from gpureg.errors import UsageError, named
+from gpureg.model.linear import LinearModel
 from gpureg.storage.directory import Run
 
 METRICS = {
@@ -167,12 +168,24 @@ def _loading(run: Run, index: int) -> Iterator[str]:
     yield "import gpureg"
     yield ""
     yield f"model = gpureg.load_run({name!r}).model"
-    yield f"model.predict_proba(X{others})  # an array (N, {run.model.coef.shape[2]}), or a data frame of these columns"
+    yield f"model.predict_proba(X{others})  # {_rows(run.model)}"
     yield "```"
     yield ""
     yield "```"
     yield f"gpureg predict {name} new-rows.csv"
     yield "```"
+
+
+def _rows(model: LinearModel) -> str:
+    """What a model takes as rows."""
+    encoding = model.encoding
+    if encoding is None:
+        return f"an array (N, {model.coef.shape[2]}), or a data frame of these columns"
+    if encoding.names is None:
+        return f"an array (N, {encoding.width})"
+    if any(encoding.categories):
+        return f"a data frame with the columns {', '.join(encoding.names)}"
+    return f"an array (N, {encoding.width}), or a data frame of these columns"
 
 
 def _inline(text: str) -> str:
