@@ -9,6 +9,7 @@ import pytest
 from full_batch import WAYS, objective, place, solve
 from scipy.optimize import minimize
 
+import gpureg
 from gpureg.backend import numpy_backend
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Logistic, Softmax
@@ -134,3 +135,35 @@ def test_where_no_shift_balances_the_residuals_there_is_no_bound() -> None:
     _, rows, W, *_ = biased(3, 1)
     found = rows.balanced(W, np.array([0]), np.array([[2.0, -1.0, -1.0]]), 60)
     assert np.isinf(found.cost).all()
+
+
+@pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("l2", [1e-9, 1e-12, 1e-18])
+@pytest.mark.parametrize("free", [True, False])
+def test_a_loss_that_float32_rounds_to_0_is_not_certified_to_be_optimal(
+    task: str, scale: float, l2: float, free: bool
+) -> None:
+    """Of a separable problem the gradient is 0 in float32 where the loss is some 1e-8, and 1e-15 is possible."""
+    x, y = np.array([-1.0, 1.0, -1.0, 1.0]) * scale, np.array([0, 1, 0, 1])
+    data = gpureg.make_dataset(x[:, None], y, val_size=0)
+    result = gpureg.fit(
+        data, task=task, l2=[l2], dtype="float32", scale="none", solver="lbfgs", penalize_bias=not free, device="cpu"
+    )
+    share = 1.0 if task == "logistic" else 0.5  # of u² in Σ w², u the difference of the two columns
+
+    def smallest(u: np.ndarray) -> np.ndarray:
+        return np.log1p(np.exp(-u * scale)) + l2 * share * u**2
+
+    best = smallest(np.linspace(0.0, 60.0 / scale, 100_001)).min()
+    z = (
+        result.model.decision_function(x[:, None])
+        * np.where(y == np.asarray(result.model.classes)[:1], 1.0, -1.0)[:, None]
+    )
+    margin = z[:, 0] if task == "logistic" else z[:, 0] - z[:, 1]
+    penalty = np.sum(result.model.coef**2) + (0.0 if free else np.sum(result.model.intercept**2))
+    gap = np.mean(np.log1p(np.exp(-margin))) + l2 * penalty - best
+    certificate = result.models[0].certificate
+    assert gap <= certificate["gap_bound"]
+    assert not certificate["converged"] or gap <= 1e-8

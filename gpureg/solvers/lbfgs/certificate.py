@@ -145,7 +145,7 @@ class _Certifier:
         value = self.ends.value(objective, models, W)
         if self.config.penalizes_bias:
             host = self._host(value, value.gradient)
-            return weights, np.stack([*host, gap_bound(host[1], l2)])
+            return weights, np.stack([*host, self._stated(gap_bound(host[1], l2), host[0])])
         host = self._host(value, self._about(value.gradient))
         bound = np.where(l2 > 0, np.inf, np.nan)
         n = objective.rows.n
@@ -157,7 +157,14 @@ class _Certifier:
         moved = weights.copy()
         if kernels.loss.shift_invariant:
             moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
-        return moved, np.stack([*host, np.where(l2 > 0, np.minimum(bound, host[0]), np.nan)])
+        return moved, np.stack([*host, np.where(l2 > 0, self._stated(np.minimum(bound, host[0]), host[0]), np.nan)])
+
+    def _stated(self, bound: Floats, objective: Floats) -> Floats:
+        """Bounds `(A,)`, at least the float type's eps where the objective is no larger than two of it: there 1 - p is
+        rounded, to 0 or to eps, and with it losses and gradients.
+        """
+        eps = float(np.finfo(self.config.dtype).eps)
+        return np.where(objective <= 2.0 * eps, np.maximum(bound, eps), bound)
 
     def _objective(self, models: Ints) -> Objective:
         return Objective(
