@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -80,16 +81,16 @@ class Tracker:
         elif isinstance(event, FitEnded):
             self._try(lambda: self._finish(event.result))
         else:
-            self._waiting += [point for point in self._course.points(event) if self._is_new(point)]
-            if time.monotonic() - self._written >= SECONDS:
-                self._try(self._flush)
+            points = self._course.points(event)
+            self._try(lambda: self._take(points))
 
     def _begin(self, event: FitBegun) -> None:
         self._course = Course(event)
         if self._open:  # on another device now
             return
         try:
-            self._sink.begin({name: as_text(value) for name, value in event.config.items() if value is not None})
+            with _not_our_deprecations():
+                self._sink.begin({name: as_text(value) for name, value in event.config.items() if value is not None})
         except GpuregError:
             raise
         except Exception as error:
@@ -98,6 +99,11 @@ class Tracker:
                 "without it."
             ) from error
         self._open, self._written = True, time.monotonic()
+
+    def _take(self, points: list[Point]) -> None:
+        self._waiting += [point for point in points if self._is_new(point)]
+        if time.monotonic() - self._written >= SECONDS:
+            self._flush()
 
     def _is_new(self, point: Point) -> bool:
         """Whether the curve does not have this step yet: a fit that goes on tells what it did before once more."""
@@ -145,7 +151,8 @@ class Tracker:
     def _try(self, work: Callable[[], None]) -> None:
         """Do it; a service that fails is warned of, and not asked again."""
         try:
-            work()
+            with _not_our_deprecations():
+                work()
         except Exception as error:
             self._open = False
             text = f"{self._sink.name} failed ({_first_line(error)}): the fit goes on, and no more of it is logged."
@@ -162,6 +169,15 @@ def missing(package: str, extra: str) -> UsageError:
     return UsageError(
         f"{extra} needs the package {package}, which is not installed. Install it with: pip install 'gpureg[{extra}]'"
     )
+
+
+@contextmanager
+def _not_our_deprecations() -> Iterator[None]:
+    """What a service's packages announce to one another is not the user's to read."""
+    with warnings.catch_warnings():
+        for kind in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
 
 
 def _first_line(error: Exception) -> str:
