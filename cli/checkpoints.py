@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from gpureg.storage.directory import Beginning, RunFolder
     from gpureg.types import HostArrays
 
+    from .tracking import Tracking
+
 SECONDS = 20.0
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: at most 5% of the time is spent on them
-WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds")
+WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds", "track")
 
 
 class CheckpointWriter:
-    """Keeps a fit's checkpoints in its run directory, `seconds` apart at the least; `data` is where its rows are."""
+    """Keeps a fit's checkpoints in its run directory, `seconds` apart at the least; `data` is where its rows are,
+    `tracking` where it is logged.
+    """
 
-    def __init__(self, folder: RunFolder, data: DataConfig, seconds: float) -> None:
+    def __init__(self, folder: RunFolder, data: DataConfig, seconds: float, tracking: Tracking | None = None) -> None:
         self.folder, self.seconds = folder, seconds
-        self._also = {"options": anywhere(data).to_dict()}
+        self._also = besides(anywhere(data), tracking)
         self._pause = seconds
         self._last = time.monotonic()
 
@@ -42,13 +46,18 @@ class CheckpointWriter:
             self._pause = max(self.seconds, SHARE * (self._last - begun))
 
 
-def beginning(data: DataConfig, config: FitConfig) -> Beginning:
+def besides(data: DataConfig, tracking: Tracking | None) -> dict[str, Any]:
+    """What a checkpoint holds in addition to the fit."""
+    return {"options": data.to_dict(), "track": None if tracking is None else tracking.to_dict()}
+
+
+def beginning(data: DataConfig, config: FitConfig, tracking: Tracking | None = None) -> Beginning:
     """What the directory of a run holds from its first moment."""
     from gpureg.fitting.resume import begun
     from gpureg.storage.directory import Beginning
 
     data = anywhere(data)
-    return Beginning(joined(data, config), begun(config) | {"options": data.to_dict()})
+    return Beginning(joined(data, config), begun(config) | besides(data, tracking))
 
 
 def anywhere(data: DataConfig) -> DataConfig:

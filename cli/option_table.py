@@ -58,6 +58,13 @@ OUTPUT = panel(
     ),
     Option("json", bool, "The result as one JSON object on stdout; all else goes to stderr."),
     Option("quiet", bool, "No progress."),
+    Option(
+        "track",
+        str,
+        "Log the fit as a run of `mlflow` or `tensorboard` too.",
+        choices=("mlflow", "tensorboard"),
+        metavar="NAME",
+    ),
 )
 DATA = fields_of("Data", DataConfig, FitConfig)
 MODEL = fields_of("Model", FitConfig)

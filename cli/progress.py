@@ -35,6 +35,10 @@ class Observer(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
+    def expect(self, total: int, members: int) -> None:
+        """What is to come: `total` models, every `members` consecutive ones of the same λ."""
+        ...
+
     def see(self, event: Event) -> None:
         """One event."""
         ...
@@ -56,6 +60,9 @@ class Quiet:
     def __exit__(self, *error: object) -> None:
         return
 
+    def expect(self, total: int, members: int) -> None:
+        """Ignore it."""
+
     def see(self, event: Event) -> None:
         """Ignore the event."""
 
@@ -71,6 +78,10 @@ class Plain(Quiet):
         super().__init__(console)
         self.states = ModelStates(total, members)
         self.last = time.monotonic()
+
+    def expect(self, total: int, members: int) -> None:
+        """Count these models."""
+        self.states = ModelStates(total, members)
 
     def see(self, event: Event) -> None:
         """Count the event; print a line if the last one is old enough."""
@@ -116,10 +127,15 @@ class Bars:
 
     def __enter__(self) -> Bars:
         self.live.__enter__()
+        self.live.refresh()  # at once, and not at the next beat
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.live.__exit__(*error)
+
+    def expect(self, total: int, members: int) -> None:
+        """Show these models."""
+        self.total, self.states = total, ModelStates(total, members)
 
     def see(self, event: Event) -> None:
         """Update the picture; a thread of its own draws it eight times a second."""
@@ -164,7 +180,7 @@ def _lines(phrases: list[str], width: int) -> list[str]:
     return lines
 
 
-def observer(console: Console, total: int, *, members: int = 1, quiet: bool = False) -> Observer:
+def observer(console: Console, total: int = 1, *, members: int = 1, quiet: bool = False) -> Observer:
     """The observer that suits stderr: bars in a terminal, plain lines elsewhere, nothing with `quiet`."""
     if quiet:
         return Quiet(console)

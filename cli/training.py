@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,10 @@ from gpureg.errors import GpuregWarning
 from .checkpoints import SECONDS, CheckpointWriter, beginning, interrupted_run
 from .interrupts import interruptible
 from .notes import show_warnings
-from .progress import observer
-from .streams import screen, shows_unicode
+from .progress import Observer, observer
+from .streams import screen as screen_of_stdout
+from .streams import shows_unicode
+from .tracking import Tracking, new_tracking, tracking_again
 from .values import checkpoint_seconds
 
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
 def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any], opening: Sequence[str]) -> None:
     """A new run, which says the `opening` first; ends the command with the contract's exit code."""
     notes = notes_of(values)
-    first = Opening(opening, notes, quiet=bool(values.get("quiet")))
-    with run_folder(data, config, values) as folder:
-        result = fit_and_save(data, config, folder, first, values)
+    quiet, tracking = bool(values.get("quiet")), new_tracking(values.get("track"))
+    first = Opening(opening, notes, quiet=quiet)
+    with observer(notes, quiet=quiet) as shown, run_folder(data, config, values, tracking) as folder:
+        result = fit_and_save(data, config, folder, (first, shown), values, tracking)
     finish(result, folder.path, values, notes, opening[0])
 
 
@@ -60,11 +63,16 @@ class Opening:
 
 def resume_training(given: dict[str, Any]) -> None:
     """Go on with the run that `--resume` names; ends the command as that run would have ended it."""
-    notes = notes_of(given)
-    with resumable(given["resume"]), interrupted_run(given) as (folder, data, config, saved):
+    notes, quiet = notes_of(given), bool(given.get("quiet"))
+    with (
+        observer(notes, quiet=quiet) as shown,
+        resumable(given["resume"]),
+        interrupted_run(given) as (folder, data, config, saved),
+    ):
         line = f"solver: {config.solver} (as the run began)"
-        first = Opening([line], notes, quiet=bool(given.get("quiet")))
-        result = fit_and_save(data, config, folder, first, given, saved)
+        first = Opening([line], notes, quiet=quiet)
+        tracking = tracking_again(None if saved is None else saved.meta.get("track"), given.get("track"))
+        result = fit_and_save(data, config, folder, (first, shown), given, tracking, saved)
     finish(result, folder.path, given, notes, line)
 
 
@@ -80,26 +88,31 @@ def fit_and_save(
     source: DataConfig,
     config: FitConfig,
     folder: RunFolder,
-    first: Opening,
+    screen: tuple[Opening, Observer],
     values: dict[str, Any],
+    tracking: Tracking | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
     from gpureg.fitting.defaults import folded
     from gpureg.fitting.entry import Hooks, run_fit
 
+    first, shown = screen
+    seconds = checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
+    track = None if tracking is None else tracking.tracker(folder.path)  # before anything is read
     data = load(source, config)
     config = folded(config, data)
-    members = config.seeds * (config.cv or 1)
-    shown = observer(first.notes, config.n_models, members=members, quiet=first.quiet)
-    writer = CheckpointWriter(folder, source, checkpoint_seconds(values.get("checkpoint_seconds", SECONDS)))
+    shown.expect(config.n_models, config.seeds * (config.cv or 1))
+    writer = CheckpointWriter(folder, source, seconds, tracking)
 
     def see(event: Event) -> None:
         folder.begin()  # the first event says that the fit is possible
         first.say()
+        if track is not None:
+            track(event)
         shown.see(event)
 
-    with shown, interruptible(shown.say) as interrupt:
+    with track or nullcontext(), interruptible(shown.say) as interrupt:
         result = run_fit(data, config, Hooks(see, lambda: interrupt.requested, writer), saved=saved)
         if exit_code(result) == 130 and folder.holds_finished():
             shown.say(f"{folder.path} keeps the finished run that it holds until this one has ended")
@@ -121,8 +134,8 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console,
         sys.stdout.write(json_text(value) if shows_unicode(sys.stdout.encoding) else json.dumps(value))
         sys.stdout.write("\n")
     elif values.get("quiet"):
-        Console(file=screen(), highlight=False).print(opening, markup=False, soft_wrap=True)
-    show(notes if as_json else Console(file=screen(), highlight=False), result, out)
+        Console(file=screen_of_stdout(), highlight=False).print(opening, markup=False, soft_wrap=True)
+    show(notes if as_json else Console(file=screen_of_stdout(), highlight=False), result, out)
     code = exit_code(result)
     if code == 130:
         notes.print(how_to_resume(out), style="yellow", markup=False, soft_wrap=True)
@@ -147,11 +160,13 @@ def resumable(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def run_folder(data: DataConfig, config: FitConfig, values: dict[str, Any]) -> Iterator[RunFolder]:
+def run_folder(
+    data: DataConfig, config: FitConfig, values: dict[str, Any], tracking: Tracking | None
+) -> Iterator[RunFolder]:
     """The run directory, made before anything is loaded; it goes again if the block fails without a checkpoint."""
     from gpureg.storage.directory import OccupiedError, claim
 
-    start = beginning(data, config)
+    start = beginning(data, config, tracking)
     if "out" in values:
         with resumable(values["out"]), claim(values["out"], force=bool(values.get("force")), beginning=start) as folder:
             yield folder

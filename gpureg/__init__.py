@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gpureg.model.linear import LinearModel
     from gpureg.model.metrics import Evaluation
     from gpureg.storage.directory import Run, load_run
+    from gpureg.tracking import MLflowTracker, TensorBoardTracker
 
 __all__ = [
     "DataError",
@@ -44,9 +45,11 @@ __all__ = [
     "LinearModel",
     "LogisticRegression",
     "LogisticRegressionCV",
+    "MLflowTracker",
     "ModelResult",
     "Run",
     "RunError",
+    "TensorBoardTracker",
     "UsageError",
     "__version__",
     "fit",
@@ -73,6 +76,8 @@ def _home(name: str) -> str:
         "Evaluation": "gpureg.model.metrics",
         "LogisticRegression": "gpureg.estimators",
         "LogisticRegressionCV": "gpureg.estimators",
+        "MLflowTracker": "gpureg.tracking",
+        "TensorBoardTracker": "gpureg.tracking",
         "FitResult": "gpureg.fitting.results",
         "ModelResult": "gpureg.fitting.results",
     }[name]

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gpureg.types import Floats, Ints, ModelTable, StopReason
+
+
+@dataclass(frozen=True)
+class FitBegun:
+    """A fit begins, or goes on from a checkpoint: its options as its config.toml holds them, and all its models but the
+    refits that follow. A fit that falls back to another device begins again."""
+
+    config: Mapping[str, Any]
+    table: ModelTable
+
+
+@dataclass(frozen=True)
+class FitEnded:
+    """The fit is over: `result` is the `gpureg.FitResult` that it returns, also where it was interrupted."""
+
+    result: Any  # of a room below this one
 
 
 @dataclass(frozen=True)
@@ -67,4 +85,4 @@ class PathPoint:
     points: int
 
 
-Event = Started | Evaluated | ModelStopped | EpochEnded | Iterated | PathPoint
+Event = FitBegun | Started | Evaluated | ModelStopped | EpochEnded | Iterated | PathPoint | FitEnded

@@ -26,7 +26,7 @@ ROOMS = (
     ("storage",),
     ("fitting",),
     ("figures", "estimators"),
-    ("report",),
+    ("report", "tracking"),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 MOST_LINES, MOST_IN_A_FUNCTION = 300, 40
@@ -137,6 +137,9 @@ def test_what_stays_where(path: Path) -> None:
     assert learns or not any(starts(name, "sklearn") for name in every), (
         "scikit-learn is for estimators, model, solvers"
     )
+    tracks = where.startswith("gpureg/tracking/")
+    assert tracks or not any(starts(name, "mlflow", "tensorboard") for name in every), "trackers are for tracking"
+    assert not any(starts(name, "mlflow", "tensorboard") for name in at_once), "trackers load their packages when used"
     assert not any(starts(name, "dask", "distributed") for name in every), "dask is for distributed"
     if not where.startswith("gpureg/estimators/"):
         heavy = ("sklearn", "torch", "pandas", "pyarrow", "scipy", "dask")

@@ -18,7 +18,7 @@ from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, named
-from gpureg.events import Event
+from gpureg.events import Event, FitBegun, FitEnded
 from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
@@ -129,7 +129,9 @@ def run_fit(
         def work(backend: Backend) -> FitResult:
             return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved, notices=notices)
 
-        return tested(on_device(backend, work, _needs_less(), strict=config.strict_device), testing)
+        result = tested(on_device(backend, work, _needs_less(), strict=config.strict_device), testing)
+    hooks.observe(FitEnded(result))
+    return result
 
 
 def fit_on(
@@ -167,6 +169,7 @@ def fit_on(
     lacking, scored = Lacking.of(data, config, scaling, assignments), Scored.of(data, config, assignments)
     notices += [*of_folds(data, config), *lacking.notices(), *scored.notices()]
     problem = prepare(data, config, kernels, table, scaling, assignments)
+    hooks.observe(FitBegun(_run_config(data, config), table))
     trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:
