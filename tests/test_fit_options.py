@@ -37,4 +37,9 @@ def test_options_replace_what_a_config_says() -> None:
 )
 def test_a_misspelt_option_is_refused_before_anything_is_done(options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        gpureg.fit(None, **options)  # type: ignore[arg-type]
+        gpureg.fit(gpureg.load_dataset("digits"), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_no_data_set_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"data is a list; expected what gpureg\.load_dataset or gpureg\.make_dataset"):
+        gpureg.fit([[1.0], [2.0]])  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from gpureg.config import FitConfig, FitOptions, refuse_unknown
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
-from gpureg.errors import GpuregWarning, named
+from gpureg.errors import GpuregWarning, UsageError, named
 from gpureg.events import Event, FitBegun, FitEnded
 from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.checks import check_data
@@ -84,6 +84,9 @@ def fit(
     True
     """
     refuse_unknown(options, FitOptions.__optional_keys__, "fit was given")
+    if not isinstance(data, Dataset):
+        kind = "None" if data is None else f"a {type(data).__name__}"
+        raise UsageError(f"data is {kind}; expected what gpureg.load_dataset or gpureg.make_dataset returns.")
     numbers = fold_numbers(folds, options.get("cv", None if config is None else config.cv))
     chosen, notices = configured(data, config, options, numbers)
     for notice in notices:
