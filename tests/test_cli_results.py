@@ -56,7 +56,21 @@ def test_sweep_with_folds_as_json(here: Path) -> None:
 def test_a_people_s_table_is_on_stdout_and_quiet_says_nothing_else(here: Path) -> None:
     data = write_npz(here / "data.npz")
     done = script(
-        "sweep-lambda", "--dataset", data, "--epochs", 5, "--batch-size", 32, "--lambdas", "3,1,0.01,0", "--lr", 0.1, "--quiet", "--out", "run", cwd=here
+        "sweep-lambda",
+        "--dataset",
+        data,
+        "--epochs",
+        5,
+        "--batch-size",
+        32,
+        "--lambdas",
+        "3,1,0.01,0",
+        "--lr",
+        0.1,
+        "--quiet",
+        "--out",
+        "run",
+        cwd=here,
     )
     assert done.returncode == 0
     assert done.stderr == ""
@@ -129,7 +143,7 @@ def test_data_without_any_option(here: Path) -> None:
 
 def test_a_batch_that_is_cut_is_said_once(here: Path) -> None:
     done = invoke("train", "--dataset", write_flowers(here / "flowers.csv"), "--epochs", 3)
-    assert " ".join(done.stderr.split()).count("was cut to the 96 training rows") == 1
+    assert " ".join(done.stderr.split()).count("was reduced to 96, the number of training rows") == 1
 
 
 def test_threads_are_honoured_and_recorded(here: Path) -> None:
