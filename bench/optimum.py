@@ -117,7 +117,7 @@ def gap_part(data: Data, rounds: int) -> dict[str, Any]:
 
 
 def cost_part(data: Data, counts: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
-    """Seconds a model of L equal models, all taking the same passes: what a batch of so many saves."""
+    """Seconds per model for L equal models, all taking the same passes: what a batch of that size saves."""
     print(f"{data.name}, {len(data.y):,} x {data.X.shape[1]}, {data.classes} classes: seconds a model")
     rows = []
     target = batch_target(data)

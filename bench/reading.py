@@ -1,4 +1,4 @@
-"""Reading a table beside pandas: CSV and Parquet of 1,000,000 rows x 30 columns of numbers and a label, in turn.
+"""Reading a table compared with pandas: CSV and Parquet of 1,000,000 rows x 30 columns of numbers and a label, in turn.
 
     python bench/reading.py                 # five rounds of each
     python bench/reading.py --rows 100000   # fewer rows

@@ -1,4 +1,4 @@
-"""Small data: one `fit` of gpureg's estimators beside scikit-learn's, default and newton-cholesky, in a warm process.
+"""Small data: one `fit` of gpureg's estimators and of scikit-learn's, default and newton-cholesky, in a warm process.
 
     python bench/small_data.py [--rounds 40] [--write]
 

@@ -1,4 +1,4 @@
-"""How long `gpureg --help` and `--version` take, beside importing typer and rich alone.
+"""How long `gpureg --help` and `--version` take, compared with importing only typer and rich.
 
 python bench/startup.py [--rounds 20] [--write]
 """

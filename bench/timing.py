@@ -1,4 +1,4 @@
-"""Timing commands side by side: in turn, several rounds, medians and ratios, with a word where the machine is busy."""
+"""Timing commands side by side: in turn, several rounds, medians and ratios, with a warning if the machine is busy."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def table(variants: Sequence[Variant], base: Variant, *, inner: bool = False) ->
 
 
 def busy() -> str | None:
-    """A sentence where other processes use more than a twentieth of the processors, measured over half a second."""
+    """A sentence if other processes use more than a twentieth of the processors, measured over half a second."""
     before, _ = _jiffies()
     time.sleep(0.5)
     after, cpus = _jiffies()

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: when one is written into its directory, and how a run is begun and taken up again."""
+"""Checkpoints of a run: when one is written into its directory, and how a run is begun and resumed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from .tracking import Tracking
 
 SECONDS = 20.0
-SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: at most 5% of the time is spent on them
+SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: they take at most 5% of the time
 WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds", "track")
 
 
 class CheckpointWriter:
-    """Keeps a fit's checkpoints in its run directory, `seconds` apart at the least; `data` is where its rows are,
+    """Keeps a fit's checkpoints in its run directory, at least `seconds` apart; `data` says where its rows are,
     `tracking` where it is logged.
     """
 
@@ -61,7 +61,7 @@ def beginning(data: DataConfig, config: FitConfig, tracking: Tracking | None = N
 
 
 def anywhere(data: DataConfig) -> DataConfig:
-    """The data's options as they hold in any folder."""
+    """The data's options in a form that holds in any folder."""
     from gpureg.data import CATALOG
 
     return data.absolute(CATALOG)
@@ -71,7 +71,7 @@ def anywhere(data: DataConfig) -> DataConfig:
 def interrupted_run(given: dict[str, Any]) -> Iterator[tuple[RunFolder, DataConfig, FitConfig, Saved | None]]:
     """The run that `--resume` names: its folder, its options, and its checkpoint if there is one.
 
-    Raises UsageError for options that would make another run of it, RunError if there is nothing to go on with.
+    Raises UsageError for options that would make it another run, RunError if there is nothing to resume.
     """
     from gpureg.fitting.resume import unpack
     from gpureg.storage.directory import claim_again
@@ -79,8 +79,8 @@ def interrupted_run(given: dict[str, Any]) -> Iterator[tuple[RunFolder, DataConf
     others = ["--" + name.replace("_", "-") for name in given if name not in WITH_RESUME]
     if others:
         raise UsageError(
-            f"--resume goes on with the run's own options: {', '.join(others)} can't be given with it. Drop that, or "
-            "start a new run."
+            f"--resume continues a run with its own options: {', '.join(others)} can't be given with it. Leave "
+            f"{'them' if len(others) > 1 else 'it'} out, or start a new run."
         )
     with claim_again(given["resume"]) as folder:
         checkpoint = folder.under_way()

@@ -19,16 +19,16 @@ NOT_IN_A_FILE = ("config", "resume")
 # on the command line, one of a group replaces the others
 ALTERNATIVES = (("lambdas", "lambda_grid", "Cs"), ("lr", "lrs"))
 CLI_OWNERS = {**OWNERS, "lrs": OWNERS["lr"]}
-# what config.toml of a run of schema 1 always holds; the first were written before there was a second solver
+# what config.toml of a run of schema 1 always holds; the first such runs were written before there was a second solver
 SCHEMA_1 = {"task", "l2", "epochs", "batch_size", "shuffle", "seed", "patience", "keep", "device", "dtype"}
-LARGEST = 1 << 20  # bytes of a file with options
+LARGEST = 1 << 20  # the most bytes that a file with options may have
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path in quotes"}
 
 
 @dataclass(frozen=True)
 class Given:
-    """The options of the command line and the file: `values`; `left_out`, a notice of what the file says in vain; and
-    `where` the solver was named, if in the file, for a message.
+    """The options of the command line and the file: `values`; `left_out`, a notice of the file's options that are not
+    used; and `where`, for a message, the file that named the solver, if one did.
     """
 
     values: dict[str, Any]
@@ -49,8 +49,9 @@ def merged(given: dict[str, Any], options: tuple[Option, ...]) -> Given:
     notice = None
     if names:
         notice = (
-            f"{where}: {', '.join(names)} {'belong' if len(names) > 1 else 'belongs'} to the other solver, and "
-            f"the solver is {values['solver']}: left out."
+            f"{where}: the solver is {values['solver']}; {', '.join(names)} "
+            f"{'belong' if len(names) > 1 else 'belongs'} to the other solver and "
+            f"{'are' if len(names) > 1 else 'is'} left out."
         )
     return Given(values, notice, f" in {where}" if "solver" in checked and "solver" not in given else "")
 
@@ -65,7 +66,7 @@ def _checked(values: dict[str, Any], options: tuple[Option, ...], where: str) ->
             import difflib  # only for the error: the help stays quick
 
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else "The options are those of --help."
+            hint = f"Did you mean {close[0]!r}?" if close else "See --help for the options."
             raise UsageError(f"{where} names {name!r}, which is not an option of this command. {hint}")
         checked[name] = _typed(option, value, where)
     return checked
@@ -92,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _as_options(values: dict[str, Any], known: dict[str, Option], where: str) -> dict[str, Any]:
     """A file's names as this command's: `l2` and `lr` of a run's config.toml are lists, `--lambdas` and `--lrs` in a
-    sweep. What only the other command has is dropped where the file says what is so anyway.
+    sweep. An option that only the other command has is dropped if the file gives its default.
     """
     usual = FitConfig().to_dict()
     result: dict[str, Any] = {"solver": "sgd"} if set(values) >= SCHEMA_1 else {}

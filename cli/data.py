@@ -37,7 +37,7 @@ def fetch(name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or digi
         typer.echo(f"{name} is built in; there is nothing to fetch.", err=True)
         return
     if name in CATALOG and is_cached(name):
-        typer.echo(f"{name} is cached already; its SHA-256 is checked.", err=True)
+        typer.echo(f"{name} is already cached; its SHA-256 has been checked.", err=True)
         typer.echo(dataset_dir(name))
         return
     typer.echo(fetch_data(name, report=lambda line: typer.echo(line, err=True)))

@@ -30,7 +30,7 @@ def evaluate(
         typer.Option(
             help="The column of sample weights.",
             metavar="COLUMN",
-            show_default="that of the training data, if it is there",
+            show_default="that of the training data, if DATA has it",
         ),
     ] = None,
     labels: Annotated[
@@ -40,7 +40,9 @@ def evaluate(
     l2: L2Option = None,
     bootstrap: Annotated[
         int,
-        typer.Option(help="Resamples of the rows, by the run's seed, for 95% intervals of the metrics.", metavar="N"),
+        typer.Option(
+            help="Resamples of the rows for 95% intervals of the metrics; the run's seed draws them.", metavar="N"
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The metrics as one JSON object.")] = False,
     out: Annotated[
@@ -53,9 +55,9 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Metrics on the labelled rows of DATA: losses, accuracies, ROC AUC, calibration, each class's, the confusion.
+    """Metrics on the labelled rows of DATA: losses, accuracies, ROC AUC, calibration, per class, confusion matrix.
 
-    They are weighted if the data have weights. Rows are read in blocks; labels and probabilities are kept of them.
+    They are weighted if the data have weights. Rows are read in blocks; only labels and probabilities are kept.
     """
     from gpureg.model.evaluation import labelled_rows
     from gpureg.model.metrics import measure
@@ -82,7 +84,7 @@ def evaluate(
 
 
 def draw_figures(rows: Rows, classes: tuple[int | float | str, ...], out: Path) -> None:
-    """The figures, into the folder `out`; their paths are said on stderr. Raises RunError if it can't be written."""
+    """Draw figures into the folder `out` and print their paths on stderr. Raises RunError if it can't be written."""
     from gpureg.figures.evaluation import evaluation_figures
     from gpureg.figures.style import save_figure
 

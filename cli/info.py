@@ -24,7 +24,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As one JSON objec
     try:
         found["data cache"] = str(cache_dir())
         found["data sets"] = {name: "built in" if name == "digits" else cached(is_cached(name)) for name in CATALOG}
-    except DataError as error:  # what is asked for in a bug report is shown all the same
+    except DataError as error:  # the rest belongs in a bug report all the same
         found["data cache"] = f"none: {error}"
     if as_json:
         import json

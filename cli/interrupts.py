@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM and a terminal that closes (SIGHUP): the first ends the fit at the next epoch boundary, with a run
-directory; a second Ctrl-C or SIGTERM ends it at once.
+"""Ctrl-C, SIGTERM and a terminal that closes (SIGHUP): the first signal ends the fit at the next epoch boundary, with a
+run directory; a second Ctrl-C or SIGTERM ends it at once.
 
 A signal that was ignored when the program began, as SIGHUP by nohup and Ctrl-C by a shell in the background, stays so.
 """
@@ -26,8 +26,8 @@ class Interrupt:
         """The signal handler."""
         if not self.requested:
             self.requested = True
-            self._tell("stopping after this epoch, with what there is (once more: at once)")
-        elif number in SIGNALS[:2]:  # a terminal that closes may say so several times
+            self._tell("stopping after this epoch; what is trained so far is kept (interrupt again to stop at once)")
+        elif number in SIGNALS[:2]:  # a terminal that closes may send several SIGHUPs
             raise KeyboardInterrupt
 
 
@@ -37,7 +37,7 @@ def heeded() -> list[int]:
 
 
 def at_once(number: int, frame: FrameType | None) -> None:
-    """The signal handler while nothing is to be finished first: what was begun is cleared away."""
+    """The signal handler when nothing has to be finished first: what was begun is cleared away."""
     raise KeyboardInterrupt
 
 

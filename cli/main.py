@@ -1,4 +1,4 @@
-"""`gpureg`: the commands, and what an error looks like and ends with."""
+"""`gpureg`: the commands, and the message and exit code of an error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ INTERRUPTED = 130  # exit code
 
 
 class QuickHelp(TyperGroup):
-    """The program's own help in plain text: drawing it with rich takes twice as long to load as all else together. The
-    commands' help, with its many options, has rich's panels.
+    """The program's own help in plain text: loading rich to draw it takes twice as long as all else together. The help
+    of the commands, with its many options, has rich's panels.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -46,7 +46,7 @@ app = typer.Typer(
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with its errors turned into one message and an exit code; the message is the only thing shown."""
+    """The command with its errors turned into an exit code and one message, which is the only thing shown."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -94,7 +94,7 @@ def gpureg(
     """The options of the program itself."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-        raise typer.Exit(2)  # as where an argument is missing
+        raise typer.Exit(2)  # as if an argument were missing
 
 
 def guard_group(group: typer.Typer) -> typer.Typer:
@@ -117,7 +117,7 @@ app.command("info", short_help="Versions, devices, BLAS, data cache.")(guarded(i
 
 
 def refusal(error: OSError) -> str:
-    """The message for what the system refuses, wherever that was."""
+    """The message for what the system refuses, wherever that happens."""
     named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     what = " and ".join(named) if named else "A file, a disk or a network"
     return (
@@ -136,9 +136,9 @@ def main() -> None:
     except SystemExit as end:
         lost = loss(sys.stdout)
         if lost is not None:
-            complain(f"stdout can't be written ({lost.strerror}). Send it where there is room.")
+            complain(f"stdout can't be written ({lost.strerror}). Redirect it to a place with room.")
             sys.exit(end.code or 2)
         if end.code == INTERRUPTED:
             sys.stderr.flush()
-            os._exit(INTERRUPTED)  # threads of pyarrow may still read: to tear the program down around them aborts it
+            os._exit(INTERRUPTED)  # pyarrow's threads may still read: an ordinary exit would abort around them
         raise

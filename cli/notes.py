@@ -1,4 +1,4 @@
-"""What is said on stderr beside the progress: errors, and gpureg's own warnings, each as one line."""
+"""What stderr shows in addition to the progress: errors, and gpureg's own warnings, each as one line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def complain(message: str) -> None:
-    """One error on stderr; long lines are left to the terminal, so that paths can be copied."""
+    """One error on stderr; the terminal wraps long lines, so that paths can be copied."""
     from rich.console import Console  # where it is used: most of rich's time to load
 
     say(Console(stderr=True, highlight=False), "error: ", "bold red", message)
 
 
 def say(console: Console, mark: str, style: str, message: str) -> None:
-    """`mark` in its style, and the message; what would steer the terminal, in a file's name say, is spelled out."""
+    """`mark` in its style, and the message; control characters, in a file's name for example, are spelled out."""
     console.print(mark, style=style, end="")
     console.print(CONTROLS.sub(lambda found: ascii(found[0])[1:-1], message), markup=False, soft_wrap=True)
 

@@ -13,7 +13,7 @@ from .options import Option, of_field, panel
 
 
 def _datasets(incomplete: str) -> list[str]:
-    """What the shell offers after --dataset: the named ones, then files."""
+    """What the shell offers after --dataset: the named data sets, then files."""
     from gpureg.data.catalog import CATALOG
 
     return [name for name in CATALOG if name.startswith(incomplete)] + sorted(glob.glob(glob.escape(incomplete) + "*"))
@@ -29,7 +29,7 @@ ON_AN_AXIS = (*SEVERAL, "Cs")  # a number in `train`, several in `sweep-lambda`
 
 
 def fields_of(title: str, *configs: type) -> tuple[Option, ...]:
-    """The fields under one title of the help, but for those that each command writes in its own way."""
+    """The fields under one title of the help, except those that each command writes in its own way."""
     fields = [field for config in configs for field in options_of(config).values()]
     return tuple(
         replace(of_field(field), complete=COMPLETE.get(field.name))
@@ -39,24 +39,24 @@ def fields_of(title: str, *configs: type) -> tuple[Option, ...]:
 
 
 def _one(name: str) -> Option:
-    """A field with an axis of values as a single number."""
+    """A field that can be an axis of values, as a single number."""
     field = options_of(FitConfig)[name]
     return replace(of_field(field), type=float, many=False, several=SEVERAL[name])
 
 
 OUTPUT = panel(
     "Run and output",
-    Option("config", Path, "TOML file with these options, e.g. a run's config.toml; the command line wins."),
+    Option("config", Path, "TOML file with these options, e.g. a run's config.toml; the command line overrides it."),
     Option("out", Path, "Run directory.", shown="runs/<task>-<dataset>-<time>"),
-    Option("force", bool, "Replace a run that is there."),
-    Option("resume", Path, "Go on with the interrupted run in this directory, with its own options.", metavar="DIR"),
+    Option("force", bool, "Replace a run that is already there."),
+    Option("resume", Path, "Continue the interrupted run in this directory, with its own options.", metavar="DIR"),
     Option(
         "checkpoint_seconds",
         float,
         "Minimum seconds between checkpoints; 0: one after every epoch.",
         SECONDS,
     ),
-    Option("json", bool, "The result as one JSON object on stdout; all else goes to stderr."),
+    Option("json", bool, "The result as one JSON object on stdout; everything else goes to stderr."),
     Option("quiet", bool, "No progress."),
     Option(
         "track",
@@ -82,13 +82,11 @@ SWEEP = (
             shown=f"sgd: {','.join(f'{value:g}' for value in REPORT_LAMBDAS)}; lbfgs: {LBFGS_GRID}",
             metavar="X,X,...",
         ),
-        Option("lambda_grid", str, "COUNT λ, evenly spaced in their logarithm, instead.", metavar="LOW:HIGH:COUNT"),
-        Option("Cs", str, "COUNT values of scikit-learn's C = 1 / (2 λ S) instead.", metavar="LOW:HIGH:COUNT"),
+        Option("lambda_grid", str, "Instead: COUNT λ, evenly spaced in their logarithm.", metavar="LOW:HIGH:COUNT"),
+        Option("Cs", str, "Instead: COUNT values of scikit-learn's C = 1 / (2 λ S).", metavar="LOW:HIGH:COUNT"),
     ),
     *fields_of("Choice of λ", FitConfig),
     _one("lr"),
-    *panel(
-        "Training", Option("lrs", str, "Several learning rates instead: a further axis of models.", metavar="X,X,...")
-    ),
+    *panel("Training", Option("lrs", str, "Several learning rates: a further axis of models.", metavar="X,X,...")),
     *TRAINING,
 )

@@ -1,6 +1,6 @@
 """`Option`: one option of a command as a value, and a command whose parameters are built from such values.
 
-So both commands, their `--config` files and the help say the same, and each option is written once.
+So both commands, their `--config` files and the help agree, and each option is written once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gpureg.config import ConfigOption
 class Option:
     """An option of a command.
 
-    `name` is its name in a configuration, `choices` its values where they are few, `default` the value it has when it
-    is not given, `shown` the default in words where it is none of its values. `many`: values separated by commas.
-    `switch`: a flag that can be turned off too. `several`: of a number, what takes several of them instead.
+    `name` is its name in a configuration, `choices` its values if they are few, `default` the value it has if it is not
+    given, `shown` the default in words if it is not one of its values. `many`: values separated by commas. `switch`: a
+    flag that can also be turned off. `several`: for a number, the command and option that take several.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Option:
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=kinds)
 
     def _one_number(self, text: str | float) -> float:
-        """The number that `text` is; of several the message names the command that takes them."""
+        """The number that `text` is; for several numbers the message names the command that takes them."""
         try:
             return float(text)
         except ValueError:
@@ -76,13 +76,13 @@ METAVARS: dict[type, str] = {str: "TEXT", int: "N", float: "X", Path: "PATH", bo
 
 
 def of_field(field: ConfigOption) -> Option:
-    """A configuration's field as an option: all that there is to say of it, it says itself."""
+    """A configuration's field as an option; the field itself says everything about it."""
     about = field.about
     return Option(
         field.name,
         str if field.many or about.size else field.type,
         f"{about.solver}: {about.help}" if about.solver else about.help,
-        # a flag that is off needs no default, and where the help has words for it there is none to show
+        # a flag that is off needs no default, and if the help describes the default in words, no value is shown
         None if about.shown or field.many or field.default is False else field.default,
         about.shown,
         about.metavar,
@@ -99,7 +99,7 @@ def panel(title: str, *options: Option) -> tuple[Option, ...]:
 
 
 def with_options(*options: Option) -> Callable[[Callable[[dict[str, Any]], None]], Callable[..., None]]:
-    """A command that takes `options` and hands its function those that were given, as a dict."""
+    """A command that takes `options` and passes those that were given to its function, as a dict."""
 
     def decorate(function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
         def command(ctx: typer.Context, **values: Any) -> None:

@@ -32,8 +32,8 @@ def plot(
             "--label",
             "-l",
             metavar="NAME",
-            help="A run's name in the legends; once for each run, in their order.",
-            show_default="what tells the runs apart",
+            help="A run's name in the legends; give it once for each run, in the same order.",
+            show_default="what distinguishes the runs",
         ),
     ] = None,
     out: Annotated[
@@ -86,13 +86,13 @@ def _predicted(run: Run) -> tuple[object, object]:
     data = load(named, task=run.result["task"], seed=seed, folds="cv" in run.config)
     if not len(data.y_val):
         raise UsageError(
-            f"The figure `confusion` shows validation rows; {run.directory} was trained without any. Choose other "
+            f"The figure `confusion` shows validation rows, but {run.directory} was trained without any. Choose other "
             "figures."
         )
     if tuple(data.classes) != tuple(run.model.classes):
         raise UsageError(
-            f"The data set {data.name!r} has the classes {list(data.classes)}; {run.directory} was trained on "
-            f"{list(run.model.classes)}. The data have changed since: train again, or choose other figures than "
+            f"The data set {data.name!r} has the classes {list(data.classes)}, but {run.directory} was trained on "
+            f"{list(run.model.classes)}. The data have changed since: train again, or choose figures other than "
             "`confusion`."
         )
     return np.asarray(data.classes)[data.y_val], run.model.predict(data.X_val)

@@ -28,21 +28,21 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="File that ends in .csv, .parquet, .npz or .npy (probabilities only).",
+            help="File whose name ends in .csv, .parquet, .npz or .npy (probabilities only).",
             show_default="CSV on stdout",
         ),
     ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
-            "--keep", help="Columns of DATA that are carried along.", metavar="COLUMN,...", show_default=False
+            "--keep", help="Columns of DATA to copy into the output.", metavar="COLUMN,...", show_default=False
         ),
     ] = None,
     l2: L2Option = None,
 ) -> None:
     """Labels and probabilities for the rows of DATA: columns `label` and `p_<class>`, in the order of the rows.
 
-    Columns are matched by name if both sides have names, in any order; further ones are ignored. Rows are read and
+    Columns are matched by name, in any order, if both sides have names; extra columns are ignored. Rows are read and
     written in blocks.
     """
     from gpureg.storage.directory import load_run
@@ -51,7 +51,7 @@ def predict(
     loaded = load_run(run)
     index = model_index(loaded, l2)
     if out is not None and data != "-" and out.exists() and Path(data).exists() and out.samefile(data):
-        raise UsageError(f"--out {out} is DATA itself; give another path.")
+        raise UsageError(f"--out {out} is the file DATA itself; give another path.")
     blocks = open_data(loaded, data, request_for(loaded, keep=columns(keep)))
     layout = Layout(loaded.model.classes, blocks.schema)
     show_notices(blocks.notices)
@@ -67,7 +67,7 @@ def predict(
 def predict_rows(
     model: LinearModel, index: int, blocks: Blocks, write: Write, is_over: Callable[[], bool] = lambda: False
 ) -> int:
-    """Predict block by block, until nobody reads any more; returns the number of rows."""
+    """Predict block by block, until the reader of the output has gone; returns the number of rows."""
     import numpy as np
 
     rows = 0

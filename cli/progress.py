@@ -96,7 +96,7 @@ class Plain(Quiet):
 
 
 class TimeLeft(TimeRemainingColumn):
-    """The time left, if it can be foreseen."""
+    """The time left, if it can be estimated."""
 
     def render(self, task: Task) -> Text:
         """See rich."""
@@ -138,7 +138,7 @@ class Bars:
         self.total, self.states = total, ModelStates(total, members)
 
     def see(self, event: Event) -> None:
-        """Update the picture; a thread of its own draws it eight times a second."""
+        """Update the picture; a separate thread draws it eight times a second."""
         from gpureg.events import EpochEnded, Iterated, PathPoint, Started
 
         self.states.see(event)
@@ -170,7 +170,7 @@ class Bars:
 
 
 def _lines(phrases: list[str], width: int) -> list[str]:
-    """Join phrases to lines of at most `width` characters."""
+    """Join phrases into lines of at most `width` characters."""
     lines: list[str] = []
     for phrase in phrases:
         if lines and len(lines[-1]) + len(INDENT) + len(phrase) <= width:

@@ -1,4 +1,4 @@
-"""`gpureg reproduce`: the whole report by one command."""
+"""`gpureg reproduce`: the whole report from one command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reproduce(
     """Reproduce the report: train what is missing, draw its nine figures, and compare every printed number.
 
     Writes one page that needs no network (index.html) and the same as Markdown (report.md), with the figures next to
-    them. Runs that are there and were made with the same options are not trained again. Prints the page's path.
+    them. Runs that already exist with the same options are not trained again. Prints the page's path.
     """
     from gpureg.report.reproduce import reproduce as reproduce_report
 

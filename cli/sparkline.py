@@ -14,8 +14,8 @@ def sparkline(values: Sequence[float], width: int = 40, blocks: str = BLOCKS) ->
     """`values` as at most `width` characters, each the mean of its share of the values; infinite values and NaN are
     left out.
 
-    The first twentieth of the curve does not count for the scale, since its plunge would flatten the rest; what exceeds
-    the scale is drawn at full height. A constant curve is drawn in the lowest block. Without values the result is "".
+    The scale ignores the first twentieth of the curve, since its plunge would flatten the rest; what exceeds the scale
+    is drawn at full height. A constant curve is drawn in the lowest block. Without values the result is "".
     """
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite or width < 1:

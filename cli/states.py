@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 GLYPHS = {"running": "·", "partly": "▪", "stopped": "■", "diverged": "✗", "waiting": " ", "best": "★"}
 STYLES = {"best": "bold green", "diverged": "red", "running": "cyan", "partly": "cyan"}
-ROWS = 12  # the most λ that get a line each; a longer grid is a strip of glyphs
+ROWS = 12  # at most this many λ get a line each; a longer grid is a strip of glyphs
 INDENT = "  "
 
 
@@ -28,7 +28,7 @@ class ModelStates:
         self.groups = total // members
         self.l2, self.lr = [math.nan] * (total + 1), [math.nan] * (total + 1)
         self.state = ["waiting"] * (total + 1)
-        self.how = [""] * (total + 1)  # a model stopped, in words
+        self.how = [""] * (total + 1)  # how a model stopped, in words
         self.val_loss, self.val_accuracy = [math.nan] * (total + 1), [math.nan] * (total + 1)
         self.train_loss = [math.nan] * (total + 1)
         self.models: list[int] = []
@@ -74,7 +74,7 @@ class ModelStates:
         self.steps, self.point, self.points = 0, 0, 0
 
     def _make_room(self, models: int) -> None:
-        """Refits that are trained alongside their folds come after these in the same batch."""
+        """Refits that are trained alongside their folds come after the folds in the same batch."""
         for numbers in (self.l2, self.lr, self.val_loss, self.val_accuracy, self.train_loss):
             numbers += [math.nan] * (models - len(numbers))
         self.state += ["waiting"] * (models - len(self.state))
@@ -82,7 +82,7 @@ class ModelStates:
 
     @property
     def full_batch(self) -> bool:
-        """Whether a step is a pass over all samples: then the end of a model can't be foreseen."""
+        """Whether a step is a pass over all samples: then the end of a model can't be predicted."""
         return self.per_epoch == 0
 
     def _how(self, event: ModelStopped) -> str:
@@ -103,14 +103,14 @@ class ModelStates:
         return f"{self.total} models"
 
     def where(self) -> str:
-        """How far the run is."""
+        """How far the run has got."""
         if self.full_batch:
             return f"pass {self.epoch}" + (f", λ {self.point}/{self.points}" if self.points else "")
         return f"epoch {self.epoch}/{self.epochs}"
 
     def progress(self) -> tuple[int, int | None]:
-        """How much is done of how much: epochs, λ of a path, or models of a full-batch solver; None if that says
-        nothing.
+        """How much is done, and of how much: epochs, λ of a path, or models of a full-batch solver; None if there is no
+        total.
         """
         if not self.full_batch:
             return self.epoch, self.epochs

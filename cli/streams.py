@@ -1,8 +1,8 @@
-"""stdout and stderr that can be lost: what they can't take costs the display, never the run.
+"""stdout and stderr that can be lost: a write that fails costs the display, never the run.
 
-A write that fails (a full disk, a reader that has gone, a terminal that was closed) is remembered and dropped with all
-that follows it; a stream that was closed from the start goes nowhere. Text that an encoding lacks is spelled out, and a
-file name that is not UTF-8 comes out as the bytes that it is.
+A write that fails (a full disk, a reader that has gone, a terminal that was closed) is remembered, and it and all later
+ones are dropped; a stream that was closed from the start goes nowhere. A character that the encoding lacks is spelled
+out, and a file name that is not UTF-8 comes out as its own bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPELLED = {
     "…": "...", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "│": "|", "─": "-", "━": "-", "╸": "-", "╺": "-", "—": "-",
 }  # fmt: skip
 HANDLER = "gpureg.spelled"
-GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # nobody reads any more: no error of the command's
+GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF)  # the reader has gone: not an error of the command
 
 
 class Output(io.FileIO):
@@ -29,12 +29,12 @@ class Output(io.FileIO):
     lost: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """As FileIO does it, in whole, and without an error."""
+        """As FileIO does, but complete and without raising."""
         size = memoryview(data).nbytes
         if self.lost is None:
             try:
                 written = super().write(data)
-                # a terminal that another program has set to not block
+                # a terminal that another program has set to non-blocking
                 while written is None:
                     select.select([], [self.fileno()], [])
                     written = super().write(data)
@@ -45,7 +45,7 @@ class Output(io.FileIO):
 
 
 def spelled(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A codec's error handler: characters that the encoding lacks in others, the bytes of file names as they are."""
+    """A codec's error handler: spells out characters that the encoding lacks; keeps the bytes of file names."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
@@ -62,18 +62,18 @@ def take_streams() -> None:
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: else the next file that is opened would be "stdout"
+        except OSError:  # closed: otherwise the next file to be opened would be "stdout"
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
 
 
 def screen() -> TextIO:
-    """stdout for what only shows what was done: `loss` does not count what it can't take."""
+    """stdout for output that only reports what was done: `loss` does not count it if it can't be written."""
     return _stream(1, sys.stdout) if _raw(sys.stdout) is not None else sys.stdout
 
 
 def loss(stream: TextIO) -> OSError | None:
-    """Why what was written to the stream did not arrive; None if it did, or its reader has gone."""
+    """Why output to the stream was lost; None if it arrived, or if the reader has gone."""
     stream.flush()
     raw = _raw(stream)
     lost = None if raw is None else raw.lost

@@ -56,7 +56,7 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
         console.print(f"{mark} chosen by {by} {score}: {_strength(result, chosen)}{rate}", highlight=False)
         if result.model.refit_of is not None:
             rows = f"{result.n_train + result.n_val:,} training and validation rows"
-            console.print(f"fitted again to the {rows} at that C, λ = {chosen.l2:.6g}", highlight=False)
+            console.print(f"fitted again to all {rows} at that C, λ = {chosen.l2:.6g}", highlight=False)
     elif len(result.models) == 1:
         console.print(_strength(result, result.models[0]), highlight=False)
     console.print(
@@ -75,8 +75,8 @@ def show(console: Console, result: FitResult, path: Path, mark: str = MARK) -> N
 
 
 def course(result: FitResult, width: int, blocks: str) -> str:
-    """The course of the chosen (or only) model in a line: of its validation loss, which ends at the table's number, or
-    of a full-batch solver's objective. "" if there is nothing to show.
+    """The course of the chosen (or only) model in a line: its validation loss, which ends at the table's number, or the
+    objective of a full-batch solver. "" if there is nothing to show.
     """
     if result.selected is None and len(result.models) > 1:
         return ""
@@ -127,15 +127,15 @@ def stopped(model: ModelResult, limit: int) -> str:
     """Why a model stopped, in a word or two; `limit` is the maximum number of a full-batch solver's iterations."""
     reason: str = model.stop_reason
     if model.certificate is not None:
-        if reason == "max_epochs":  # runs that do not tell the limit of iterations from that of the float type
+        if reason == "max_epochs":  # runs that do not distinguish the iteration limit from the float type's limit
             reason = "max_iter" if model.steps >= limit else "precision"
         if reason == "converged" and model.l2 == 0 and model.train_accuracy == 1.0:
-            return "no optimum"  # the classes can be separated: the weights would grow for ever
+            return "no optimum"  # the classes can be separated: the weights would grow without bound
     return STOPS[reason].format(model.stopped_epoch)
 
 
 def _scores(result: FitResult, models: list[ModelResult]) -> list[Column]:
-    """The score of the validation rows, if it is neither loss nor accuracy, which are shown anyway."""
+    """The score on the validation rows, unless it is the loss or the accuracy, which are shown anyway."""
     name = result.model.scored_by
     if name in ("loss", "accuracy"):
         return []
@@ -146,7 +146,7 @@ def _scores(result: FitResult, models: list[ModelResult]) -> list[Column]:
 
 
 def words(score: str) -> str:
-    """A score's name as a title has it."""
+    """A score's name as a title."""
     return score.replace("roc-auc", "ROC AUC").replace("-", " ")
 
 

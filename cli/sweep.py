@@ -16,7 +16,7 @@ from .values import configs, grid, numbers, opening
 def sweep_lambda(given: dict[str, Any]) -> None:
     """Fit a whole grid of λ, with its cross-validation, as one batch.
 
-    Every λ (times learning rates, folds and seeds) is a few columns of one matrix product, and leaves it when it stops.
+    Every λ (times learning rates, folds and seeds) is a few columns of one matrix product and leaves it when it stops.
     """
     from .training import resume_training, run_training
 
@@ -29,7 +29,7 @@ def sweep_lambda(given: dict[str, Any]) -> None:
 
 
 def models(values: dict[str, Any]) -> dict[str, Any]:
-    """λ and learning rates as they are given. Raises UsageError if several of a group of alternatives are."""
+    """λ and learning rates as they are given. Raises UsageError if several of a group of alternatives are given."""
     for group in ALTERNATIVES:
         flags = ["--" + name.replace("_", "-") for name in group if name in values]
         if len(flags) > 1:

@@ -26,7 +26,7 @@ class Column:
 
 
 def table(columns: Sequence[Column], width: int, *, bold: Collection[int] = ()) -> Text:
-    """`columns` as a table, at most `width` wide if dropping columns can achieve that; the rows `bold` are bold."""
+    """`columns` as a table, at most `width` wide if leaving out columns achieves that; the rows `bold` are bold."""
     kept, gap = list(columns), GAPS[-1]
     while _width(kept, gap) > width and max(column.drop for column in kept):
         kept.remove(max(kept, key=lambda column: column.drop))
@@ -44,7 +44,7 @@ def table(columns: Sequence[Column], width: int, *, bold: Collection[int] = ()) 
 
 
 def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Numbers with `digits` significant digits, or with as many as tell different ones apart."""
+    """Numbers with `digits` significant digits, or with more if different numbers would look alike."""
     while digits < 17 and len({f"{value:.{digits}g}" for value in values}) < len(set(values)):
         digits += 1
     return [f"{value:.{digits}g}" for value in values]

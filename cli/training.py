@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any], opening: Sequence[str]) -> None:
-    """A new run, which says the `opening` first; ends the command with the contract's exit code."""
+    """Make a new run, after printing `opening`; ends the command with its exit code."""
     notes = notes_of(values)
     quiet, tracking = bool(values.get("quiet")), new_tracking(values.get("track"))
     first = Opening(opening, notes, quiet=quiet)
@@ -53,7 +53,7 @@ class Opening:
         self.lines, self.notes, self.quiet = list(lines), notes, quiet
 
     def say(self) -> None:
-        """Say them, if that is not done yet."""
+        """Print them, unless that is done."""
         lines, self.lines = self.lines, []
         if lines and not self.quiet:
             self.notes.print(lines[0], markup=False, highlight=False, soft_wrap=True)
@@ -62,7 +62,7 @@ class Opening:
 
 
 def resume_training(given: dict[str, Any]) -> None:
-    """Go on with the run that `--resume` names; ends the command as that run would have ended it."""
+    """Continue the run that `--resume` names; ends the command as that run would have ended it."""
     notes, quiet = notes_of(given), bool(given.get("quiet"))
     with (
         observer(notes, quiet=quiet) as shown,
@@ -77,7 +77,7 @@ def resume_training(given: dict[str, Any]) -> None:
 
 
 def notes_of(values: dict[str, Any]) -> Console:
-    """What is said on stderr, warnings too. Raises UsageError for options of this command alone."""
+    """The console on stderr, which also shows warnings. Raises UsageError for options that only this command has."""
     checkpoint_seconds(values.get("checkpoint_seconds", SECONDS))
     notes = Console(stderr=True, highlight=False)
     show_warnings(notes)
@@ -115,14 +115,14 @@ def fit_and_save(
     with track or nullcontext(), interruptible(shown.say) as interrupt:
         result = run_fit(data, config, Hooks(see, lambda: interrupt.requested, writer), saved=saved)
         if exit_code(result) == 130 and folder.holds_finished():
-            shown.say(f"{folder.path} keeps the finished run that it holds until this one has ended")
+            shown.say(f"{folder.path} keeps its finished run until this one is finished")
         else:
             folder.commit(result.to_run(folder.path))
     return result
 
 
 def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console, opening: str) -> None:
-    """Show the result; raises the command's exit code where that is not 0."""
+    """Show the result; raises the command's exit code if that is not 0."""
     from gpureg.fitting.results import to_json_dict
     from gpureg.storage.encoding import json_text
 
@@ -144,13 +144,13 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console,
 
 
 def how_to_resume(out: Path) -> str:
-    """The command that goes on."""
+    """The line that names the command to resume with."""
     return f"interrupted; resume with: gpureg train --resume {shlex.quote(str(out))}"
 
 
 @contextmanager
 def resumable(out: Path) -> Iterator[None]:
-    """An interruption that ends the block at once says how to go on, if there is something to go on with."""
+    """If an interrupt ends the block at once, say how to resume, if there is something to resume."""
     from gpureg.storage.directory import is_under_way
 
     try:
@@ -163,7 +163,7 @@ def resumable(out: Path) -> Iterator[None]:
 def run_folder(
     data: DataConfig, config: FitConfig, values: dict[str, Any], tracking: Tracking | None
 ) -> Iterator[RunFolder]:
-    """The run directory, made before anything is loaded; it goes again if the block fails without a checkpoint."""
+    """The run directory, made before anything is loaded; it is removed if the block fails without a checkpoint."""
     from gpureg.storage.directory import OccupiedError, claim
 
     start = beginning(data, config, tracking)
@@ -181,7 +181,7 @@ def run_folder(
 
 
 def fresh_names(task: str, dataset: str) -> Iterator[Path]:
-    """`runs/<task>-<dataset>-<time>`, then the same with a number behind it, as far as there is nothing there."""
+    """`runs/<task>-<dataset>-<time>`, then the same with a number appended; names that are taken are left out."""
     name = Path(dataset).name if dataset_path(dataset) is None else Path(dataset).stem
     path = Path("runs") / f"{task}-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in itertools.count(1))
@@ -196,14 +196,14 @@ def load(source: DataConfig, config: FitConfig) -> Dataset:
 
 
 def dataset_path(dataset: str) -> Path | None:
-    """The path that `--dataset` names, None where it names a known data set."""
+    """The path that `--dataset` names, or None if it names a known data set."""
     from gpureg.data.catalog import CATALOG
 
     return None if dataset in CATALOG else Path(dataset)
 
 
 def exit_code(result: FitResult) -> int:
-    """130 interrupted, 4 where every model diverged, else 0."""
+    """130 if interrupted, 4 if every model diverged, else 0."""
     reasons = [model.stop_reason for model in result.models]
     if "interrupted" in reasons:
         return 130

@@ -33,14 +33,14 @@ def model_index(run: Run, l2: float | None) -> int:
     if run.model.selected is None and len(run.model.l2) > 1:
         raise UsageError(
             f"{run.directory}: none of its {len(run.model.l2)} models was chosen, since there were no validation rows "
-            f"and no folds, or all diverged. Name one by its λ: --l2 {run.model.l2[0]:g}; there are "
+            f"or folds, or all diverged. Name one by its λ, for example --l2 {run.model.l2[0]:g}; it has "
             f"{run.model.lambdas()}."
         )
     return run.model.index()
 
 
 def columns(text: str | None) -> tuple[str, ...]:
-    """Names separated by commas; one that holds a comma stands in quotes. Raises UsageError."""
+    """Names separated by commas; a name that holds a comma stands in quotes. Raises UsageError."""
     names = tuple(name.strip() for name in next(csv.reader([text or ""], skipinitialspace=True), []))
     if "" in names or (text is not None and not names):
         raise UsageError(f"--keep is {text!r}; expected names of columns separated by commas.")
@@ -48,7 +48,7 @@ def columns(text: str | None) -> tuple[str, ...]:
 
 
 def request_for(run: Run, **given: Any) -> Request:
-    """What is read of new data for a run's model: `given` options, and what the run's own data were called."""
+    """What to read from new data for a run's model: `given` options, and the column names of the run's own data."""
     from gpureg.data import Request
 
     own_target = run.model.target or run.config.get("target")
@@ -77,7 +77,7 @@ def open_data(run: Run, data: str, request: Request) -> Blocks:
 
 
 def show_notices(notices: tuple[str, ...]) -> None:
-    """On stderr, each in a line."""
+    """Each on a line of stderr."""
     for notice in notices:
         show_notice(notice)
 

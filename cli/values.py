@@ -27,7 +27,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MI
 def configs(
     given: Given, models: Mapping[str, Any] = MappingProxyType({}), *, sweep: bool = False
 ) -> tuple[DataConfig, FitConfig, SolverChoice]:
-    """The options that shape the data and the fit, with `models` (λ, learning rates) for theirs, and the solver.
+    """The configurations of the data and the fit, with `models` (λ, learning rates) in place of theirs, and the solver.
 
     Raises UsageError.
     """
@@ -42,7 +42,7 @@ def configs(
     named_set = chosen.get("dataset", DataConfig.dataset) in CATALOG
     values = dict(given.values)
     if "folds" in values and values.get("seeds") == 1:
-        del values["seeds"]  # of folds that the data name there is one assignment, and no shuffle is asked for
+        del values["seeds"]  # folds that the data name are one assignment, and no shuffle is asked for
     choice = decide_solver(values, CLI_OWNERS, named_set, where=given.where)
     if sweep and not {"l2", "Cs"} & set(chosen):
         chosen["l2"] = grid("lambda_grid", LBFGS_GRID) if choice.to_optimum else REPORT_LAMBDAS
@@ -50,7 +50,7 @@ def configs(
 
 
 def opening(choice: SolverChoice, given: Given) -> list[str]:
-    """What a run says first: the solver and why, then what it does not heed."""
+    """What a run says first: the solver and why, then the options that it leaves out."""
     line = f"solver: {choice.solver} ({choice.reason})"
     return [line] if given.left_out is None else [line, given.left_out]
 

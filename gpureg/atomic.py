@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to: when the block ends it is flushed to the disk and renamed to `path`.
+    """A path next to `path` to write to: when the block ends, the file is flushed to the disk and renamed to `path`.
 
-    If the block fails, and on an interrupt, what was written is removed, and what was at `path` is untouched. Raises
+    If the block fails or is interrupted, what was written is removed, and what was at `path` is untouched. Raises
     OSError.
     """
     temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}.tmp")

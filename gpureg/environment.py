@@ -35,7 +35,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def blas_threads() -> int:
-    """The number of threads that the BLAS uses now: `threads` bounds it, and a product's bits depend on it."""
+    """The number of threads that the BLAS uses now: `threads` limits it, and the bits of a product depend on it."""
     counts = [library["num_threads"] for library in threadpool_info() if library.get("user_api") == "blas"]
     return max(counts, default=1)
 

@@ -1,7 +1,7 @@
 """What can go wrong, and the exit code the command line gives it.
 
-Every message says what was given, what was expected and what to do, and calls an option what its caller calls it
-(`named`). Errors are raised once, at the edge: inside the loops nothing raises to steer.
+Every message says what was given, what was expected and what to do, and uses its caller's name for an option
+(`named`). Errors are raised once, at the edge: no loop uses them for control flow.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ _FLAGS: ContextVar[bool] = ContextVar("options are named as flags", default=Fals
 
 
 class GpuregError(Exception):
-    """Base of every error that gpureg raises on purpose; `exit_code` is what the command line ends with."""
+    """Base of every error that gpureg raises on purpose; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(GpuregError, ValueError):
-    """An option, a configuration or data that can't be used as given (exit code 2)."""
+    """An option, a configuration or data can't be used as given (exit code 2)."""
 
     exit_code = 2
 
 
 class DataError(UsageError):
-    """A data set that is not available or can't be read (exit code 2)."""
+    """A data set is not available or can't be read (exit code 2)."""
 
 
 class RunError(UsageError):
-    """A run directory that is missing, damaged, or already there (exit code 2)."""
+    """A run directory is missing, damaged, or already there (exit code 2)."""
 
 
 class DeviceError(GpuregError, RuntimeError):
-    """A device that `strict_device` requires and that is not available (exit code 3)."""
+    """A device that `strict_device` requires is not available (exit code 3)."""
 
     exit_code = 3
 
 
 class OutOfMemoryError(GpuregError, MemoryError):
-    """A run that does not fit the memory; says how much is needed, how much there is and what to change.
+    """A run does not fit in memory; the message says how much is needed, how much there is and what to change.
 
-    `saved` tells that what was trained is kept in a checkpoint.
+    `saved` says whether the training so far is kept in a checkpoint.
     """
 
     saved = False
     exit_code = 2
 
     def with_advice(self, advice: str) -> OutOfMemoryError:
-        """The same, with a sentence that says what needs less."""
+        """The same error, with a sentence that says what would need less memory."""
         error = OutOfMemoryError(f"{self} {advice}")
         error.saved = self.saved
         return error
@@ -69,15 +69,15 @@ def size_text(size: int) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with an escape for every character that does not print: what controls a terminal or turns the direction
-    of the text, and bytes of a file's name that are not UTF-8.
+    """`text` with an escape for every character that does not print: control characters of a terminal, marks that turn
+    the direction of the text, and bytes of a file's name that are not UTF-8.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
 def naming_flags() -> Iterator[None]:
-    """While it lasts, messages name options as the command line does."""
+    """Within the block, messages name options as the command line does."""
     token = _FLAGS.set(True)
     try:
         yield
@@ -88,7 +88,7 @@ def naming_flags() -> Iterator[None]:
 def named(option: str, value: object = None) -> str:
     """An option in its caller's words, for a message: `val_size=10` in Python, `--val-size 10` on the command line.
 
-    Without a value its name alone; a bool's flag has no value of its own.
+    Without a value, only the name; a bool's flag takes no value.
     """
     if not _FLAGS.get():
         option = IN_PYTHON.get(option, option)

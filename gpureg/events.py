@@ -78,8 +78,7 @@ class Iterated:
 
 @dataclass(frozen=True)
 class PathPoint:
-    """Every model is at its optimum for one more λ of a path: the `done` first of `points` in falling order, `done`
-    counted from 1."""
+    """Every model is at its optimum for one more λ of a path: for the first `done` of `points` λ, in falling order."""
 
     done: int
     points: int

@@ -24,15 +24,16 @@ class History:
     sets, or for a fold's model over its held-out rows (its training accuracy is NaN). `l2, lr (L,)`: the models' λ and
     learning rates; `fold, seed (L,)`: -1 if a model belongs to no fold or seed.
 
-    With a full-batch solver row e is a model after e iterations, of its own: `eval_step` is 0 to E - 1, `objective
+    With a full-batch solver row e is a model after e iterations of its own: `eval_step` is 0 to E - 1, `objective
     (E, L)` (nats, with the penalty) and `gap_bound (E, L)` (the bound on its gap to the optimum, NaN without a penalty)
-    are in every row, losses and accuracies in a model's last only, and `step_loss` is (0, L). Each row of `gap_bound`
-    but the last is the solver's own estimate; the last is the certificate's. With minibatches both are empty.
+    are in every row, losses and accuracies only in a model's last row, and `step_loss` is (0, L). Each row of
+    `gap_bound` but the last is the solver's own estimate; the last is the certificate's. With minibatches both are
+    empty.
 
     `passes (L,)`: the passes over the data that a model took part in, line searches included; empty with minibatches.
 
-    `score (L,)`: what the models were compared by, at their final weights, on the rows that `val_loss` is of; NaN where
-    a model has none. Empty in runs that did not keep it.
+    `score (L,)`: the score that compares the models, at their final weights, on the same rows as `val_loss`; NaN if a
+    model has none. Empty in runs that did not keep it.
     """
 
     step_loss: Floats

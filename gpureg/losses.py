@@ -1,8 +1,8 @@
 """The losses: what a row of logits costs, and all that the rest of gpureg needs to know about it.
 
-A loss is a value. Model, kernels, conditioning, Hessian, data and fitting ask it; nothing asks for its name. A twin of
-the kernels declares the losses that it implements and refuses the others; `kernels.reference` takes any value of this
-form, so a new loss is one class.
+A loss is a value. Model, kernels, conditioning, Hessian, data and fitting ask the value; none branches on its name. An
+implementation of the kernels declares the losses that it supports and refuses the others; `kernels.reference` takes any
+value of this form, so a new loss is one class.
 
 Everything here is the specification, in the plain array API. Logits are `(B, L, K)`, labels `y (B,)` are class indices,
 losses are in nats.
@@ -43,11 +43,11 @@ class Loss(Protocol):
         ...
 
     def columns(self, classes: int) -> int:
-        """K, the number of columns of a model of that many classes."""
+        """K, the number of columns of a model with that many classes."""
         ...
 
     def curvature(self, K: int) -> float:
-        """The second derivative in one logit at logits of 0, which conditioning scales by."""
+        """The second derivative in one logit at logits of 0, by which conditioning scales."""
         ...
 
     def constant(self, shares: Iterable[float]) -> float:
@@ -69,7 +69,7 @@ class Loss(Protocol):
         ...
 
     def log_probabilities(self, xp: Any, logits: Array) -> Array:
-        """Logarithms of the probabilities `(..., classes)`, in nats, exact also where they are tiny."""
+        """Logarithms of the probabilities `(..., classes)`, in nats, accurate even if these are tiny."""
         ...
 
     def predict(self, xp: Any, logits: Array) -> Array:
@@ -106,7 +106,7 @@ class Softmax:
         target = one_hot(xp, y, logits)
         own = xp.sum(xp.where(target, shifted, xp.zeros_like(shifted)), axis=-1)
         loss = xp.log(total[..., 0]) - own
-        # a NaN logit makes argmax point at it and the loss NaN: that sample is not a hit
+        # argmax points at a NaN logit, and the loss is NaN: that sample is not a hit
         hit = (xp.argmax(logits, axis=-1) == y[:, None]) & (loss == loss)
         return loss, hit, exps / total - xp.astype(target, exps.dtype)
 
@@ -185,7 +185,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType({loss.name: loss for loss in (Soft
 
 
 def loss_of(task: str | Loss) -> Loss:
-    """The loss that a name names; a loss of the caller's own is itself. Raises KeyError."""
+    """The loss of that name; a `Loss` of the caller's own is returned as it is. Raises KeyError."""
     return LOSSES[task] if isinstance(task, str) else task
 
 

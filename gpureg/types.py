@@ -57,7 +57,7 @@ class ModelTable:
         return cls(np.asarray(l2, float), np.asarray(lr, float), zero - 1, zero - 1, zero, zero)
 
     def take(self, models: Ints) -> ModelTable:
-        """The rows `models` of the table."""
+        """The table's rows `models`."""
         return ModelTable(*(getattr(self, name)[models] for name in self.__dataclass_fields__))
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class StepPlan:
     `order (steps, B)`: sample indices of each minibatch, on the host. `lr, l2 (A,)` on the host. `column (A,)` into the
     row-weight table, or None where every sample weighs 1. `snapshot_after`: the steps of this run (counted from 0)
     after whose update the weights are copied. `penalize_bias`: whether the last row of W carries the
-    penalty. `beside_evaluation`: other threads are evaluating at the same time, so that the steps have one thread.
+    penalty. `beside_evaluation`: other threads are evaluating meanwhile, so the steps have one thread.
     """
 
     order: Ints

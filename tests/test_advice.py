@@ -84,7 +84,7 @@ def test_where_the_penalty_holds_a_model_neither_helps(solver: str) -> None:
     options = {"lr": 0.05, "epochs": 60} if solver == "sgd" else {}
     texts, _ = told(rare(), solver=solver, l2=5.0, penalize_bias=True, **options)
     (text,) = [text for text in texts if "worse than a constant" in text]
-    assert text.endswith("The penalty holds it there: use a smaller λ.")
+    assert text.endswith("The penalty keeps it there: use a smaller λ.")
 
 
 def test_a_limit_of_iterations_is_to_be_raised() -> None:

@@ -132,7 +132,7 @@ def test_data_without_any_option(here: Path) -> None:
 
 def test_a_batch_that_is_cut_is_said_once(here: Path) -> None:
     done = invoke("train", "--dataset", write_flowers(here / "flowers.csv"), "--epochs", 3)
-    assert " ".join(done.stderr.split()).count("was cut to the 96 training rows") == 1
+    assert " ".join(done.stderr.split()).count("was reduced to 96, the number of training rows") == 1
 
 
 def test_threads_are_honoured_and_recorded(here: Path) -> None:

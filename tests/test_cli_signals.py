@@ -127,13 +127,13 @@ def test_it_is_resumed_from_the_first_moment(
     again = script(*sweep, "--out", "run", cwd=tmp_path)
     assert again.returncode == 2
     assert (
-        "run holds an interrupted run; go on with it by `gpureg train --resume run`, or replace it with --force"
+        "run holds an interrupted run; resume it with `gpureg train --resume run`, or replace it with --force"
         in again.stderr
     )
     ended_so_far = (tmp_path / "run" / "result.json").exists()
     plotted = script("plot", "run", "--out", "figures", cwd=tmp_path)
     assert plotted.returncode == (0 if ended_so_far else 2)
-    assert ended_so_far or "run holds a run that has not ended: go on with it by" in plotted.stderr
+    assert ended_so_far or "run holds an unfinished run: resume it with" in plotted.stderr
     assert_resumes(tmp_path / "run", whole)
 
 
@@ -316,7 +316,7 @@ def test_changed_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_npz(tmp_path / "data.npz", rows=151)
     refused = invoke("train", "--resume", "run")
     assert refused.exit_code == 2
-    assert "not those that the run began with" in refused.stderr
+    assert "not the data that the run began with" in refused.stderr
     again = invoke("train", "--dataset", "data.npz", "--epochs", 2, "--out", "run")
     assert again.exit_code == 2
     assert "--force" in again.stderr

@@ -29,7 +29,7 @@ def shell(command: str, here: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-FULL = "error: stdout can't be written (No space left on device). Send it where there is room.\n"
+FULL = "error: stdout can't be written (No space left on device). Redirect it to a place with room.\n"
 LOST = {">&-": (0, ""), ">/dev/full": (2, FULL), "| true; exit ${PIPESTATUS[0]}": (0, "")}
 ALSO_LOST = {
     ">&- 2>&- <&-": (0, ""), "2>&-": (0, ""), "2>/dev/full": (0, ""), ">/dev/full 2>&1": (2, ""),

@@ -216,7 +216,7 @@ def test_rows_that_training_leaves_out_get_no_label(tmp_path):
     probabilities = model.predict_proba(table)
     np.testing.assert_array_equal(np.isnan(probabilities).all(axis=1), ~complete)
     assert np.isfinite(probabilities[complete]).all()
-    with pytest.warns(GpuregWarning, match="training left such rows out"):
+    with pytest.warns(GpuregWarning, match="training left out such rows"):
         found = model.evaluate(table, table.answer)
     assert found.n == complete.sum()
     result.save(tmp_path / "run")

@@ -220,7 +220,7 @@ def test_options_are_named_as_their_caller_names_them() -> None:
         ({"epochs": 2.0}, "epochs is 2.0; expected a whole number"),
         ({"epochs": True}, "epochs is True; expected a whole number"),
         ({"epochs": 10**30}, "epochs is 10+; expected a whole number from 1 to 2147483647"),
-        ({"memory": 10**5000}, "memory is a number of very many digits; expected a whole number from 1"),
+        ({"memory": 10**5000}, "memory is a number with very many digits; expected a whole number from 1"),
         ({"tol": 10**400}, "expected a finite number above 0"),
         ({"shuffle": "yes"}, "shuffle is 'yes'; expected True or False"),
         ({"device": 3}, "device is 3; expected text"),

@@ -163,7 +163,7 @@ def test_of_an_archive_in_parts_the_last_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", **parts)
     blocks, rows = read(tmp_path / "t.npz", labelled=True, own_target="y", own_weights="w")
     assert sum(len(block.X) for block in rows) == 20
-    assert blocks.notices == (f"{tmp_path / 't.npz'} has several parts; X_val is read, 20 rows.",)
+    assert blocks.notices == (f"{tmp_path / 't.npz'} has several parts; X_val is read (20 rows).",)
     assert rows[0].labels is not None
     assert rows[0].labels.values == (1.0,)
     assert rows[0].weights is not None
@@ -184,7 +184,7 @@ def test_images(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (100, 1, 3))
     idx(tmp_path / "train-images-idx3-ubyte.gz", images)
     assert sum(len(block.X) for block in read(tmp_path)[1]) == 100  # without labels
-    with pytest.raises(DataError, match="its labels are not there"):
+    with pytest.raises(DataError, match="its labels are missing"):
         read(tmp_path, labelled=True)
     idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(100) % 3)
     _, rows = read(tmp_path / "train-images-idx3-ubyte.gz", labelled=True)
@@ -239,7 +239,7 @@ def test_without_names_columns_are_matched_by_number(table: pa.Table, tmp_path: 
     for options, more in ({"own_target": "label"}, 0), ({}, 1):
         blocks, rows = read(path, expected=Expected(3), **options)
         np.testing.assert_array_equal(np.concatenate([block.X for block in rows]), matrix(table))
-        assert blocks.notices[0].startswith("The run has no names of features: the columns of")
+        assert blocks.notices[0].startswith("The run has no feature names: the columns of")
         assert len(blocks.notices) == 1 + more
     with pytest.raises(UsageError, match="has 4 columns; expected 2"):
         read(path, expected=Expected(2), labelled=False, own_target="none")

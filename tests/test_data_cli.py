@@ -44,7 +44,7 @@ def test_fetch_of_what_is_built_in_and_of_what_is_not_known():
     assert "built in" in run("fetch", "digits").stderr
     wrong = run("fetch", "x")
     assert wrong.exit_code == 2
-    assert "no data set is named 'x'" in wrong.stderr
+    assert "No data set is named 'x'" in wrong.stderr
 
 
 @pytest.mark.mnist
@@ -54,6 +54,6 @@ def test_fetch_prints_the_folder_and_says_when_there_is_nothing_to_do(cache):
     assert "mnist: trying " in first.stderr
     again = run("fetch", "mnist")
     assert again.stdout == first.stdout
-    assert "cached already" in again.stderr
+    assert "already cached" in again.stderr
     mnist = next(line for line in run("list").stdout.splitlines() if line.startswith("mnist"))
     assert mnist.split()[-1] == "yes"

@@ -39,7 +39,7 @@ def test_npz_with_a_validation_part(tmp_path):
     np.testing.assert_array_equal(data.X_val, X[:4] + 0.5)
     small = load_dataset(path, train_size=10, val_size=2)
     assert (len(small.X_train), len(small.X_val)) == (10, 2)
-    with pytest.raises(UsageError, match="val_size=5: 'a' has 4 validation rows"):
+    with pytest.raises(UsageError, match="val_size=5: 'a' has only 4 validation rows"):
         load_dataset(path, val_size=5)
 
 
@@ -171,7 +171,7 @@ def test_idx_that_cant_be_used(tmp_path):
     with pytest.raises(DataError, match="12 rows but 3 labels"):
         load_dataset(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataError, match="its labels are not there"):
+    with pytest.raises(DataError, match="its labels are missing"):
         load_dataset(tmp_path)
     path = tmp_path / "x-images-idx3-ubyte"
     for content, says in (

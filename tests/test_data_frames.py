@@ -157,7 +157,7 @@ def test_lists_of_equal_length_in_parquet(tmp_path):
         (np.array([[1, "a"]] * N, dtype=object), "row 0 .* holds str"),
         (np.array([[1, None]] * N, dtype=object), "row 0 .* holds nothing"),
         (np.array([[10**400, 1]] * N, dtype=object), "beyond the range"),
-        ([[1.0], [1.0, 2.0]] * (N // 2), "can't be made an array"),
+        ([[1.0], [1.0, 2.0]] * (N // 2), "can't be turned into an array"),
         (np.ones((N, 2, 2, 2)), "expected \\(rows, features\\)"),
         (np.ones((N, 0)), "nothing to fit"),
         (np.ones((0, 2)), "0 rows but 40 labels"),
@@ -241,5 +241,5 @@ def test_torch_arrays_on_the_host():
 
     X = torch.arange(2.0 * N).reshape(N, 2)
     np.testing.assert_array_equal(gpureg.make_dataset(X, torch.tensor(Y), X, torch.tensor(Y)).X_train, X.numpy())
-    with pytest.raises(UsageError, match="can't be made an array"):
+    with pytest.raises(UsageError, match="can't be turned into an array"):
         gpureg.make_dataset(X.requires_grad_(), Y)

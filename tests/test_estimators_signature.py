@@ -143,7 +143,7 @@ def test_what_would_change_the_result_is_refused(parameters: dict[str, Any], tol
         ({"Cs": ["1"]}, "Cs is '1'"),
         ({"Cs": None}, "Cs is None"),
         ({"Cs": True}, "Cs is True"),
-        ({"Cs": 10**30}, "Cs is 1000000000000000000000000000000; expected from 1 to 100,000"),
+        ({"Cs": 10**30}, "Cs is 1000000000000000000000000000000; expected a number from 1 to 100,000"),
     ],
 )
 def test_a_cross_validation_refuses_it_too(parameters: dict[str, Any], told: str, wine: tuple[Any, Any]) -> None:

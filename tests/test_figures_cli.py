@@ -54,7 +54,7 @@ def test_clear_refusals(sweep, tmp_path):
         run(sweep, "--figure", "scatter")
     with pytest.raises(UsageError, match="--format is 'gif'; expected one of png, svg, pdf"):
         run(sweep, "--format", "gif")
-    with pytest.raises(UsageError, match="shows one run; given 2"):
+    with pytest.raises(UsageError, match="shows one run, but 2 were given"):
         run(sweep, sweep, "--figure", "confusion", "--out", tmp_path)
     with pytest.raises(RunError, match=r"result\.json can't be written"):
         run(sweep, "--out", sweep / "result.json")

@@ -211,7 +211,7 @@ def test_a_full_batch_fit_shows_its_objective_and_its_gap(full_batch):
 
 
 def test_a_full_batch_fit_has_no_accuracy_along_its_iterations(full_batch):
-    with pytest.raises(UsageError, match=r"evaluated at their end only. Choose `path-accuracy`"):
+    with pytest.raises(UsageError, match=r"evaluated only at the end. Choose `path-accuracy`"):
         curves.accuracy([Curve(full_batch, 0, "lbfgs")])
 
 

@@ -182,7 +182,7 @@ def test_what_the_runs_can_not_show_is_refused(save):
     with pytest.raises(UsageError, match=r"compares two runs of one model each.*given 1"):
         choice.draw("shuffle", [one])
     for name in ("path", "norm", "weights", "confusion"):
-        with pytest.raises(UsageError, match=f"`{name}` shows one run; given 2"):
+        with pytest.raises(UsageError, match=f"`{name}` shows one run, but 2 were given"):
             choice.draw(name, [one, one])
     with pytest.raises(UsageError, match="'scatter' is unknown"):
         choice.draw("scatter", [one])

@@ -74,7 +74,7 @@ def test_a_grid_of_c_is_a_grid_of_lambda() -> None:
 def test_two_classes_of_a_softmax_are_the_binary_model_at_2_c() -> None:
     X, y = problem()
     softmax = gpureg.make_dataset(X, y, val_size=0)
-    with pytest.warns(GpuregWarning, match=r"at C is scikit-learn's binary model at 2 C; task='logistic' fits"):
+    with pytest.warns(GpuregWarning, match=r"at C equals scikit-learn's binary model at 2 C; task='logistic' fits"):
         ours = gpureg.fit(softmax, Cs=0.5, **EXACT)
     assert sum("binary model" in text for text in ours.warnings) == 1
     logistic = gpureg.fit(gpureg.make_dataset(X, y, task="logistic", val_size=0), task="logistic", Cs=1.0, **EXACT)
@@ -159,7 +159,7 @@ def test_rows_that_were_changed_are_not_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (SGD, r"no validation rows, and early stopping \(patience=10\) goes by it. Give patience=0"),
+        (SGD, r"no validation rows, but early stopping \(patience=10\) needs them. Give patience=0"),
         (SGD | {"patience": 0, "keep": "best"}, "keep='best' takes the weights of the lowest validation loss"),
         (
             SGD | {"keep": "best", "cv": 3},

@@ -105,7 +105,7 @@ def test_classes_of_a_validation_set(tmp_path):
     val.assign(y=np.where(np.arange(M) < 4, "sideways", val.y)).to_csv(tmp_path / "more.csv", index=False)
     done = invoke("train", "--dataset", tmp_path / "t.csv", "--val", tmp_path / "more.csv", "--out", tmp_path / "r")
     assert done.exit_code == 2
-    assert "4 are of classes that this model does not know: 'sideways' (4)" in done.stderr
+    assert "4 of 50 rows have classes that this model does not know: 'sideways' (4)" in done.stderr
     assert not (tmp_path / "r").exists()
     run = trained(tmp_path, "--val", tmp_path / "more.csv", "--classes", "up,down", data=tmp_path / "t.csv")
     assert run.result["n_val"] == M - 4
@@ -266,7 +266,7 @@ BAD = [
     (("t.csv", "--features", "a", "--drop", "a"), "--features and --drop left no feature"),
     (("t.csv", "--drop", "w,a,b,c,d,city"), "--drop left no feature"),
     (("t.csv", "--features", ""), "--features is empty"),
-    (("t.csv", "--drop", "a,,b"), "--drop is empty, or names nothing"),
+    (("t.csv", "--drop", "a,,b"), "--drop is empty or has an empty name"),
     (("t.npz", "--features", "a"), "has no column 'a'; it has 0, 1, 2, 3."),
     (("t.npz", "--drop", "4"), "has no column '4'"),
     (("images.npz", "--features", "0"), "images, has no columns to name"),
@@ -278,7 +278,7 @@ BAD = [
     (("t.csv", "--val", "unlabelled.csv", *NUMBERS), "has no column 'y', the label of the training data"),
     (("t.csv", "--val", "empty.csv", *NUMBERS), "no rows"),
     (("t.csv", "--val", "t.npz", "--categorical", "one-hot"), "columns of words (city)"),
-    (("parts.npz", "--val", "t.npz"), "has validation rows of its own"),
+    (("parts.npz", "--val", "t.npz"), "has its own validation rows"),
     (("digits", "--features", "0,1"), "--features 0,1: the data set 'digits' has no columns to name"),
     (("digits", "--labels", "y.npy"), "has no columns to name"),
     (("t.csv", "--labels", "y.npy"), "--labels y.npy: it belongs to features in an npy file"),
@@ -508,7 +508,7 @@ def test_folders_that_dont_belong_together(tmp_path):
     refused(tmp_path, "name the columns", "--dataset", tmp_path / "twice")
     (tmp_path / "same").mkdir()
     parts(tmp_path / "same" / "a=1", frame(TRAIN))
-    refused(tmp_path, "in their folders' names", "--dataset", tmp_path / "same")
+    refused(tmp_path, "in folder names", "--dataset", tmp_path / "same")
     (tmp_path / "none").mkdir()
     refused(tmp_path, "without Parquet files", "--dataset", tmp_path / "none")
     (tmp_path / "broken").mkdir()

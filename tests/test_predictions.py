@@ -95,7 +95,7 @@ def test_npz(tmp_path: Path) -> None:
 def test_npy_holds_the_probabilities(tmp_path: Path) -> None:
     _, p = written(tmp_path / "p.npy", (0, 1, 2), pa.table({}))
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), p)
-    with pytest.raises(UsageError, match="keep: an npy holds the probabilities alone"):
+    with pytest.raises(UsageError, match="keep: an npy holds only the probabilities"):
         written(tmp_path / "q.npy", (0, 1), KEPT)
     assert [path.name for path in tmp_path.iterdir()] == ["p.npy"]
 
@@ -135,7 +135,7 @@ def test_a_failure_leaves_what_was_there(suffix: str, failure: type[BaseExceptio
 def test_what_can_t_be_written_is_refused(tmp_path: Path) -> None:
     layout = Layout((0, 1), pa.schema([("label", pa.int64())]))
     with (
-        pytest.raises(UsageError, match="keep='label': the output has a column of that name"),
+        pytest.raises(UsageError, match="keep='label': the output already has a column of that name"),
         open_predictions(tmp_path / "p.csv", layout),
     ):
         pass

@@ -161,7 +161,7 @@ def test_the_file_is_used_by_every_command(solver: str, tmp_path: Path, monkeypa
     options = ("--dataset", data, "--solver", solver, *more, "--lambdas", "0.3,0.03,0.003", "--score", "accuracy")
     done = invoke("sweep-lambda", *options, "--refit", "all", "--test", data, "--bootstrap", "20", "--out", "run")
     assert done.exit_code == 0, done.stderr
-    assert "fitted again to the 200 training and validation rows at that C" in done.stdout
+    assert "fitted again to all 200 training and validation rows at that C" in done.stdout
     run = gpureg.load_run("run")
     chosen = run.model.refit_of
     assert f"chosen by validation accuracy: λ = {chosen:.6g}" in done.stdout
@@ -197,7 +197,7 @@ def test_the_figures_of_the_path_show_the_grid_alone(cv: int | None, tmp_path: P
 
 
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "nothing chooses": (("--refit", "all", "--val-size", "0"), "--refit all fits the chosen model again, and nothing"),
+    "nothing chooses": (("--refit", "all", "--val-size", "0"), "--refit all fits the chosen model again, but nothing"),
     "no word for it": (("--refit", "some"), "is not one of 'train', 'all'"),
     "keep best": (("--refit", "all", "--keep", "best"), "Give --keep last or --refit train"),
     "a score": (("--score", "f1"), "is not one of 'loss', 'accuracy', 'balanced-accuracy', 'roc-auc'"),

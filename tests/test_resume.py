@@ -192,7 +192,7 @@ def test_other_data_are_refused() -> None:
     X = DATA["softmax"].X_train.copy()
     X[7, 3] += 1e-9
     hooks = Hooks(lambda event: None, lambda: False)
-    with pytest.raises(RunError, match="not those that the run began with"):
+    with pytest.raises(RunError, match="not the data that the run began with"):
         run_fit(changed(X_train=X), config, hooks, saved=keeper.saved)
 
 
@@ -217,7 +217,7 @@ def test_another_number_of_threads_is_warned_about() -> None:
     keeper = Memory()
     run(config, 2, keeper)
     arrays, meta = keeper.last or ({}, {})
-    with pytest.warns(GpuregWarning, match="began with 99 BLAS threads and goes on with"):
+    with pytest.warns(GpuregWarning, match="began with 99 BLAS threads and continues with"):
         run(config, None, saved=unpack(arrays, meta | {"threads": 99}))
 
 
@@ -228,7 +228,7 @@ def test_another_format_or_a_checkpoint_that_does_not_fit_is_refused() -> None:
     arrays, meta = keeper.last or ({}, {})
     with pytest.raises(RunError, match=r"has format 99 .* reads format 2"):
         unpack(arrays, meta | {"format": 99})
-    with pytest.raises(RunError, match="does not fit its run"):
+    with pytest.raises(RunError, match="does not match its run"):
         unpack({}, meta | {"stages": [{}]})
     lost = {name: array for name, array in arrays.items() if name != "state.waited"}
     with pytest.raises(RunError, match="waited"):

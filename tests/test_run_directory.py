@@ -131,7 +131,7 @@ def test_a_run_is_under_way_from_the_first_moment(tmp_path):
     with claim(tmp_path / "run", beginning=BEGINNING) as folder:
         assert sorted(os.listdir(folder.path)) == [".lock", "checkpoint", "config.toml"]
         assert folder.under_way() == ({}, {"run": 1})
-        with pytest.raises(RunError, match=r"has not ended.*--resume"):
+        with pytest.raises(RunError, match=r"unfinished run.*--resume"):
             load_run(folder.path)
     assert not os.path.exists(tmp_path / "run" / ".lock")
     with pytest.raises(OccupiedError, match=r"interrupted run.*--resume.*force=True"), claim(tmp_path / "run"):

@@ -191,7 +191,7 @@ def rare() -> tuple[Dataset, np.ndarray]:
 def test_a_fold_where_a_score_is_undefined_is_left_out_with_a_notice(solver: str) -> None:
     data, fold = rare()
     options = SOLVERS[solver] | {"folds": fold}
-    words = r"The score roc-auc is not defined, and left out of the means, where fold 2 holds out no row of the class 2"
+    words = r"The score roc-auc is not defined, and is left out of the means, if fold 2 holds out no row of the class 2"
     with pytest.warns(GpuregWarning, match=words + ", fold 3 holds out no row of the class 2"):
         result = gpureg.fit(data, score="roc-auc", **options)
     assert result.cv is not None
@@ -220,10 +220,10 @@ def test_a_score_that_is_defined_nowhere_is_refused() -> None:
     data, fold = rare()
     y = data.y_train
     everywhere = replace(data, y_train=np.where(fold % 3 == 0, 0, 1 + (np.arange(80) % 2)))
-    with pytest.raises(UsageError, match=r"score='roc-auc' needs rows of every class, and no fold holds out such"):
+    with pytest.raises(UsageError, match=r"score='roc-auc' needs rows of every class, but no fold holds out such"):
         gpureg.fit(everywhere, score="roc-auc", folds=fold, **LBFGS)
     some = replace(data, X_val=data.X_train[y < 2], y_val=y[y < 2])
-    with pytest.raises(UsageError, match="score='roc-auc' needs rows of every class, and the validation rows lack 2"):
+    with pytest.raises(UsageError, match="score='roc-auc' needs rows of every class, but the validation rows lack 2"):
         gpureg.fit(some, score="roc-auc", **LBFGS)
     assert gpureg.fit(some, score="balanced-accuracy", **LBFGS).selected is not None
 

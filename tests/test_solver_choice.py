@@ -61,8 +61,8 @@ def test_the_decision(given: dict[str, Any], named_set: bool | None, solver: str
     [
         ({"epochs": 1, "tol": 1}, "epochs is an option of sgd, and tol is an option of lbfgs; expected options of one"),
         ({"seeds": 2, "max_iter": 1}, "seeds is an option of sgd, and max_iter is an option of lbfgs"),
-        ({"solver": "lbfgs", "epochs": 1, "lr": 1}, "epochs, lr are options of sgd, and solver='lbfgs' was given"),
-        ({"solver": "sgd", "tol": 1}, "tol is an option of lbfgs, and solver='sgd' was given. Give solver='lbfgs', or"),
+        ({"solver": "lbfgs", "epochs": 1, "lr": 1}, "epochs, lr are options of sgd, but solver='lbfgs' was given"),
+        ({"solver": "sgd", "tol": 1}, "tol is an option of lbfgs, but solver='sgd' was given. Give solver='lbfgs', or"),
         ({"solver": "lbfgs", "seeds": 2}, "seeds is an option of sgd"),
         ({"solver": "newton"}, "solver is 'newton'; expected one of auto, sgd, lbfgs"),
     ],
@@ -130,15 +130,17 @@ def test_python_follows_the_same_rules(tmp_path: Path) -> None:
     assert gpureg.fit(named, tol=1e-3, l2=0.1).solver == "lbfgs"
     with pytest.raises(UsageError, match="epochs is an option of sgd, and tol is an option of lbfgs"):
         gpureg.fit(arrays, epochs=50, tol=1e-3)
-    with pytest.raises(UsageError, match=r"lr is an option of sgd, and solver='lbfgs' was given"):
+    with pytest.raises(UsageError, match=r"lr is an option of sgd, but solver='lbfgs' was given"):
         gpureg.fit(named, solver="lbfgs", lr=0.1)
 
 
 def test_a_solver_that_is_named_wins_over_a_configuration() -> None:
-    with pytest.warns(GpuregWarning, match="config: epochs belongs to the other solver, and the solver is lbfgs: left"):
+    with pytest.warns(
+        GpuregWarning, match="config: the solver is lbfgs; epochs belongs to the other solver and is left"
+    ):
         result = gpureg.fit(blobs(60, 20), FitConfig(epochs=3, l2=(0.1,)), solver="lbfgs")
     assert (result.solver, result.config["penalize_bias"], result.models[0].l2) == ("lbfgs", False, 0.1)
-    with pytest.raises(UsageError, match="tol is an option of lbfgs, and solver='sgd' was given"):
+    with pytest.raises(UsageError, match="tol is an option of lbfgs, but solver='sgd' was given"):
         gpureg.fit(blobs(60, 20), FitConfig(epochs=3), tol=1e-3)
 
 
@@ -182,8 +184,8 @@ def test_the_first_line_says_which_and_why(here: Path, command: tuple[object, ..
     ("options", "words"),
     [
         (("--epochs", 2, "--tol", 0.1), "--epochs is an option of sgd, and --tol is an option of lbfgs"),
-        (("--solver", "sgd", "--max-iter", 5), "--max-iter is an option of lbfgs, and --solver sgd was given"),
-        (("--solver", "lbfgs", "--no-shuffle"), "--no-shuffle is an option of sgd, and --solver lbfgs was given"),
+        (("--solver", "sgd", "--max-iter", 5), "--max-iter is an option of lbfgs, but --solver sgd was given"),
+        (("--solver", "lbfgs", "--no-shuffle"), "--no-shuffle is an option of sgd, but --solver lbfgs was given"),
     ],
 )
 def test_bad_usage(here: Path, options: tuple[object, ...], words: str) -> None:
@@ -201,7 +203,7 @@ def test_options_of_a_file_count_as_given(here: Path) -> None:
     assert "--epochs, --batch-size are options of sgd, and --tol is an option of lbfgs" in both.stderr
     won = invoke("train", "--config", "c.toml", "--solver", "lbfgs", "--out", "b")
     assert won.exit_code == 0, won.stderr
-    assert "--config c.toml: epochs, batch_size belong to the other solver, and the solver is lbfgs" in won.stderr
+    assert "--config c.toml: the solver is lbfgs; epochs, batch_size belong to the other solver" in won.stderr
     assert "epochs" not in gpureg.load_run("b").config
 
 
@@ -210,14 +212,14 @@ def test_a_file_that_names_the_solver(here: Path) -> None:
     done = invoke("train", "--config", "c.toml", "--out", "a")
     assert done.exit_code == 0, done.stderr
     assert done.stderr.splitlines()[0] == "solver: lbfgs (--solver lbfgs was given in --config c.toml)"
-    assert done.stderr.count("warning: --config c.toml: epochs belongs to the other solver") == 1
+    assert done.stderr.count("warning: --config c.toml: the solver is lbfgs; epochs belongs to the other solver") == 1
     assert gpureg.load_run("a").config["tol"] == 1e-4
     refused = invoke("train", "--config", "c.toml", "--lr", 0.1)
     assert refused.exit_code == 2
-    assert "--lr is an option of sgd, and --solver lbfgs was given in --config c.toml" in refused.stderr
+    assert "--lr is an option of sgd, but --solver lbfgs was given in --config c.toml" in refused.stderr
     other = invoke("train", "--config", "c.toml", "--solver", "sgd", "--lr", 0.1, "--batch-size", 30, "--out", "b")
     assert other.exit_code == 0, other.stderr
-    assert "--config c.toml: tol belongs to the other solver, and the solver is sgd" in other.stderr
+    assert "--config c.toml: the solver is sgd; tol belongs to the other solver" in other.stderr
     assert (gpureg.load_run("b").config["epochs"], gpureg.load_run("b").config["lr"]) == (2, [0.1])
 
 

@@ -400,7 +400,7 @@ def test_the_plain_kernels_take_sparse_rows_and_other_backends_do_not() -> None:
     assert abs(plain.model.predict_proba(X) - fused.model.predict_proba(X)).max() < 1e-6
     strict = replace(numpy_backend("float64"), name="other")
     kernels = ReferenceKernels(strict, loss_of("softmax"), 3)
-    with pytest.raises(UsageError, match="fitted on the CPU by NumPy, and the backend is other"):
+    with pytest.raises(UsageError, match="fitted on the CPU by NumPy, but the backend is other"):
         CsrRows.place(kernels, CsrSamples(X), labels(X, 3), None)
 
 

@@ -222,7 +222,7 @@ def test_interruption_leaves_a_result() -> None:
 
 def test_batch_larger_than_the_data_is_cut() -> None:
     data = blobs(120, 40)
-    with pytest.warns(GpuregWarning, match="cut to the 120 training rows"):
+    with pytest.warns(GpuregWarning, match="reduced to 120, the number of training rows"):
         result = gpureg.fit(data, batch_size=500, epochs=3)
     assert result.models[0].steps == 3
 
@@ -253,7 +253,7 @@ def test_free_bias_does_not_shrink() -> None:
         ({"cv": 1}, "at least 2"),
         ({"cv": 500}, "at least 500 training rows"),
         ({"l2": 200.0, "solver": "sgd"}, "stable only below 1"),
-        ({"memory": 10}, "does not hold"),
+        ({"memory": 10}, "is too small for"),
         ({"seed": 2**32}, "from 0 to 4294967295"),
         ({"scale": "pixels"}, "pixels"),
         ({"folds": np.zeros(3), "cv": 2}, "folds has the shape"),

@@ -280,7 +280,7 @@ def test_export_writes_tables_and_a_card(run: Path, tmp_path: Path) -> None:
     card = Path("card.md").read_text()
     for words in (
         "λ = 0.1, ",
-        "It was named for this card; 2 λ were trained.",
+        "It was named when this card was written; 2 λ were trained.",
         "| validation loss |",
         "gpureg.load_run",
         "label column: species",
@@ -336,7 +336,10 @@ BAD = {
     "keep of nothing": (("predict", "run", "flowers.csv", "--keep", ","), "--keep is ','"),
     "another suffix": (("predict", "run", "flowers.csv", "--out", "p.txt"), "--out p.txt: expected a name that ends"),
     "no such folder": (("predict", "run", "flowers.csv", "--out", "no/p.csv"), "--out no/p.csv can't be written"),
-    "over its data": (("predict", "run", "flowers.csv", "--out", "flowers.csv"), "--out flowers.csv is DATA itself"),
+    "over its data": (
+        ("predict", "run", "flowers.csv", "--out", "flowers.csv"),
+        "--out flowers.csv is the file DATA itself",
+    ),
     "keep in an npy": (("predict", "run", "flowers.csv", "--out", "p.npy", "--keep", "a"), "probabilities alone"),
     "no label": (("evaluate", "run", "unlabelled.csv"), "has no column 'species', the label of the training data"),
     "other classes": (("evaluate", "run", "others.csv"), "of 120 rows 3 are of classes that this model does not know"),
@@ -385,7 +388,7 @@ def test_without_a_chosen_model_one_must_be_named(run: Path) -> None:
     ):
         refused = invoke(*command)
         assert refused.exit_code == 2
-        assert "Name one by its λ: --l2 0.1; there are 0.1, 0.01" in " ".join(refused.stderr.split())
+        assert "Name one by its λ, for example --l2 0.1; it has 0.1, 0.01" in " ".join(refused.stderr.split())
         assert invoke(*command, "--l2", "0.1").exit_code == 0
 
 

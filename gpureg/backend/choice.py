@@ -58,7 +58,7 @@ def choose_backend(
         if strict:
             raise DeviceError(
                 f"{named('device', device)} is required by {named('strict_device', True)}, but {reason}. Install what "
-                f"is missing, or drop {named('strict_device', True)} to run on the CPU."
+                f"is missing, or leave out {named('strict_device', True)} to run on the CPU."
             )
         said = f"{named('device', device)} is not available: {reason}. Running on the CPU."
         warnings.warn(said, GpuregWarning, stacklevel=2)

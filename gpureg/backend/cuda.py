@@ -13,7 +13,7 @@ from gpureg.errors import DeviceError, size_text
 from gpureg.types import Array
 
 SLICE = 16 * 2**20  # bytes: CuPy pins a copy of what it uploads, up to twice as large, and keeps that for the process
-SLOW_DOUBLES = 8  # float32's rate over float64's above which float64 is for a CPU; most cards have 32 or 64
+SLOW_DOUBLES = 8  # float32's rate over float64's above which float64 belongs on a CPU; most cards have 32 or 64
 
 
 def cupy_backend(dtype: str, index: int, *, why: str, requested: str) -> Backend:
@@ -83,7 +83,7 @@ def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
     except ImportError as error:
         return (
             f"a CUDA library is missing ({_first_line(error)}); pip install 'gpureg[cuda13]' (cuda12 for a CUDA 12 "
-            "driver) brings all of them"
+            "driver) installs all of them"
         )
     except Exception as error:  # whatever the driver objects to is the reason
         if _lacks_memory(error):

@@ -1,7 +1,7 @@
 """`Backend`, and the one of the CPU.
 
-It adds to the array API what that lacks: the way to the device and back, waiting, free memory, and what a lack of it
-looks like.
+It adds what the array API lacks: the way to the device and back, waiting, free memory, and how to recognise a lack of
+it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _is_memory_error(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Backend:
-    """Where and in what the arithmetic is done.
+    """The device, namespace and float type of the arithmetic.
 
     `xp` is an array-API namespace, `dtype` the float type's name, `why` one sentence that says how the device was
     chosen, `requested` the device that was asked for, `card` a GPU's name, compute capability and memory and the
@@ -56,8 +56,8 @@ class Backend:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Inside, the device is the current one, and an allocator's error, wherever it comes from, is an
-        OutOfMemoryError that says what was asked for and what is free.
+        """Within the block, the device is the current one, and an allocator's error, wherever it comes from, becomes an
+        OutOfMemoryError that says how much was requested and how much is free.
         """
         with self.current():
             try:

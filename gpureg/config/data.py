@@ -17,7 +17,7 @@ Label = int | float | str
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The data of a fit. None stands for what the data themselves say: all classes, all rows, the last column, ...
+    """The data of a fit. None means what the data themselves imply: all classes, all rows, the last column, ...
 
     Raises UsageError.
     """
@@ -67,7 +67,7 @@ class DataConfig:
     groups: Annotated[
         str | None,
         About(
-            "A column whose equal values stay together, in the validation split and in folds.",
+            "Rows with the same value in this column stay together, in the validation split and in folds.",
             "Data",
             shown="none",
             metavar="COLUMN",
@@ -85,7 +85,7 @@ class DataConfig:
     features: Annotated[
         tuple[str, ...] | None,
         About(
-            "Use only these columns; by number, from 0, where they have no names.",
+            "Use only these columns; by number, from 0, if they have no names.",
             "Data",
             shown="all",
             metavar="A,B,...",
@@ -98,7 +98,7 @@ class DataConfig:
     categorical: Annotated[
         str,
         About(
-            "Columns of words: refuse, or one-hot: a feature of 0 and 1 for each category of the training rows.",
+            "Columns of words: refuse, or one-hot: a 0/1 feature for each category of the training rows.",
             "Data",
             choices=CATEGORICALS,
         ),
@@ -148,7 +148,7 @@ class DataConfig:
         check_options(self)
 
     def absolute(self, names: Container[str]) -> DataConfig:
-        """The same data from any folder: paths are absolute; what is among `names` is not a path."""
+        """The same data, found from any folder: paths are made absolute; a name among `names` is not a path."""
         paths = {name: getattr(self, name) for name, option in options_of(DataConfig).items() if option.about.path}
         moved = {name: _absolute(value) for name, value in paths.items() if value and value not in names}
         return DataConfig(**self.to_dict() | moved)
@@ -165,11 +165,11 @@ class DataConfig:
 
 
 def _columns(names: Any, option: str) -> Any:
-    """Names of columns, of which numbers may be numbers; in a text one that holds a comma stands in quotes."""
+    """Names of columns; a numbered column may be an int. In a text, a name that holds a comma stands in quotes."""
     if isinstance(names, str):
         names = [name.strip() for name in next(csv.reader([names], skipinitialspace=True), [])]
         if "" in names or not names:
-            raise UsageError(f"{named(option)} is empty, or names nothing; expected names of columns: a,b,...")
+            raise UsageError(f"{named(option)} is empty or has an empty name; expected names of columns: a,b,...")
     if isinstance(names, int) and not isinstance(names, bool):
         names = [names]
     if names is None or not hasattr(names, "__iter__"):
@@ -180,7 +180,7 @@ def _columns(names: Any, option: str) -> Any:
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
-    except RuntimeError:  # the home of a user that there is not: reading it says so
+    except RuntimeError:  # the home of a user that does not exist: reading it says so
         return path
 
 

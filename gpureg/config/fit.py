@@ -34,11 +34,11 @@ class FitConfig:
     """The configuration of a fit. Units: λ multiplies Σ w² and is per sample (the cost is a mean); losses in nats.
 
     `solver` is decided by `gpureg.config.solver.decide_solver`, where a field that differs from its default counts as
-    given; it stays `auto` until the data are known if no field decides. A solver's own fields keep their defaults with
-    the other one. `l2` None stands for 0 with `sgd`, for C = 1 with `lbfgs`; `penalize_bias` None for on with `sgd`,
-    off with `lbfgs`; `lr` None for the task's default (0.01 softmax, 0.05 logistic); `scale` None for `pixels` where
-    the data are images, `none` where they are sparse, else `standard`; `threads` None for the BLAS's own choice.
-    `memory` is a budget in bytes: a fixed number, so that what happens to be free never reshapes a run. Raises
+    given; if no field decides, it stays `auto` until the data are known. A solver's own fields keep their defaults with
+    the other solver. `l2` None means 0 with `sgd`, C = 1 with `lbfgs`; `penalize_bias` None means on with `sgd`, off
+    with `lbfgs`; `lr` None means the task's default (0.01 softmax, 0.05 logistic); `scale` None means `pixels` if the
+    data are images, `none` if they are sparse, else `standard`; `threads` None means the BLAS's own choice.
+    `memory` is a budget in bytes: a fixed number, so that the free memory of the moment never reshapes a run. Raises
     UsageError.
     """
 
@@ -73,7 +73,7 @@ class FitConfig:
             least=2,
         ),
     ] = None
-    score: Annotated[str, About("What the λ are compared by.", "Choice of λ", choices=SCORES)] = "loss"
+    score: Annotated[str, About("The score that compares the λ.", "Choice of λ", choices=SCORES)] = "loss"
     select: Annotated[
         str,
         About(
@@ -85,7 +85,7 @@ class FitConfig:
     refit: Annotated[
         str,
         About(
-            "The chosen model as it was fitted to the training rows, or again to those for validation too, at its C.",
+            "Keep the chosen model of the training rows, or fit it again, at its C, to training and validation rows.",
             "Choice of λ",
             choices=REFITS,
         ),
@@ -93,7 +93,7 @@ class FitConfig:
     seeds: Annotated[
         int,
         About(
-            "With --cv the number of fold assignments; without, the number of shuffles.",
+            "With --cv, the number of fold assignments; otherwise the number of shuffles.",
             "Choice of λ",
             least=1,
         ),
@@ -105,7 +105,7 @@ class FitConfig:
     solver: Annotated[
         str,
         About(
-            "sgd: minibatches with early stopping. lbfgs: to the optimum. auto: by the options and the data.",
+            "sgd: minibatches with early stopping. lbfgs: to the optimum. auto: chosen by the options and the data.",
             "Training",
             choices=(AUTO, *SOLVERS),
             metavar="NAME",
@@ -129,10 +129,11 @@ class FitConfig:
     ] = 10
     min_delta: Annotated[
         float,
-        About("How much lower a loss must be to count as a new lowest, in nats.", "Training", least=0, solver="sgd"),
+        About("How far below the lowest loss a new lowest must be, in nats.", "Training", least=0, solver="sgd"),
     ] = 0.0
     keep: Annotated[
-        str, About("The weights of the last step, or of the best evaluation.", "Training", choices=KEEPS, solver="sgd")
+        str,
+        About("Keep the weights of the last step or the best evaluation.", "Training", choices=KEEPS, solver="sgd"),
     ] = "last"
     penalize_bias: Annotated[
         bool | None,
@@ -144,8 +145,8 @@ class FitConfig:
     path_patience: Annotated[
         int,
         About(
-            "Leave out the λ below the point where the score has become worse this many times in a row, in "
-            "falling order of λ; 0: none.",
+            "As λ falls, stop when the score has become worse this many times in a row; the smaller λ are left "
+            "out. 0: never.",
             "Choice of λ",
             least=0,
             solver="lbfgs",
@@ -191,13 +192,13 @@ class FitConfig:
         self._settle(decide_solver(self.given(), OWNERS, None).solver)
         if self.seed + self.seeds > 2**32:
             raise UsageError(
-                f"{named('seed', self.seed)} with {named('seeds', self.seeds)}: expected seeds below 2**32, which is "
-                "what the random stream takes."
+                f"{named('seed', self.seed)} with {named('seeds', self.seeds)}: expected seeds below 2**32, the limit "
+                "of the random stream."
             )
         if self.refit == "all" and self.keep == "best":
             raise UsageError(
-                f"{named('refit', 'all')} makes a number of steps, and has no validation rows by which "
-                f"{named('keep', 'best')} could take the best. Give {named('keep', 'last')} or "
+                f"{named('refit', 'all')} trains for a fixed number of steps and leaves no validation rows by which "
+                f"{named('keep', 'best')} could choose. Give {named('keep', 'last')} or "
                 f"{named('refit', 'train')}."
             )
         if self.select == "1se" and self.cv is None:
@@ -219,18 +220,18 @@ class FitConfig:
 
     @property
     def undecided(self) -> bool:
-        """Whether the solver is still to be chosen, by the data."""
+        """Whether the solver has yet to be chosen, by the data."""
         return self.solver == AUTO
 
     def given(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, which are the solver's for some."""
+        """The fields that differ from their defaults, some of which depend on the solver."""
         settled = {"penalize_bias": self.solver == "sgd", "l2": (0.0,) if self.solver == "sgd" else None}
         values = ((name, getattr(self, name), option.default) for name, option in options_of(FitConfig).items())
         return {name: value for name, value, default in values if value not in (default, settled.get(name, default))}
 
     @property
     def lambdas(self) -> tuple[float, ...]:
-        """The λ of a configuration that is settled (`fitting.defaults`)."""
+        """The λ of a settled configuration (`fitting.defaults`)."""
         assert self.l2 is not None, "λ is not settled yet"
         return self.l2
 

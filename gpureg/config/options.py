@@ -1,4 +1,4 @@
-"""What a configuration's field says of itself, and the check of its value that follows from it."""
+"""What a field of a configuration says about itself, and the check of its value that follows from that."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST = 2**31 - 1  # of a whole number, unless its field says otherwise
 
 @dataclass(frozen=True)
 class About:
-    """A field's annotation: `help` and its `panel` there, and what bounds the value.
+    """A field's annotation: its help text, the `panel` of the help that shows it, and the bounds of its value.
 
-    `choices`: the words that it may be. `least`, `above`, `most`: bounds of numbers. `shown`: the default in words,
-    where the value does not say it. `size`: a number of bytes, written as 2GiB. `path`: the name of a file, unless it
-    is that of something else. `solver`: the only one that has the option.
+    `choices`: the words that it may be. `least`, `above`, `most`: bounds of numbers. `shown`: the default in words, if
+    the value does not say it. `size`: a number of bytes, written as 2GiB. `path`: a file's name, unless it is a name
+    that gpureg knows. `solver`: the only solver that has the option.
     """
 
     help: str
@@ -40,7 +40,7 @@ class About:
 
 @dataclass(frozen=True)
 class ConfigOption:
-    """A field of a configuration: its name, the type of its value (of each, where there are `many`), its default.
+    """A field of a configuration: its name, the type of its value (of each value if there are `many`), its default.
 
     `open`: an object of the caller's own may take the place of a name.
     """
@@ -54,7 +54,7 @@ class ConfigOption:
     open: bool = False
 
     def checked(self, value: object) -> Any:
-        """The value as the configuration holds it. Raises UsageError for one that it can't be."""
+        """The value as the configuration holds it. Raises UsageError for a value that is not allowed."""
         if value is None and self.optional:
             return None
         if self.many:
@@ -128,11 +128,11 @@ class ConfigOption:
 
 
 def brief(value: object, most: int = 60) -> str:
-    """A value for a message, cut where it is long."""
+    """A value for a message, cut if it is long."""
     try:
         text = repr(value)
     except ValueError:  # a whole number of more digits than Python writes
-        text = "a number of very many digits"
+        text = "a number with very many digits"
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -160,7 +160,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 
 def check_options(config: Any) -> None:
-    """Check a configuration's values one by one, and set them as they are to be held. Raises UsageError."""
+    """Check a configuration's values one by one, and set each in the form to be held. Raises UsageError."""
     for name, option in options_of(config.__class__).items():
         object.__setattr__(config, name, option.checked(getattr(config, name)))
 
@@ -172,7 +172,7 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 
 def refuse_unknown(given: Mapping[str, Any], known: Collection[str], whose: str) -> None:
-    """Raise UsageError for a name that is not an option, with the option that it may have been meant for."""
+    """Raise UsageError for a name that is not an option; the message suggests the option that may have been meant."""
     for name in given:
         if name not in known:
             from difflib import get_close_matches  # only for the error

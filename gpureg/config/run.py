@@ -16,7 +16,7 @@ def joined(data: DataConfig, fit: FitConfig) -> dict[str, Any]:
 
 
 def parted(values: dict[str, Any]) -> tuple[DataConfig, FitConfig]:
-    """The inverse of `joined`; what is not named has its default. Raises UsageError on a name that is not an option."""
+    """The inverse of `joined`; a missing name takes its default. Raises UsageError on a name that is not an option."""
     of_data, of_fit = options_of(DataConfig), options_of(FitConfig)
     refuse_unknown(values, [*of_data, *of_fit], "The configuration names")
     data = DataConfig.from_dict({name: value for name, value in values.items() if name in of_data})
@@ -24,7 +24,7 @@ def parted(values: dict[str, Any]) -> tuple[DataConfig, FitConfig]:
     for option, usual in (("cv", None), ("seeds", 1)):
         if data.folds is not None and fit.get(option, usual) != usual:
             raise UsageError(
-                f"{named('folds', data.folds)} and {named(option, fit[option])} were both given: the column names the "
-                f"fold of each row. Leave one of them out."
+                f"{named('folds', data.folds)} and {named(option, fit[option])} were both given, but the column "
+                f"already names the fold of each row. Leave one of them out."
             )
     return data, FitConfig.from_dict(fit, folded=data.folds is not None)

@@ -26,10 +26,10 @@ class SolverChoice:
 def decide_solver(
     given: Mapping[str, Any], owners: Mapping[str, str], named_set: bool | None, *, where: str = ""
 ) -> SolverChoice:
-    """The solver of the options `given`; `owners` says which solver an option belongs to, if to one alone.
+    """The solver for the options `given`; `owners` says which solver an option belongs to, if only one has it.
 
-    In this order: the solver that is given; the solver that alone has one of the options; `sgd`, the report's, for a
-    named data set, and `lbfgs`, the optimum, for a file or arrays (`named_set`; None: not known yet). `where` says
+    In this order: the solver that is given; the only solver that has one of the options; `sgd`, the report's, for a
+    named data set, and `lbfgs`, to the optimum, for a file or arrays (`named_set`; None: not known yet). `where` says
     where the solver was named, if not by the caller. Raises UsageError for options of both solvers, and for one of the
     solver that was not given.
     """
@@ -42,7 +42,7 @@ def decide_solver(
         foreign = [name for other in SOLVERS if other != solver for name in mine[other]]
         if foreign:
             raise UsageError(
-                f"{_listed(foreign, given)} {_belongs(foreign)} {_other(solver)}, and {named('solver', solver)} was "
+                f"{_listed(foreign, given)} {_belongs(foreign)} {_other(solver)}, but {named('solver', solver)} was "
                 f"given{where}. Give {named('solver', _other(solver))}, or leave {_them(foreign)} out."
             )
         return SolverChoice(solver, f"{named('solver', solver)} was given{where}")
@@ -65,7 +65,7 @@ def decide_solver(
 
 
 def owner_of(name: str, given: Mapping[str, Any], owners: Mapping[str, str]) -> str | None:
-    """The solver that alone has the option; `seeds` are shuffles, which only sgd has, but for folds."""
+    """The only solver that has the option; without folds `seeds` are shuffles, which only sgd has."""
     if name == "seeds":
         return "sgd" if given.get("cv") is None else None
     return owners.get(name)
@@ -74,9 +74,9 @@ def owner_of(name: str, given: Mapping[str, Any], owners: Mapping[str, str]) -> 
 def layered(
     base: Mapping[str, Any], over: Mapping[str, Any], owners: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Options `over` others, as those of the command line are over a file's; and the names in `base` that are left out.
+    """Options `over` others, as the command line's override a file's; and the names in `base` that are left out.
 
-    Where either names the solver, what `base` says for the other solver is left out.
+    If either names the solver, the options in `base` that belong to the other solver are left out.
     """
     both = {**base, **over}
     solver = both.get("solver", AUTO)
@@ -91,7 +91,7 @@ def _other(solver: str) -> str:
 
 
 def _listed(names: list[str], given: Mapping[str, Any]) -> str:
-    """Options for a message; of a flag it matters which way it was given."""
+    """Options for a message; a flag is shown as it was given, on or off."""
     return ", ".join(named(name, given[name] if isinstance(given[name], bool) else None) for name in names)
 
 

@@ -1,6 +1,6 @@
 """Data sets: named ones and files, split and with classes chosen; their scaling and the design matrix.
 
-Importing this package loads NumPy and nothing else; what reads a file is imported when it is read.
+Importing this package loads only NumPy; what reads a file is imported when one is read.
 """
 
 from gpureg.data.blocks import Block, Blocks, Request, open_blocks

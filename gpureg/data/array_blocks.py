@@ -159,7 +159,7 @@ def _uses(file: Path, there: list[str], request: Request) -> tuple[_Uses, tuple[
         if name is not None and name not in there:
             raise UsageError(f"{named(option, name)}: {file} has no such array; it has {listed(there, 40)}.")
     several = len(parts) > 1
-    notices = (f"{file} has several parts; {X} is read, {{rows}} rows.",) if several else ()
+    notices = (f"{file} has several parts; {X} is read ({{rows}} rows).",) if several else ()
     return _Uses(X, y, weights, request.keep), notices
 
 

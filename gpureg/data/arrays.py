@@ -73,7 +73,7 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         own = as_features(arrays[keys.X_val], f"{keys.X_val} in {file}", uses=uses)
         if own.width != features.width:
             raise DataError(
-                f"{file}: {keys.X} has {features.width} features, {keys.X_val} {own.width}. Expected the same ones."
+                f"{file}: {keys.X} has {features.width} features, {keys.X_val} {own.width}. Expected the same number."
             )
         X_val = own.X
         columns.append(_labels(arrays[keys.y_val], f"{keys.y_val} in {file}"))
@@ -143,7 +143,7 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
 def load_npy(file: Path, limit: Limit) -> Array:
     """The array of an npy file. Raises DataError if it can't be read or holds pickled objects."""
     refuse_special(file)
-    with numpy_errors(file), file.open("rb") as stream:  # ours: np.load leaves a file of its own open where it fails
+    with numpy_errors(file), file.open("rb") as stream:  # opened here: np.load leaves its own file open if it fails
         limit.check(2 * file.stat().st_size, file)  # the matrix, and its features without the label
         array = np.load(stream, allow_pickle=False)
     if not isinstance(array, np.ndarray):
@@ -195,8 +195,8 @@ def _keys(file: Path, there: list[str], target: str | None, weights: str | None)
             )
     if (validation is not None) != (y_val in there):
         raise DataError(
-            f"{file} has one of X_val and {y_val}; it has {listed(there, 40)}. Store both, for the same label, or "
-            "neither."
+            f"{file} has only one of X_val and {y_val}; it has {listed(there, 40)}. Store both, for the same label, "
+            "or neither."
         )
     weights_val = f"{(weights or '').removesuffix('_train')}_val"
     own = weights_val if weights is not None and validation is not None and weights_val in there else None
@@ -225,14 +225,14 @@ def label_column(y: Array, where: str) -> Array:
     if y.ndim != 1:
         raise DataError(
             f"{where} has shape {y.shape}; expected one label for each row, not one-hot columns: y.argmax(axis=1) "
-            "makes labels of those."
+            "turns those into labels."
         )
     return y
 
 
 @contextmanager
 def numpy_errors(file: Path) -> Iterator[None]:
-    """What reading raises, as a DataError: NumPy's header parser passes on what it meets, down to tokenize's errors."""
+    """Turn what reading raises into a DataError: NumPy's header parser lets errors through, even tokenize's."""
     try:
         with reading(file), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged header is read as Python's source, which has its own

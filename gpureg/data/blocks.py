@@ -1,4 +1,4 @@
-"""New rows for a trained model, read front to back in blocks: never more than a block is held."""
+"""New rows for a trained model, read front to back in blocks: never more than one block is held."""
 
 from __future__ import annotations
 
@@ -157,7 +157,9 @@ def _encoded(blocks: Blocks, expected: Expected, tell: Callable[[str], None]) ->
 
 def left_out_text(where: str, count: int, total: int) -> str:
     """The notice of rows that training would have left out."""
-    return f"{where}: {count:,} of {total:,} rows have missing values; training left such rows out: they get no label."
+    return (
+        f"{where}: {count:,} of {total:,} rows have missing values: training left out such rows, and they get no label."
+    )
 
 
 def _warn(notice: str) -> None:
@@ -187,8 +189,8 @@ def dataset_blocks(data: Dataset, request: Request) -> Blocks:
 
 
 def table_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Request, where: str) -> Columns:
-    """`choose_columns` for a table, with a notice if its names do not count. Raises DataError for a name that is used
-    and is that of two columns.
+    """`choose_columns` for a table, with a notice if its names are ignored. Raises DataError for a name that is used
+    and belongs to two columns.
     """
     chosen = choose_columns(names, hidden, request, where)
     twice = sorted({name for name in chosen.all if (*names, *hidden).count(name) > 1})
@@ -196,12 +198,12 @@ def table_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Requ
         raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
     if request.expected.names is not None:
         return chosen
-    text = f"The run has no names of features: the columns of {where} are matched by number, in their order."
+    text = f"The run has no feature names: the columns of {where} are matched by number, in their order."
     return replace(chosen, notices=(text, *chosen.notices))
 
 
 def choose_columns(names: tuple[str, ...], hidden: tuple[str, ...], request: Request, where: str) -> Columns:
-    """Which columns of a table are read. `hidden` ones (pandas' index) are used only where they are named.
+    """Which columns of a table are read. `hidden` ones (pandas' index) are used only if they are named.
 
     The label is the column that the caller names, else that of the training data, else the only one that is not a
     feature, else the last one. Raises UsageError for a column that is not there.

@@ -22,7 +22,7 @@ _STALE_SECONDS = 6 * 3600  # a temporary file older than this belongs to a proce
 
 
 class BadFileError(Exception):
-    """A file that is not the one expected (never leaves gpureg.data: `fetch` puts its text into one DataError)."""
+    """A file is not the one expected (never leaves gpureg.data: `fetch` puts its text into one DataError)."""
 
 
 def cache_dir() -> Path:
@@ -35,7 +35,9 @@ def cache_dir() -> Path:
         try:
             return Path(named).expanduser().absolute()
         except RuntimeError as error:
-            raise DataError(f"GPUREG_DATA_DIR is {named!r}: there is no such home folder. Write it out.") from error
+            raise DataError(
+                f"GPUREG_DATA_DIR is {named!r}: there is no such home folder. Give the full path."
+            ) from error
     import platformdirs
 
     try:
@@ -43,7 +45,7 @@ def cache_dir() -> Path:
     except RuntimeError:  # what newer versions of platformdirs make of it
         cache = Path()
     if not cache.is_absolute():
-        raise DataError("this user has no home folder to keep data sets in. Set GPUREG_DATA_DIR to a folder.")
+        raise DataError("This user has no home folder to keep data sets in. Set GPUREG_DATA_DIR to a folder.")
     return cache
 
 
@@ -83,8 +85,8 @@ def make_folder(folder: Path) -> None:
 def place(stream: BinaryIO, folder: Path, spec: FileSpec) -> None:
     """Copy `stream` (plain or gzip) to `folder/spec.name`, checked, so that no reader ever sees a partial file.
 
-    The bytes go to a temporary file of a name of their own, which takes the final name in one step once their size and
-    SHA-256 are right. Two processes that fetch at once thus both succeed.
+    The bytes go to a temporary file with a unique name, which takes the final name in one step once their size and
+    SHA-256 are right. So two processes that fetch at once both succeed.
 
     Raises BadFileError if the content is not what `spec` describes, DataError if the cache can't be written, and
     OSError if the stream can't be read.
@@ -106,7 +108,7 @@ def place(stream: BinaryIO, folder: Path, spec: FileSpec) -> None:
 
 
 def _copy_checked(stream: BinaryIO, target: BinaryIO, folder: Path, spec: FileSpec) -> None:
-    """Decompress where the content is gzip (told by its first bytes: servers differ), count and hash, compare."""
+    """Decompress if the content is gzip (its first bytes tell: servers differ), count and hash, compare."""
     digest = hashlib.sha256()
     size = 0
     try:
@@ -138,5 +140,5 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 def _not_writable(folder: Path, error: OSError) -> DataError:
     return DataError(
         f"can't write to the data cache {folder} ({error.strerror or error}). "
-        "Set GPUREG_DATA_DIR to a folder that can be written, or free space there."
+        "Set GPUREG_DATA_DIR to a folder that can be written, or free some space there."
     )

@@ -147,7 +147,7 @@ def _label(value: Any, where: str) -> Label:
     if isinstance(value, Decimal):
         whole = value == value.to_integral_value()
         if not whole and Decimal(repr(float(value))) != value:
-            raise DataError(f"{where} holds {value}, a decimal of more digits than a number has. Store words.")
+            raise DataError(f"{where} holds {value}, a decimal with more digits than a float can hold. Store words.")
         return int(value) if whole else float(value)
     if value is None:
         raise DataError(f"{where} has a row without a label. Remove or label such rows.")
@@ -183,7 +183,7 @@ def _lists(column: Column, name: str, where: str, kept: Kept, uses: Uses) -> Mat
         raise DataError(
             f"{where}: column {listed([name])!r} holds lists of different lengths: {lengths[0]} in row "
             f"{kept.number(int(rows[0]))}, {lengths[different[0]]} in row {kept.number(int(rows[1]))} (counted from "
-            "0). Expected one length."
+            "0). Expected lists of one length."
         )
     k = int(lengths[0]) if len(lengths) else 0
     values = pc.list_flatten(column)

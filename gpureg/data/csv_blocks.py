@@ -212,7 +212,7 @@ def _whole_rows(stream: BinaryIO, beginning: _Beginning, where: str) -> Iterator
             yield content[:end]
             content = content[end:]
         elif len(content) > LONGEST:
-            raise DataError(f"{where} has a row, or a quoted cell, of more than {LONGEST:,} bytes: it is not a table.")
+            raise DataError(f"{where} has a row or a quoted cell of more than {LONGEST:,} bytes: it is not a table.")
 
 
 def _end_of_row(content: bytes, newline: bytes) -> int:
@@ -234,7 +234,7 @@ def _end_of_row(content: bytes, newline: bytes) -> int:
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """So many bytes, fewer at the end of the stream."""
+    """That number of bytes, or fewer at the end of the stream."""
     # one call of the system at a time: between two, Python sees a signal that has come meanwhile
     read = getattr(stream, "read1", stream.read)
     parts, left = [], size

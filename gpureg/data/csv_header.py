@@ -160,12 +160,12 @@ def _check_names(names: tuple[str, ...], where: str) -> None:
     if "" in names:
         raise DataError(
             f"{where}: column {names.index('')} (counted from 0) has no name. Name it in the first line; "
-            "an index that pandas wrote is left out by to_csv(index=False)."
+            "to_csv(index=False) leaves out an index that pandas would write."
         )
     if _is_data(names):
         raise DataError(
             f"{where} seems to have no header: its first line is {listed(names, 5)}. "
-            "Put a line of column names first; without it one row would be lost."
+            "Put a line of column names first; without it, one row would be lost."
         )
 
 

@@ -1,4 +1,4 @@
-"""One file over HTTP, in a process of its own: whatever a server does, that process can be ended.
+"""One file over HTTP, in a separate process: whatever a server does, that process can be ended.
 
 A name that is not resolved, a handshake, headers or a body that come a byte at a time: no timeout of a socket bounds
 them all. `download` starts this file as a program, which copies a URL to its standard output.

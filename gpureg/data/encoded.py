@@ -64,6 +64,6 @@ def _check_size(encoding: Encoding, rows: int, name: str) -> None:
     widest = listed([f"{column} ({count:,})" for count, column in counts], 3)
     raise DataError(
         f"{name!r}: its words make {encoding.n_features:,} features, which take {size_text(size)} for {rows:,} rows; "
-        f"expected {size_text(most)} or less, half of this machine's memory. The columns of most words: {widest}. "
+        f"expected {size_text(most)} or less, half of this machine's memory. The columns with most words: {widest}. "
         f"Leave them out with {named('drop', counts[0][1])}."
     )

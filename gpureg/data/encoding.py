@@ -150,7 +150,7 @@ def learnt(
     start: Encoding,
 ) -> Encoding:
     """The encoding of training rows `X (N, R)`, of which the columns with `words` hold indices into them (NaN where one
-    is missing). `start` says what the columns are called.
+    is missing). `start` gives the names of the columns.
 
     Raises DataError for a column of numbers that no row has a value in, if means are to be taken.
     """

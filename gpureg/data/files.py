@@ -23,8 +23,8 @@ def read_path(
 ) -> RawData:
     """Read a data set from a file (or a folder of IDX files in MNIST's names), without rows of weight 0.
 
-    `uses` name columns of a table or arrays of an npz. `limit` bounds the memory that reading takes; by
-    default the machine does. The result's `source` has the path.
+    `uses` names columns of a table or arrays of an npz. `limit` bounds the memory that reading takes; by default the
+    machine's memory does. The result's `source` has the path.
 
     Raises UsageError for a path that is not there or an option that the format has no use for, DataError for what can't
     be read.
@@ -43,7 +43,7 @@ def named_as(raw: RawData, file: Path) -> RawData:
 def existing(path: str | Path, option: str = "dataset") -> Path:
     """The path that an option names, which must be there.
 
-    Raises UsageError, with the named data sets that it may have been meant for.
+    Raises UsageError, with the named data sets that may have been meant.
     """
     if str(path) == "":
         raise UsageError(f"{_given(option)} is empty. {EXPECTED}, or one of {', '.join(CATALOG)}.")
@@ -51,7 +51,7 @@ def existing(path: str | Path, option: str = "dataset") -> Path:
         file = Path(path).expanduser()
         file.stat()
     except RuntimeError as error:  # the home of a user that there is not
-        raise UsageError(f"{_given(option, str(path))}: there is no such home folder. Write the path out.") from error
+        raise UsageError(f"{_given(option, str(path))}: there is no such home folder. Give the full path.") from error
     except PermissionError as error:
         raise DataError(
             f"{_given(option, str(path))} can't be reached: permission denied. Check the permissions of the folders "

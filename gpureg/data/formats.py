@@ -21,7 +21,7 @@ class FileFormat:
     """A format: the `suffixes` of its files' names, the first bytes that tell it without them, and its readers.
 
     `labelled(file, uses, limit)` reads rows with their labels, without those of weight 0.
-    `limit` bounds the memory that they take. `blocks(file, request)` reads rows for a model that is trained already.
+    `limit` bounds the memory that they take. `blocks(file, request)` reads rows for a trained model.
     """
 
     name: str

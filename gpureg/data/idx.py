@@ -66,5 +66,5 @@ def _shape(path: Path, dimensions: int, sizes: bytes) -> tuple[int, ...]:
         )
     shape = struct.unpack(f">{dimensions}I", sizes)
     if 0 in shape:
-        raise DataError(f"{path}: its header's shape {shape} holds nothing. Fetch or write the file again.")
+        raise DataError(f"{path}: the shape {shape} in its header is empty. Fetch or write the file again.")
     return shape

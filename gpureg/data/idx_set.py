@@ -24,8 +24,8 @@ _VAL_NAMES = ("t10k", "test", "val")
 def read_idx_path(path: Path, limit: Limit) -> RawData:
     """Read the IDX images at `path` (a folder: its `train-images-idx3-ubyte`), plain or gzip, and what belongs to them.
 
-    The labels have the images' name with `labels` and `idx1` in it. Where the name holds `train`, files with `t10k`,
-    `test` or `val` instead are the validation part.
+    The labels have the images' name with `labels` and `idx1` in it. If the name contains `train`, files with `t10k`,
+    `test` or `val` in its place are the validation part.
 
     Raises UsageError if the labels' name can't be told from the images', DataError for files that are not there or
     can't be read.
@@ -44,7 +44,7 @@ def labels_of(images: Path) -> Path:
         )
     labels = _labels_of(images)
     if labels is None:
-        raise DataError(f"{images}: its labels are not there. Expected {_labels_name(images.name)} in {images.parent}.")
+        raise DataError(f"{images}: its labels are missing. Expected {_labels_name(images.name)} in {images.parent}.")
     return labels
 
 
@@ -60,7 +60,7 @@ def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> Ra
         check_lengths(len(X_val), len(columns[1].codes), f"{val[0]} and {val[1].name}")
         if X_val.shape[1] != features.width:
             raise DataError(
-                f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {features.width}: expected the same number."
+                f"{val[0]} has {X_val.shape[1]} pixels an image, {train[0]} {features.width}; expected the same number."
             )
     codes, labels = settle(columns)
     return RawData(

@@ -45,7 +45,7 @@ def in_memory(given: Arrays, uses: Uses, name: str) -> RawData:
     Raises UsageError and DataError as `read_features` and `read_labels` do, and for parts that do not fit.
     """
     if (given.X_val is None) != (given.y_val is None):
-        raise UsageError("One of X_val and y_val was given; expected both or neither.")
+        raise UsageError("Only one of X_val and y_val was given; expected both or neither.")
     weights, kept = _weights(given.X, given.y, given.weights, ("X", "y", "sample_weight"))
     features = read_features(given.X, "X", kept, uses)
     columns, X_val, weights_val = [read_labels(given.y, "y", kept)], None, None
@@ -181,8 +181,8 @@ def _same_words(features: Features, own: Features) -> tuple[Features, Matrix]:
             continue
         if known is None:
             name = (features.names or ())[column]
-            raise DataError(f"X_val: column {listed([name])!r} holds words, and numbers in X. Expected the same kind.")
-        if found is None:  # numbers, where training has words for them
+            raise DataError(f"X_val: column {listed([name])!r} holds words, but numbers in X. Expected the same kind.")
+        if found is None:  # numbers, but words in training
             codes, found = coded_numbers(X[:, column])
         else:
             codes = X[:, column]
@@ -208,7 +208,7 @@ def as_array(values: Any, where: str) -> Matrix:
         array = np.asarray(values)
     except Exception as error:  # lists of different lengths, arrays of another device: what they say is the reason
         raise UsageError(
-            f"{where} can't be made an array ({first_words(error)}). Expected an array, a list of rows of equal "
+            f"{where} can't be turned into an array ({first_words(error)}). Expected an array, a list of rows of equal "
             "length, or a data frame, in host memory."
         ) from error
     if array.ndim == 0:

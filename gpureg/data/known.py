@@ -39,7 +39,7 @@ class Unknown:
             return
         held = listed([f"{label!r} ({count:,})" for label, count in self.rows.most_common()], 10)
         raise DataError(
-            f"{where}: of {total:,} rows {self.rows.total():,} are of classes that this model does not know: {held}. "
+            f"{where}: {self.rows.total():,} of {total:,} rows have classes that this model does not know: {held}. "
             f"It knows {listed([repr(name) for name in classes])}. Leave those rows out."
         )
 
@@ -76,7 +76,7 @@ def known_rows(blocks: Blocks, classes: Sequence[Any], *, select: bool = False) 
     number, after the last one, and for data without rows.
     """
     unknown, total = Unknown(), 0
-    known: dict[Any, int] = {}  # the labels seen so far, of which each block has the same few
+    known: dict[Any, int] = {}  # the labels seen so far: every block has the same few
     for block in blocks.rows:
         found, weights = block.labels, block.weights
         assert found is not None, "labels were asked for"

@@ -57,7 +57,7 @@ def encode_labels(values: npt.NDArray[Any], where: str) -> tuple[Codes, tuple[La
 def settle(columns: Sequence[Found]) -> tuple[list[Codes], tuple[Label, ...]]:
     """One numbering for the columns of one target (training and validation): codes for each, and the sorted labels.
 
-    What words spell is decided over all columns; `1` and `1.0` are one class, and whole floats become ints.
+    All columns together decide what words mean; `1` and `1.0` are one class, and whole floats become ints.
 
     Raises DataError if columns hold different kinds of labels, or more fractions than classes can be: a measurement.
     """
@@ -102,7 +102,7 @@ def find_labels(values: npt.NDArray[Any], where: str, kept: Kept = ALL) -> Found
 
 
 def decoded(value: bytes, where: str) -> str:
-    """A word that is stored as bytes. Raises DataError where they are not UTF-8."""
+    """A word that is stored as bytes. Raises DataError if they are not UTF-8."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -133,7 +133,7 @@ def match_classes(given: Sequence[object], labels: Sequence[Label]) -> list[int]
 
 
 def find_class(name: object, labels: Sequence[Label]) -> int | None:
-    """The position in `labels` of one class as a user names it, None where it is not there."""
+    """The position in `labels` of one class as a user names it, None if it is not there."""
     text = str(name)
     for spelling in (text, text.strip()):
         for position, label in enumerate(labels):
@@ -251,7 +251,9 @@ def _tidy(labels: list[Label], columns: Sequence[Found]) -> dict[Label, Label]:
         return {label: label for label in labels}
     numbers = exact_numbers([label if isinstance(label, float) else int(label) for label in labels])
     if numbers is None:
-        raise DataError(f"{where} holds whole numbers beyond 64 bits, or beyond 2**53 beside fractions: store words.")
+        raise DataError(
+            f"{where} holds whole numbers beyond 64 bits, or beyond 2**53 along with fractions: store words."
+        )
     if any(isinstance(number, float) for number in numbers):
         _refuse_measurement(len(labels), rows, where)
     return dict(zip(labels, numbers, strict=True))

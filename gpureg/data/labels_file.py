@@ -74,8 +74,8 @@ def refuse_labels(file: Path, labels: str) -> None:
     """Raise UsageError if a file is neither an npy nor a sparse npz, whose labels another one may hold."""
     if format_of(file).name != "npy" and not is_sparse_npz(file):
         raise UsageError(
-            f"{named('labels', labels)}: it belongs to features in an npy file or a sparse npz, and {file} has labels "
-            f"of its own. Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
+            f"{named('labels', labels)}: it belongs to features in an npy file or a sparse npz, but {file} has its own "
+            f"labels. Leave out {named('labels')}; {named('target')} names the label of a table or an npz."
         )
 
 
@@ -182,7 +182,7 @@ def _of_text(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
     header = records[0][0].strip() if len(records) == rows + 1 else None
     for option, name in (("target", uses.target), ("weights", uses.weights)):
         if name is not None and name != header:
-            raise UsageError(f"{named(option, name)}: {file} has no such column; it has one, of labels.")
+            raise UsageError(f"{named(option, name)}: {file} has no such column; it has only one, the labels.")
     labels = [record[0] for record in records[header is not None :]]
     return LabelColumns(_words(labels))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gpureg.errors import DataError, size_text
 
-# A gigabyte that its file spells in a five-hundredth: deflate's best is a thousandth, and tables of numbers stay far
-# from it.
+# A gigabyte that takes a five-hundredth of that in its file: deflate's best is a thousandth, and tables of numbers come
+# nowhere near it.
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 500
 
 
@@ -19,14 +19,14 @@ BOMB_BYTES, BOMB_RATIO = 1 << 30, 500
 class Limit:
     """A maximum number of bytes that the rows of one file may take in memory.
 
-    Over `suspicious` bytes a compressed file must not be a bomb either.
+    Above `suspicious` bytes, a compressed file must also not be a bomb.
     """
 
     most: int
     suspicious: int = BOMB_BYTES
 
     def check(self, size: int, file: Path, packed: int | None = None) -> None:
-        """Raise DataError if `size` bytes, unpacked from `packed` where the file is compressed, are too many."""
+        """Raise DataError if `size` bytes, unpacked from `packed` if the file is compressed, are too many."""
         if size > self.most:
             raise DataError(
                 f"{file}: its rows take {size_text(size)} to read; expected {size_text(self.most)} or less, half of "
@@ -36,7 +36,7 @@ class Limit:
         if packed is not None and size > self.suspicious and size > BOMB_RATIO * max(1, packed):
             raise DataError(
                 f"{file}: {size_text(packed)} of compressed data unpack to {size_text(size)} or more, over "
-                f"{BOMB_RATIO} times as much, as only a damaged file or a trap does. If it is meant, store the data "
+                f"{BOMB_RATIO} times as much: the file is damaged or a trap. If this is intended, store the data "
                 "uncompressed (np.savez)."
             )
 

@@ -35,14 +35,14 @@ def load(
 
     Files: npz (`X`, `y`; optionally `X_val`, `y_val`, `X_test`, `y_test`), npy (a column of it is the label, or
     `labels` names a file of them), CSV with a header, parquet (a file or a folder), IDX images with their labels
-    alongside. `target` names the label column or array (the last column; `y`), `weights` that of the sample weights;
-    `features` and `drop` choose columns. What `categorical` and `missing` make of words and missing values is learnt
-    from the training rows. `val` is a file of validation rows.
+    alongside. `target` names the label column or array (by default the last column, or `y`), `weights` that of the
+    sample weights; `features` and `drop` choose columns. What `categorical` and `missing` do with words and missing
+    values is learnt from the training rows. `val` is a file of validation rows.
 
     The first `train_size` training and `val_size` validation samples are taken before classes are selected (mnist:
     20,000 and 10,000, else all). Data without a validation part are split, stratified, by `seed`: `val_size` rows or
-    20% go to validation, and training takes the first of the rest. With `val_size` 0, and by default of a file whose
-    rows are to be held out in `folds`, all rows train. Rows of a group (`groups` names their column) are never on both
+    20% go to validation, and training takes the first of the rest. With `val_size` 0, and by default for a file whose
+    rows are held out in `folds`, all rows train. Rows of a group (`groups` names their column) are never on both
     sides of the split; `folds` names the column of each row's fold.
 
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
@@ -96,7 +96,7 @@ def load_dataset(
 
     `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `labels`, `val`,
     `test`, `target`, `weights`, `groups`, `folds`, `features`, `drop`, `categorical`, `missing`.
-    See `gpureg.data.load.load` for what they do and for what is raised.
+    See `gpureg.data.load.load` for what they do and for the errors raised.
 
     >>> import gpureg
     >>> data = gpureg.load_dataset("digits")
@@ -117,7 +117,7 @@ def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | N
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """The latest time and the size of a file, or of all in a folder, None if there are none."""
+    """The latest time and the size of a file, or of all files in a folder; None if there are none."""
     try:
         place = Path(path).expanduser()
         found = [one.stat() for one in (place, *(files_in(place) if place.is_dir() else ()))]
@@ -172,8 +172,8 @@ def make_dataset(
     labels `y (N,)` (numbers, words, booleans). Rows of `sample_weight (N,)` 0 are left out. Rows of equal `groups (N,)`
     (numbers, words, dates) stay together, in the validation split and in the folds of a fit.
 
-    Without `X_val (M, F)` and `y_val (M,)` a validation part is split off for a fit without folds, as `load_dataset`
-    does it. `options` are some of that function's: `task`, `classes`, `val_size`, `seed`, `features`, `drop`,
+    Without `X_val (M, F)` and `y_val (M,)`, a validation part is split off for a fit without folds, as in
+    `load_dataset`. `options` are some of that function's: `task`, `classes`, `val_size`, `seed`, `features`, `drop`,
     `categorical` and `missing`. Raises UsageError and DataError as it does.
 
     >>> import gpureg
@@ -213,7 +213,7 @@ def _refuse_columns(spec: DatasetSpec, config: DataConfig) -> None:
 
 
 def _refuse_sizes(config: DataConfig, raw: RawData) -> None:
-    """Raise UsageError for a size of the validation rows, or rows in the data, beside a file of them."""
+    """Raise UsageError if, in addition to a file of validation rows, their size is given or the data have some."""
     if config.val_size is not None:
         raise UsageError(
             f"{named('val', config.val)} and {named('val_size', config.val_size)} were both given: the file is the "
@@ -221,6 +221,6 @@ def _refuse_sizes(config: DataConfig, raw: RawData) -> None:
         )
     if raw.X_val is not None:
         raise UsageError(
-            f"{named('val', config.val)}: {raw.name!r} has validation rows of its own. Leave out {named('val')}, or "
+            f"{named('val', config.val)}: {raw.name!r} has its own validation rows. Leave out {named('val')}, or "
             "store the data without them."
         )

@@ -22,7 +22,7 @@ MOST_FOLDS = 1000
 
 @dataclass(frozen=True)
 class Marks:
-    """The group and the fold of each row, `(N,)` numbers from 0 on; None where the data name none."""
+    """The group and the fold of each row, `(N,)` numbers from 0; None if the data name none."""
 
     groups: Codes | None = None
     folds: Codes | None = None
@@ -42,7 +42,7 @@ class Marks:
     ) -> Marks:
         """Those in the columns `(rows,)`, arrays or Arrow's, that the options `groups` and `folds` name.
 
-        `missing`: words of a text file that mean that there is no value; there words that are numbers count as such.
+        `missing`: words of a text file that stand for a missing value; in text, words that are numbers count as such.
         Raises DataError for rows without a value, for columns that
         mark nothing, and for groups that lie in several folds.
         """
@@ -51,13 +51,13 @@ class Marks:
         if marks.folds is not None and (count := int(marks.folds.max()) + 1) > MOST_FOLDS:
             raise DataError(
                 f"{named('folds')}: {where} has {count:,} different values there; expected a column that names the "
-                f"fold of each row, of at most {MOST_FOLDS:,}. A column of ids goes with {named('groups')}."
+                f"fold of each row, of at most {MOST_FOLDS:,}. For a column of ids, use {named('groups')}."
             )
         if marks.groups is not None and marks.folds is not None:
             pairs = len(np.unique(np.stack([marks.groups, marks.folds]), axis=1).T)
             if pairs > marks.groups.max() + 1:
                 raise DataError(
-                    f"{where}: rows of one group ({named('groups')}) lie in different folds ({named('folds')}). Give "
+                    f"{where}: rows of one group ({named('groups')}) are in different folds ({named('folds')}). Give "
                     "the rows of a group the same fold, or leave one of the two out."
                 )
         return marks

@@ -1,4 +1,4 @@
-"""Notices about data in which a user would go wrong without them, one line each."""
+"""Notices about oddities in data that could mislead a user, one line each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import EXACT
 from gpureg.errors import named
 
-FEW_ROWS = 20  # in so few, measurements too are often all different
+FEW_ROWS = 20  # in this few rows, measurements too are often all different
 TARGETS, SHARE = 50, 0.05  # whole numbers that may be classes: their maximum number, or share of the rows
 _FIRST = 64  # rows in which a number that repeats is looked for first
 
@@ -28,7 +28,7 @@ def data_notices(raw: RawData) -> tuple[str, ...]:
         found.append(
             f"{listed(shown, 5)}: {'features' if many else 'a feature'} of "
             f"{'words or ' if words else ''}whole numbers that are all different "
-            f"({'ids' if many else 'an id'}?). An id says nothing of new rows, and where rows are sorted by class it "
+            f"({'ids' if many else 'an id'}?). An id says nothing about new rows, and if rows are sorted by class it "
             f"gives the class away: leave {'such columns' if many else 'the column'} out "
             f"({named('drop', ','.join(names[column] for column in ids[:5]))})."
         )

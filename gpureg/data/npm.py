@@ -95,7 +95,7 @@ def _wait(process: subprocess.Popen[bytes], scratch: Path, most: int, seconds: f
         if time.monotonic() > deadline:
             raise BadFileError(f"no answer within {seconds:.0f} s")
         if sum(path.stat().st_size for path in scratch.iterdir()) > most:
-            raise BadFileError(f"more than {most} bytes came, which the package does not have")
+            raise BadFileError(f"more than {most} bytes came, more than the package has")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

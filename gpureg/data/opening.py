@@ -15,7 +15,7 @@ from gpureg.data.limits import Limit
 from gpureg.errors import DataError
 
 GZIP = b"\x1f\x8b"
-MOST_PER_BYTE = 8  # a cell of one character and what ends it become two float64: Arrow's and the matrix'
+MOST_PER_BYTE = 8  # a cell of one character and its delimiter become two float64: Arrow's and the matrix's
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISCHR, "a device"),
@@ -31,7 +31,7 @@ def refuse_special(path: Path) -> None:
         mode = path.stat().st_mode
     for is_kind, name in _KINDS:
         if is_kind(mode):
-            raise DataError(f"{path} is {name}; expected a file. Write the data into a file and name that.")
+            raise DataError(f"{path} is {name}; expected a file. Write the data to a file and name that.")
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
         raise DataError(f"can't read {path}{what}: {first_words(error)}. {_advice(error)}") from error
     except MemoryError as error:
         raise DataError(
-            f"can't read {path}{what}: {first_words(error)}. Its rows do not fit the memory that is free: keep fewer "
+            f"can't read {path}{what}: {first_words(error)}. Its rows do not fit in the free memory: keep fewer "
             "rows or columns, or store a narrower type."
         ) from error
 

@@ -20,8 +20,8 @@ from gpureg.data.parquet_folder import ParquetSet, parquet_set
 from gpureg.data.words import is_text
 
 BUFFER = 1 << 18  # bytes of a column that are read at once
-# A smaller file is read a whole column of a group of rows at once, which its size bounds: of a page in a buffer Arrow
-# believes its header, which may claim 2 GiB.
+# A smaller file is read a whole column of a row group at a time, bounded by the file's size: in a buffer, Arrow trusts
+# the header of a page, which may claim 2 GiB.
 SMALL_FILE = 1 << 23
 
 
@@ -64,7 +64,7 @@ def _tables(file: Path, columns: list[str], request: Request, once: list[str]) -
 
     with reading(file):
         buffer = BUFFER if file.stat().st_size > SMALL_FILE else 0
-    # what is buffered ahead stays until the file is closed, which would be all of it
+    # read-ahead buffers stay until the file is closed, and would hold all of it
     with opened_parquet(file, pre_buffer=False, buffer_size=buffer, read_dictionary=once) as parquet:
         width = sum(width_of(parquet.schema_arrow.field(name).type) for name in columns if name not in once)
         machine_limit().check(2 * min(request.block_rows, parquet.metadata.num_rows) * width, file)

@@ -68,8 +68,8 @@ def index_columns(schema: Schema) -> set[str]:
 def _bytes(metadata: Any, schema: Schema, columns: list[str], words: tuple[str, ...]) -> int:
     """What the columns take once they are unpacked: their values and the matrix made of them, and the words.
 
-    Of the metadata only what is of the whole file or of a group of rows: to ask for that of a column ends the process
-    where it is damaged.
+    Of the metadata, only that of the whole file or of a row group is used: asking for a column's ends the process if it
+    is damaged.
     """
     rows = max(0, metadata.num_rows)
     size = sum(2 * rows * width_of(schema.field(name).type) for name in columns if name not in words)
@@ -101,14 +101,14 @@ def width_of(kind: Any) -> int:
 def opened_parquet(file: Path, **options: Any) -> Iterator[Any]:
     """What Arrow raises for a file that is damaged is of many kinds; here it becomes a DataError.
 
-    Arrow opens the file itself: what it reads of a file of Python's waits for the interpreter, a column at a time.
+    Arrow opens the file itself: reads through a Python file object wait for the interpreter, a column at a time.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     refuse_special(file)
     with reading(file, " as Parquet"), file.open("rb") as stream:
-        stream.read(1)  # what the system refuses, it says best here
+        stream.read(1)  # here the system's refusals have the clearest messages
     try:
         with (
             reading(file, " as Parquet"),

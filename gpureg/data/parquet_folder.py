@@ -95,8 +95,8 @@ def parquet_set(path: Path) -> ParquetSet:
     for member, own in zip(members, keys, strict=True):
         if own != keys[0]:
             raise DataError(
-                f"{path}: {member.file} lies in folders that name the columns {listed(own) or 'none'}, "
-                f"{members[0].file} in such of {listed(keys[0]) or 'none'}. Expected the same ones for every file."
+                f"{path}: the folders of {member.file} name the columns {listed(own) or 'none'}, those of "
+                f"{members[0].file} {listed(keys[0]) or 'none'}. Expected the same columns for every file."
             )
     schemas = [read_schema(member.file) for member in members]
     schema = _joint(path, members, schemas)
@@ -184,7 +184,7 @@ def _with_partitions(path: Path, schema: Schema, members: Sequence[Member]) -> S
 
     for position, (name, _) in enumerate(members[0].partitions):
         if name in schema.names:
-            raise DataError(f"{path}: the column {name!r} is in the files and in their folders' names. Rename one.")
+            raise DataError(f"{path}: the column {name!r} is both in the files and in folder names. Rename one.")
         values = [member.partitions[position][1] for member in members]
         whole = all(value is None or value.lstrip("-").isdecimal() for value in values)
         schema = schema.append(pa.field(name, pa.int64() if whole else pa.string()))

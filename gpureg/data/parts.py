@@ -71,11 +71,11 @@ def _size_notices(raw: RawData, val_size: int | None, val: slice | Codes) -> lis
     """Groups can't be cut to the size that was asked for."""
     if not val_size or raw.marks.groups is None or isinstance(val, slice) or len(val) == val_size:
         return []
-    return [f"Groups stay whole: {len(val):,} rows are for validation, and not {val_size:,}."]
+    return [f"Groups stay whole: {len(val):,} rows are for validation, not {val_size:,}."]
 
 
 def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.generic]:
-    """Chosen rows; a copy where they are few, so that the rest can be freed, else a view."""
+    """Chosen rows; a copy if they are few, so that the rest can be freed, else a view."""
     if is_sparse(X) and isinstance(rows, slice) and rows.indices(X.shape[0]) == (0, X.shape[0], 1):
         return X  # SciPy's slice would be a copy
     part = X[rows]
@@ -98,7 +98,7 @@ def _moved(X: npt.NDArray[np.generic], rows: slice | Codes, at_once: int = 1 << 
 
 def _first(option: str, size: int | None, available: int, part: str, name: str) -> int:
     if size is not None and size > available:
-        raise UsageError(f"{named(option, size)}: {name!r} has {available} {part} rows. Ask for no more than those.")
+        raise UsageError(f"{named(option, size)}: {name!r} has only {available} {part} rows. Ask for no more.")
     return available if size is None else size
 
 
@@ -119,8 +119,8 @@ def _split_rows(raw: RawData, train_size: int | None, val_size: int | None, seed
         train, val = group_split(raw.codes, raw.marks.groups, n_val, seed)
         if train_size is not None and train_size > len(train):
             raise UsageError(
-                f"{named('train_size', train_size)}: whole groups for validation leave {len(train)} training rows of "
-                f"{raw.name!r}. Ask for fewer."
+                f"{named('train_size', train_size)}: whole groups for validation leave only {len(train)} training rows "
+                f"of {raw.name!r}. Ask for fewer."
             )
         return train[:train_size], val
     train, val = stratified_split(raw.codes, n_val, seed)
@@ -146,7 +146,7 @@ def chosen_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | Non
     X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
     X_val, y_val, kept_val = _keep(dataset.X_val, renumber[dataset.y_val])
     if len(dataset.y_val) and not len(y_val):
-        raise DataError(f"{dataset.name!r}: no validation row has one of the classes. Raise {named('val_size')}.")
+        raise DataError(f"{dataset.name!r}: no validation row has any of the classes. Raise {named('val_size')}.")
     return replace(
         dataset,
         X_train=X_train,

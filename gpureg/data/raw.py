@@ -42,8 +42,8 @@ class RawData:
     """Rows as a file has them, without those of weight 0. Shapes: `codes (N,)` indices into `labels` (sorted),
     `weights (N,)`; `X_val (M, R)`, with words as in the `features`, `codes_val (M,)` and `weights_val (M,)` where the
     data have a validation part of their own. `target` is the label column's name where it has one; `has_test`: the
-    file has a part for testing too. `read`: its arrays are of our own making. `left_out`: number of rows that were left
-    out for missing values. `marks`: groups and folds.
+    file has a part for testing too. `read`: its arrays were made here. `left_out`: number of rows that were left out
+    for missing values. `marks`: groups and folds.
     """
 
     name: str

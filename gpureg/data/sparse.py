@@ -11,7 +11,7 @@ from gpureg.errors import DataError, UsageError
 
 Csr = Any  # scipy.sparse.csr_array (N, F); SciPy is imported where it is used
 _AT_ONCE = 1 << 16  # values that are checked
-_FEWER = np.iinfo(np.int32).max  # stored values and features from which on indices need eight bytes
+_FEWER = np.iinfo(np.int32).max  # stored values and features above which indices need eight bytes
 
 
 def is_sparse(X: Any) -> bool:
@@ -24,7 +24,7 @@ def read_sparse(X: Any, where: str, kept: Kept = ALL, *, new: bool = False) -> C
     are added up), native byte order. What is so already is shared, not copied, and the caller's X is never changed.
 
     Raises DataError unless it has rows, features, and finite real values only. `new` rows, for a trained model, may be
-    none, and what takes them refuses values that are not finite.
+    none, and values that are not finite are refused later.
     """
     from scipy import sparse
 
@@ -42,7 +42,7 @@ def read_sparse(X: Any, where: str, kept: Kept = ALL, *, new: bool = False) -> C
         found.check_format(full_check=True)
     except (ValueError, TypeError, IndexError) as error:
         raise DataError(
-            f"{where} is not a valid sparse matrix ({error}). Make it anew, e.g. from its COO form."
+            f"{where} is not a valid sparse matrix ({error}). Build it again, e.g. from its COO form."
         ) from error
     found = _canonical(found)
     if not new:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 Label = int | float | str  # a bool is an int
 
-# what a text file writes where there is no value
+# what a text file writes for a missing value
 MISSING_WORDS = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
-# what a table's cell holds where there is no value: the words that pandas reads so
+# what a table's cell holds for a missing value: the words that pandas reads so
 MISSING_CELLS = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
      "NaN", "n/a", "nan", "null", "<NA>", "None")
 )  # fmt: skip
 FEW_CELLS = frozenset(("", "NaN", "nan"))  # of these, what programs usually write for a number
 BOOLEANS = (("False", "True"), ("false", "true"), ("FALSE", "TRUE"))
-EXACT = 2**53  # every whole number up to it is a float64 of its own
+EXACT = 2**53  # every whole number up to it has its own float64
 
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -53,7 +53,7 @@ def plain_number(word: str) -> int | float | None:
 
 
 def exact_numbers(numbers: Sequence[int | float]) -> list[int] | list[float] | None:
-    """Numbers of one column as ints where all are whole, else as floats; None where that would change one."""
+    """Numbers of one column as ints if all are whole, else as floats; None if that would change one."""
     if all(isinstance(number, int) or (number.is_integer() and abs(number) < EXACT) for number in numbers):
         whole = [int(number) for number in numbers]
         low, high = min(whole, default=0), max(whole, default=0)

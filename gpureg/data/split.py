@@ -12,7 +12,7 @@ from gpureg.errors import UsageError, named
 Codes = npt.NDArray[np.int64]
 
 VAL_FRACTION = 0.2
-FAR = 1.5  # times more or fewer rows for validation than were asked for: whole groups can be large
+FAR = 1.5  # times more or fewer validation rows than were asked for: whole groups can be large
 
 
 def stratified_split(codes: Codes, n_val: int, seed: int) -> tuple[Codes, Codes]:
@@ -64,7 +64,7 @@ def group_split(codes: Codes, groups: Codes, n_val: int, seed: int) -> tuple[Cod
     rows, count = len(codes), len(np.unique(groups))
     if count < 2:
         raise UsageError(
-            f"All {rows} rows are of one group ({named('groups')}), so that none can be split off for validation. Name "
+            f"All {rows} rows are in one group ({named('groups')}), so none can be split off for validation. Name "
             f"another column, or give {named('val_size', 0)}."
         )
     smaller = min(n_val, rows - n_val)
@@ -78,7 +78,7 @@ def group_split(codes: Codes, groups: Codes, n_val: int, seed: int) -> tuple[Cod
     ]
     if not fits:
         raise UsageError(
-            f"Rows for validation can't be split off: whichever groups ({named('groups')}) they are, a class would "
+            f"Validation rows can't be split off: whichever groups ({named('groups')}) are taken, some class would "
             f"have no training row. Give {named('cv', folds)}, validation rows of your own, or {named('val_size', 0)}."
         )
     near = n_val / FAR <= fits[0].sum() <= n_val * FAR
@@ -97,7 +97,7 @@ def group_folds(y: Codes, groups: Codes, folds: int, seed: int) -> Codes:
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if folds > len(sizes):
         raise UsageError(
-            f"{folds} folds need at least {folds} groups ({named('groups')}); there are {len(sizes)}. Ask for fewer "
+            f"{folds} folds need at least {folds} groups ({named('groups')}), but there are {len(sizes)}. Use fewer "
             f"folds ({named('cv')})."
         )
     _, classes, totals = np.unique(y, return_inverse=True, return_counts=True)

@@ -33,7 +33,7 @@ Schema = Any  # pyarrow.Schema
 class _Source:
     """An opened table, whose rows are not read yet: a CSV by its `header`, Parquet by its schema.
 
-    `names` are its columns; `hidden` those that hold pandas' index, which are read only where an option names them.
+    `names` are its columns; `hidden` those that hold pandas' index, which are read only if an option names them.
     """
 
     file: Path
@@ -144,6 +144,6 @@ def _open(file: Path, csv: bool, limit: Limit) -> _Source:
         raise DataError(f"{file}: columns with the same name: {listed(twice)}. Rename them.")
     if not source.names:
         raise DataError(
-            f"{file} has no columns but pandas' index ({listed(source.hidden)}). Write it with its columns."
+            f"{file} has no columns except pandas' index ({listed(source.hidden)}). Write it with its columns."
         )
     return source

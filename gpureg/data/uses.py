@@ -1,4 +1,4 @@
-"""What the caller says of the columns of data: which are used, and what becomes of words and missing values."""
+"""What the caller says about the columns of data: which are used, and what becomes of words and missing values."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Uses:
 
 
 def _close(name: str, there: Sequence[str]) -> str:
-    """What a name may have been meant for, else what there is."""
+    """The names that may have been meant, else the existing ones."""
     lower = {column.lower(): column for column in there}
     close = [lower[found] for found in get_close_matches(name.lower(), list(lower), 2, 0.6)]
     return f"did you mean {' or '.join(repr(one) for one in close)}?" if close else f"it has {listed(there, 40)}."

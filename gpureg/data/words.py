@@ -24,7 +24,7 @@ _DATE = re.compile(rf"(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}|\d{{1,2}}([-/.])\d{{
 def coded(
     column: Column, where: str, missing: frozenset[str] = frozenset()
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
-    """Indices `(N,)` into the different words of a column, NaN where there is none, and the words.
+    """Indices `(N,)` into the different words of a column, NaN if there is none, and the words.
 
     The column may hold words, numbers, booleans, or a dictionary of them; a number is the word that it is written as.
     `missing`: words that mean that there is none. Raises DataError for bytes that are not text.

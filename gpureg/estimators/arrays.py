@@ -1,4 +1,4 @@
-"""Whose arrays the caller's are: bringing them to the host, and results back to the same namespace and device."""
+"""The namespace and device of the caller's arrays: bringing them to the host, and results back to where they were."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Home:
         return self.xp is np
 
     def bring(self, array: HostArray) -> Array:
-        """A host array as one of this namespace, on its device; text stays NumPy's, which alone has it."""
+        """A host array as one of this namespace, on its device; text stays NumPy's: the others have none."""
         if self.host or array.dtype.kind not in "biuf":
             return array
         return self.xp.asarray(array, device=self.device)
@@ -54,7 +54,7 @@ def home_of(value: Any) -> Home:
 def to_host(value: Any) -> Any:
     """An array of another namespace as NumPy's, cupyx's sparse matrices as SciPy's; anything else as it is.
 
-    CuPy and PyTorch bring theirs over themselves, others through DLPack. NumPy has no bfloat16: that becomes float32.
+    CuPy and PyTorch copy their own to the host, others go through DLPack. NumPy lacks bfloat16: it becomes float32.
     """
     if is_sparse(value) and type(value).__module__.startswith("cupyx"):
         return value.get()

@@ -1,7 +1,8 @@
-"""scikit-learn's callbacks: what a fit tells those that `set_callbacks` has given an estimator.
+"""scikit-learn's callbacks: what a fit reports to those that `set_callbacks` has given an estimator.
 
-The protocol is scikit-learn's from 1.9 on: a tree of tasks, each of which begins and ends, and at each end an estimator
-"as if the fit had stopped here" for the callback that asks for one. With an older scikit-learn nothing is told.
+The protocol is that of scikit-learn 1.9 and later: a tree of tasks, each of which begins and ends, and at each end an
+estimator "as if the fit had stopped here" for a callback that asks for one. With an older scikit-learn nothing is
+reported.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ except ImportError:  # scikit-learn before 1.9
 
 
 class Tasks:
-    """The tasks of one fit: the root, and below it one after the other `max_subtasks` at most, called `name`.
+    """The tasks of one fit: the root, and below it, in turn, at most `max_subtasks` tasks called `name`.
 
     `data`: what the callbacks are shown, X, y and metadata as the caller gave them. Without callbacks nothing is done.
     """
@@ -41,7 +42,7 @@ class Tasks:
 
     @property
     def watched(self) -> bool:
-        """Whether there is a callback to tell anything."""
+        """Whether there is a callback to report to."""
         return self._root is not None and hasattr(self._estimator, "_skl_callbacks")
 
     def begin(self, attributes: Callable[[], dict[str, Any]] | None = None) -> None:
@@ -62,9 +63,9 @@ class Tasks:
 
 
 class Iterations:
-    """The tasks of a model alone, one for each of its iterations, and an empty one at the end, as scikit-learn has it.
+    """The tasks of a single model, one for each of its iterations, and an empty one at the end, as in scikit-learn.
 
-    `attributes`: what makes the estimator's attributes of fitted weights.
+    `attributes`: the function that makes the estimator's attributes from fitted weights.
     """
 
     def __init__(self, tasks: Tasks, start: Weights, attributes: Callable[[Weights], dict[str, Any]]) -> None:
@@ -72,7 +73,7 @@ class Iterations:
         self._tasks.begin(lambda: attributes(start))
 
     def tell(self, iterations: int, weights: Callable[[], Weights]) -> None:
-        """An iteration is over. One that has been told is not told again: another solver may begin anew."""
+        """An iteration is over. None is reported twice: another solver may start again from the first."""
         if iterations > self._tasks.ended:
             self._tasks.end(lambda: self._attributes(weights()))
             self._tasks.begin(lambda: self._attributes(weights()))
@@ -91,7 +92,7 @@ class Path:
         self._tasks, self._count = tasks, count
 
     def observe(self, event: Event) -> None:
-        """Every model is at its optimum for one more C. What a later part of the batch repeats is not told again."""
+        """Every model is at its optimum for one more C. What a later part of the batch repeats is not reported."""
         if isinstance(event, PathPoint):
             self._reach(event.done)
 

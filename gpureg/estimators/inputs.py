@@ -1,4 +1,4 @@
-"""What `fit` is given, checked as scikit-learn checks it, and turned into what a solver takes."""
+"""The arguments of `fit`, checked as scikit-learn checks them, and turned into what a solver takes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Samples:
         return coef, intercept
 
     def weights(self, class_weight: Any) -> Floats | None:
-        """Sample x class weights `(N,)`, None where every sample weighs 1.
+        """Sample x class weights `(N,)`, None if every sample weighs 1.
 
         `balanced` gives every class the same total of sample weights, a dict names classes' weights (1 for those that
         it does not name). Raises UsageError.
@@ -68,19 +68,19 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
     check_classification_targets(y)
     classes, label = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise UsageError(f"y has one class, {classes.tolist()[0]!r}; expected samples of at least two classes.")
+        raise UsageError(f"y has only one class, {classes.tolist()[0]!r}; expected samples of at least two classes.")
     given = None
     if sample_weight is not None:
         given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
         if (given < 0).any():
             raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); expected 0 or more.")
-        if not given.any():  # scikit-learn's own check from 1.9 on
+        if not given.any():  # scikit-learn's own check since 1.9
             raise UsageError("Sample weights must contain at least one non-zero number; all are 0.")
     return Samples(X, y, label.reshape(-1), classes, given, home, label_home)
 
 
 def read_rows(estimator: Any, X: Any, home: Home) -> Any:
-    """Rows to predict `(N, F)`, as an array of `home`, the one of X. Raises ValueError where they don't fit."""
+    """Rows to predict `(N, F)`, as an array of `home`, that of X. Raises ValueError if they don't fit."""
     if home.host:
         types = [np.float64, np.float32]
         return validate_data(estimator, to_host(X), dtype=types, reset=False, accept_sparse="csr")

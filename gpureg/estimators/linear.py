@@ -23,7 +23,7 @@ from gpureg.types import Array
 class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """A linear classifier with `coef_ (K, F)`, `intercept_ (K,)`, `classes_`; K = 1 for two classes.
 
-    Results are in the namespace and on the device of the X they are asked for; the weights follow it there.
+    Results are in the namespace and on the device of the X that they are computed for; the weights are copied there.
     """
 
     classes_: Any
@@ -33,7 +33,7 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> Array:
         """Logits `X coef_' + intercept_`: `(N,)` for two classes (above 0: `classes_[1]`), else `(N, K)`.
 
-        Raises ValueError where X does not fit what the estimator was trained on.
+        Raises ValueError if X does not match the data that the estimator was trained on.
         """
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 0] if logits.shape[1] == 1 else logits
@@ -54,19 +54,19 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return home.xp.exp(shifted) / total
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of the probabilities, `(N, K)` in nats: `z_k - log Σ_j exp(z_j)`, exact where they are tiny."""
+        """Logarithms of the probabilities, `(N, K)` in nats: `z_k - log Σ_j exp(z_j)`, accurate even if tiny."""
         shifted, total, home = self._shifted(X, "predict_log_proba")
         return shifted - home.xp.log(total)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of rows whose label is predicted, weighted by `sample_weight (N,)` where it is given."""
+        """The share of rows whose label is predicted correctly, weighted by `sample_weight (N,)` if given."""
         predicted = to_host(self.predict(X))
         return float(accuracy_score(to_host(y), predicted, sample_weight=to_host(sample_weight)))
 
     def sparsify(self) -> Any:
-        """Make `coef_` a SciPy CSR matrix, which takes less memory where most weights are 0; itself.
+        """Make `coef_` a SciPy CSR matrix, which takes less memory if most weights are 0; returns the estimator.
 
-        Predictions are as before. Arrays of a device come to the host. Raises NotFittedError before fit.
+        Predictions are as before. Arrays on a device are copied to the host. Raises NotFittedError before fit.
         """
         from scipy.sparse import csr_matrix
 
@@ -77,7 +77,10 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def densify(self) -> Any:
-        """Make `coef_` a NumPy array again after `sparsify`; itself. Raises NotFittedError before fit."""
+        """Make `coef_` a NumPy array again after `sparsify`; returns the estimator.
+
+        Raises NotFittedError before fit.
+        """
         check_is_fitted(self)
         if self._sparse:
             self.coef_ = self._dense()
@@ -101,7 +104,7 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             if get_config()["array_api_dispatch"]:  # then scikit-learn's estimators ask for it, and so do its checks
                 raise ValueError(
                     f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same "
-                    f"device as those passed to fit(): it was fitted with {own}, and X is {home}."
+                    f"device as those passed to fit(): it was fitted with {own}, but X is {home}."
                 )
             coef, intercept = home.bring(self._dense()), home.bring(to_host(intercept))
         rows = read_rows(self, X, home)
@@ -141,7 +144,7 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return twin
 
     def _twin(self, C: float) -> Any:
-        """A fitted scikit-learn estimator with these weights; `C` is written down in it."""
+        """A fitted scikit-learn estimator with these weights, and `C` as its parameter."""
         check_is_fitted(self)
         own = self._on_host()
         coef = own._dense()

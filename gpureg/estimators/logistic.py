@@ -21,31 +21,31 @@ class LogisticRegression(FittedClassifier):
     """Logistic regression for two classes, softmax regression for more, as scikit-learn defines both.
 
     Minimises `C Σ s_i loss_i + ½ Σ w²` over the weights w and a free intercept: loss_i the cross-entropy in nats, s_i
-    the product of sample and class weights. In the terms of gpureg's commands that is `λ = 1 / (2 C Σ s_i)`. A softmax
-    of two classes (the commands' default) is not this at the same C: it pays for w and -w, and so equals the logistic
-    model of twice its C.
+    the product of sample and class weights. In the terms of gpureg's commands, `λ = 1 / (2 C Σ s_i)`. A softmax of two
+    classes (the commands' default) differs at the same C: its penalty counts w and -w, so it equals the logistic model
+    at twice its C.
 
     Parameters
     ----------
-    Those of scikit-learn 1.9, and two more. With its defaults where nothing else is said.
+    Those of scikit-learn 1.9, with its defaults unless stated otherwise, and two more.
 
-    penalty : "l2"; None is C = inf. Left alone (scikit-learn is about to drop it) it is "l2".
+    penalty : "l2"; None is C = inf. If not given (scikit-learn is about to drop it), it is "l2".
     C : strength of the data against the penalty, above 0; `inf` for no penalty.
     l1_ratio : 0: there is no L1 or elastic-net penalty.
-    tol : default 1e-6: how near the optimum: the objective, as a weighted mean, ends within tol² nats of its least.
-        (scikit-learn's bounds a gradient, whose square the gap goes with.) At 1e-6 probabilities are within about 1e-5
-        of the optimum's, also where the penalty is strong.
+    tol : default 1e-6: the objective, as a weighted mean, ends within tol² nats of its minimum. (scikit-learn's tol
+        bounds a gradient, and the gap is proportional to its square.) At 1e-6 probabilities are within about 1e-5 of
+        the optimum's, even if the penalty is strong.
     fit_intercept : whether there is an intercept; it is never penalised.
     class_weight : None, "balanced" or `{label: weight}`.
-    max_iter : default 1000: most iterations of the solver; one that needs more warns with ConvergenceWarning. With 0
+    max_iter : default 1000: maximum number of iterations; a fit that needs more warns with ConvergenceWarning. With 0
         the weights are those of the start.
-    warm_start : begin at the last fit's weights. Saves time where little has changed; the answer is the same.
+    warm_start : begin at the last fit's weights. Saves time if little has changed; the answer is the same.
     solver : any of scikit-learn's names; the answer is the same. scikit-learn's "liblinear" penalises the intercept,
-        which is not done here: it warns with GpuregWarning.
-    dual, intercept_scaling, random_state, verbose, n_jobs : taken for scikit-learn's sake; they change nothing.
-    device : "auto" (the GPU, but the CPU where there is none or the data are few), "cpu", "cuda" or "cuda:N".
-    dtype : "float32" or "float64", of the results and the arithmetic (for few data, and to finish what float32 can't
-        bring to the tolerance, float64 in between); None: the input's float type, else float64.
+        which gpureg does not do: it warns with GpuregWarning.
+    dual, intercept_scaling, random_state, verbose, n_jobs : accepted for compatibility; they change nothing.
+    device : "auto" (the GPU, or the CPU if there is no GPU or little data), "cpu", "cuda" or "cuda:N".
+    dtype : "float32" or "float64", of the results and the arithmetic (with little data, and to finish models that
+        float32 can't bring to the tolerance, the arithmetic is in float64); None: the input's float type, else float64.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class LogisticRegression(FittedClassifier):
     feature_names_in_.
 
     X may be a NumPy array, a sparse matrix (fitted on the CPU), a data frame, or a CuPy or PyTorch array on any device.
-    scikit-learn's callbacks (`set_callbacks`) are told every iteration. Source: Hastie, Tibshirani and Friedman, The
+    scikit-learn's callbacks (`set_callbacks`) see every iteration. Source: Hastie, Tibshirani and Friedman, The
     Elements of Statistical Learning, 2009, section 4.4.
 
     >>> import gpureg
@@ -107,9 +107,9 @@ class LogisticRegression(FittedClassifier):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit to rows `X (N, F)` with labels `y (N,)`, numbers or text, and weights `sample_weight (N,)`, default 1.
 
-        A weight of 2 is the same as the row given twice, and one of 0 as the row left out; a class whose rows all weigh
-        0 gets the probability 0, with a GpuregWarning. Raises ValueError (UsageError) and TypeError for what can't be
-        used; warns with ConvergenceWarning where the optimum was not reached, or where there is none.
+        A weight of 2 is the same as giving the row twice, and a weight of 0 as leaving it out; a class whose rows all
+        weigh 0 gets the probability 0, with a GpuregWarning. Raises ValueError (UsageError) and TypeError for what
+        can't be used; warns with ConvergenceWarning if the optimum was not reached, or if there is none.
         """
         check_parameters(self)
         C = penalised(self)
@@ -130,7 +130,7 @@ class LogisticRegression(FittedClassifier):
         return self
 
     def _solved(self, samples: Samples, batch: Batch, tasks: Tasks) -> Solution:
-        """The batch's one model, with callbacks told of its iterations."""
+        """The batch's one model, whose iterations the callbacks see."""
         if not tasks.watched:
             return solve(self, samples, batch)
 
@@ -153,12 +153,12 @@ class LogisticRegression(FittedClassifier):
         return self._twin(np.inf if self.penalty is None else float(self.C))
 
     def _start(self, samples: Samples) -> Floats:
-        """The weights of the last fit `(1, K, F + 1)`. Raises UsageError where they are of other data."""
+        """The weights of the last fit `(1, K, F + 1)`. Raises UsageError if their shape does not fit the data."""
         K = 1 if samples.binary else len(samples.classes)
         coef, intercept = self._dense(), to_host(self.intercept_)
         if coef.shape != (K, samples.X.shape[1]):
             raise UsageError(
-                f"warm_start: the last fit left weights of the shape {coef.shape}; these data want "
+                f"warm_start: the last fit left weights of the shape {coef.shape}, but these data need "
                 f"({K}, {samples.X.shape[1]}). Clone the estimator, or set warm_start=False."
             )
         return np.concatenate([coef, intercept[:, None]], axis=1)[None].astype(np.float64)
@@ -167,4 +167,4 @@ class LogisticRegression(FittedClassifier):
 def _tell_of_missing(samples: Samples, found: Solution) -> None:
     if not found.present.all():
         missing = ", ".join(repr(label) for label in samples.classes[~found.present[0]].tolist())
-        warn(f"No sample of the class {missing} weighs anything: the model gives it the probability 0.", GpuregWarning)
+        warn(f"No sample of the class {missing} has weight: the model gives it the probability 0.", GpuregWarning)

@@ -34,8 +34,8 @@ from gpureg.types import Floats
 class LogisticRegressionCV(FittedClassifier):
     """`LogisticRegression` whose C is chosen by cross-validation, with all models trained at once.
 
-    The folds are row weights of one batch, so that X is read once a pass for every C and every fold. A fold's model has
-    `λ = 1 / (2 C Σ s_i)`, the sum over its own training rows, as scikit-learn's has. Attributes follow scikit-learn's
+    The folds are row weights of one batch, so each pass reads X once for every C and every fold. A fold's model has
+    `λ = 1 / (2 C Σ s_i)`, summed over its own training rows, as in scikit-learn. Attributes follow scikit-learn's
     `use_legacy_attributes=False`.
 
     Parameters
@@ -65,7 +65,7 @@ class LogisticRegressionCV(FittedClassifier):
     two), scores_ of (folds, C, 1) and coefs_paths_ of (folds, C, 1, F + 1); without the axis of length 1 if l1_ratios
     is None.
 
-    scikit-learn's callbacks (`set_callbacks`) are told every C that all folds have reached.
+    scikit-learn's callbacks (`set_callbacks`) see every C that all folds have reached.
 
     >>> import gpureg
     >>> from sklearn.datasets import load_iris
@@ -129,7 +129,7 @@ class LogisticRegressionCV(FittedClassifier):
 
         With scikit-learn's metadata routing `params` go to the splitter and scorer that ask for them, and the sample
         weight to the scorer. Raises ValueError (UsageError) and TypeError for what can't be used; warns with
-        ConvergenceWarning, and with GpuregWarning if the training rows of a fold lack a class: its model is one of the
+        ConvergenceWarning, and with GpuregWarning if the training rows of a fold lack a class: its model has only the
         classes that are there, and gives the missing one the probability 0.
         """
         check_parameters(self)
@@ -154,7 +154,7 @@ class LogisticRegressionCV(FittedClassifier):
         return self
 
     def _solved(self, samples: Samples, batch: Batch, tasks: Tasks, count: int) -> Solution:
-        """The batch's models, with callbacks told of each C."""
+        """The batch's models; the callbacks see each C."""
         if not tasks.watched:
             return solve(self, samples, batch)
         path = Path(tasks, count)
@@ -163,7 +163,7 @@ class LogisticRegressionCV(FittedClassifier):
         return found
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, **score_params: Any) -> float:
-        """The `scoring` of the predictions for rows `X (N, F)`, weighted by `sample_weight (N,)` where it is given.
+        """The `scoring` of the predictions for rows `X (N, F)`, weighted by `sample_weight (N,)` if it is given.
 
         With scikit-learn's metadata routing the scorer gets what it asks for of these and of `score_params`.
         """
@@ -213,7 +213,7 @@ def _tell_of_missing(samples: Samples, present: Mask) -> None:
 
 
 def _batch(Cs: Floats, folds: Splits, weights: Floats | None, n: int, *, refit: bool) -> Batch:
-    """Folds outermost, then C, and all rows behind them for the refits. A row's weight in a fold counts how often the
+    """Folds outermost, then C, and after them all rows for the refits. A row's weight in a fold counts how often the
     fold's training rows name it.
     """
     parts = [np.bincount(train, minlength=n).astype(np.float64) for train, _ in folds]

@@ -1,7 +1,7 @@
 """Converters of the estimators for skl2onnx, so that pipelines with them become ONNX.
 
-skl2onnx knows a class by its registration. It is registered when skl2onnx is imported, before or after this module, so
-that nobody has to ask for it and nothing is imported for it.
+skl2onnx converts the classes that are registered with it. Ours are registered when skl2onnx is imported, before or
+after this module, so no caller has to ask and nothing is imported for it.
 """
 
 from __future__ import annotations

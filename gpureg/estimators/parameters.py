@@ -1,4 +1,4 @@
-"""The parameters of scikit-learn's estimators, checked: those that are taken, change nothing here, or are refused."""
+"""The parameters of scikit-learn's estimators, checked: those that are used, change nothing here, or are refused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gpureg.estimators.telling import warn
 from gpureg.types import Floats
 
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
-UNSET = "deprecated"  # what scikit-learn gives a `penalty` that nobody has chosen
+UNSET = "deprecated"  # scikit-learn's value of a `penalty` that was not given
 OLD = "warn"  # and a parameter whose default is about to change
 MOST_CS = 100_000  # that a grid is made of
-ONLY_L2 = "the penalty here is L2 alone, and scikit-learn's solver='saga' has L1 and elastic net"
+ONLY_L2 = "gpureg has only the L2 penalty; scikit-learn's solver='saga' has L1 and elastic net"
 
 # The names of parameters, what they may be, and that in words.
 _Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
@@ -88,8 +88,8 @@ def check_parameters(estimator: Any) -> None:
     if estimator.fit_intercept and (liblinear or estimator.intercept_scaling != 1):
         given = "solver='liblinear'" if liblinear else f"intercept_scaling={estimator.intercept_scaling:g}"
         warn(
-            f"{given}: scikit-learn's liblinear penalises the intercept, and here it is not penalised; results differ "
-            "where the intercept matters. Leave solver and intercept_scaling at their defaults.",
+            f"{given}: scikit-learn's liblinear penalises the intercept, but gpureg does not; results differ if the "
+            "intercept matters. Leave solver and intercept_scaling at their defaults.",
             GpuregWarning,
         )
 
@@ -97,12 +97,12 @@ def check_parameters(estimator: Any) -> None:
 def penalised(estimator: Any) -> float:
     """The C of a `LogisticRegression`: infinity without a penalty. Raises UsageError for any penalty but L2.
 
-    Warns with GpuregWarning if `penalty` and another parameter contradict each other; `penalty` decides then.
+    Warns with GpuregWarning if `penalty` and another parameter contradict each other; then `penalty` decides.
     """
     C = strength("C", estimator.C)
     if estimator.penalty is None:
         if C != 1.0:
-            warn(f"Setting penalty=None will ignore the C that is given, {C:g}; leave out one.", GpuregWarning)
+            warn(f"Setting penalty=None will ignore the C that is given, {C:g}; leave one of them out.", GpuregWarning)
         return math.inf
     _check_penalty(estimator.penalty, "l1_ratio", (estimator.l1_ratio,))
     return C
@@ -120,7 +120,7 @@ def grid(estimator: Any) -> Floats:
     _check_penalty(estimator.penalty, "l1_ratios", tuple(ratios))
     if _whole(estimator.Cs):
         if not 1 <= estimator.Cs <= MOST_CS:
-            raise UsageError(f"Cs is {estimator.Cs!r}; expected from 1 to {MOST_CS:,} values, or the values in a list.")
+            raise UsageError(f"Cs is {estimator.Cs!r}; expected a number from 1 to {MOST_CS:,}, or a list of values.")
         return np.logspace(-4, 4, int(estimator.Cs))
     Cs = [strength("Cs", value) for value in np.asarray(estimator.Cs).reshape(-1).tolist()]
     if not Cs:
@@ -163,7 +163,7 @@ def _check_penalty(penalty: Any, name: str, ratios: tuple[Any, ...]) -> None:
         told = f"{name} is {given!r}" if given else f"penalty is {penalty!r}"
         raise UsageError(f"{told}; expected {'0' if given else repr('l2')}: {ONLY_L2}.")
     if given:
-        warn(f"Inconsistent values: penalty={penalty} with {name}={given}; the penalty is L2 alone.", GpuregWarning)
+        warn(f"Inconsistent values: penalty={penalty} with {name}={given}; the penalty is only L2.", GpuregWarning)
 
 
 def _is(value: Any, text: str) -> bool:

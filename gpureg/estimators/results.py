@@ -1,4 +1,4 @@
-"""What a cross-validation has found, and the attributes that an estimator keeps of it, in scikit-learn's two forms."""
+"""The results of a cross-validation, and the attributes that an estimator keeps, in scikit-learn's two forms."""
 
 from __future__ import annotations
 

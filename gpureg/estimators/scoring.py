@@ -1,4 +1,4 @@
-"""Scorers for models of a batch: scikit-learn's, told all labels, with the metadata that they ask for."""
+"""Scorers for models of a batch: scikit-learn's, given all labels and the metadata that they ask for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scorer_of(scoring: Any, classes: HostArray) -> Scorer:
     """The scorer that `scoring` names, given the labels `classes (K,)` if its metric takes them.
 
     A fold's held-out rows need not have every class, and a metric of probabilities can't tell which column is whose.
-    For two classes a metric that has a positive one is told `classes[1]`.
+    For two classes, a metric that has a positive one is given `classes[1]`.
     """
     scorer: Scorer = named_scorer(scoring)
     metric = getattr(scorer, "_score_func", None)
@@ -53,7 +53,7 @@ def fold_scores(
     """Held-out scores `(folds, C)` of the batch's models, folds outermost.
 
     `parameters` are the scorer's, those of each row `(N,)` among them: its `sample_weight`, if it is to be weighted.
-    Then rows of weight 0 are left out, as they are of the fit.
+    Then rows of weight 0 are left out, as they are in the fit.
     """
     scorer = scorer_of(scoring_of(estimator), samples.classes)
     each = len(paths.coef) // len(folds)
@@ -73,7 +73,7 @@ def fold_scores(
 
 
 def _weighing(rows: Any, weight: Any) -> Any:
-    """The rows that weigh anything; all of them if none does."""
+    """The rows with weight; all of them if none has any."""
     if weight is None:
         return rows
     kept = rows[np.asarray(weight)[rows] != 0]

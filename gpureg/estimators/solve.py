@@ -26,8 +26,8 @@ def _unseen(event: Event) -> None:
 
 @dataclass(frozen=True)
 class Audience:
-    """Who looks on while a batch is fitted: `observe` at the events of a fit, `iterated` at a model alone after each of
-    its iterations, with their number and what gives its weights at that moment.
+    """The observers of a fit: `observe` sees its events; `iterated` is called after each iteration of a single model,
+    with the number of iterations and a function that gives its weights at that moment.
     """
 
     observe: Callable[[Event], None] = _unseen
@@ -49,7 +49,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Solution:
-    """Fitted models: `coef (L, K, F)`, `intercept (L, K)` (0 where there is none), `n_iter (L,)` of at least 1.
+    """Fitted models: `coef (L, K, F)`, `intercept (L, K)` (0 if there is none), `n_iter (L,)` of at least 1.
 
     `present (T, classes)`: the classes that each column of the batch's weights has rows of. A class without any has the
     intercept -inf, and so the probability 0.
@@ -72,8 +72,8 @@ class Solution:
 def solve(estimator: Any, samples: Samples, batch: Batch, audience: Audience | None = None) -> Solution:
     """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device; see `task.optimum`.
 
-    Rows without weight are left out of the arithmetic. A model whose rows lack a class is one of the classes that are
-    there: as the intercept of the missing one falls for ever, this is what all classes' objective tends to.
+    Rows without weight are left out of the arithmetic. A model whose rows lack a class has only the classes that are
+    there: the objective of all classes tends to this as the intercept of the missing one falls without bound.
     """
     F, K = samples.X.shape[1], len(samples.classes)
     present = np.ones((1, K), bool)
@@ -134,7 +134,7 @@ def _never(mask: Mask, columns: int) -> float:
 
 
 def _task(samples: Samples, batch: Batch, models: Ints, mask: Mask) -> Task:
-    """Some models and the rows that weigh anything in them, which are of the classes of `mask (K,)`."""
+    """Some models and the rows that have weight in them, which are of the classes of `mask (K,)`."""
     X, label, weights, column = samples.X, samples.label, batch.weights, batch.column[models]
     if weights is not None:
         used, column = np.unique(column, return_inverse=True)

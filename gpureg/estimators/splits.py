@@ -15,9 +15,9 @@ Splits = list[tuple[Ints, Ints]]  # (training, held-out) row numbers of each fol
 
 
 def read_splits(splits: Iterable[Any], n: int) -> Splits:
-    """The folds of `cv.split`, each the numbers of its training and of its held-out rows, of n rows.
+    """The folds of `cv.split`, each as the numbers of its training rows and of its held-out rows, out of n rows.
 
-    Raises UsageError for what does not name rows, and for a part without any.
+    Raises UsageError for what does not name rows, and for a part without rows.
     """
     found: Splits = []
     for number, split in enumerate(splits):
@@ -36,7 +36,7 @@ def read_splits(splits: Iterable[Any], n: int) -> Splits:
 
 
 def row_numbers(rows: Any, n: int, what: str) -> Ints:
-    """The numbers of rows that are named as NumPy indexes n of them: by whole numbers, from the end where they are
+    """The numbers of rows that are named as NumPy indexes n of them: by whole numbers, from the end if they are
     below 0, by a mask of n booleans, or by a slice.
 
     Raises UsageError for anything else, for numbers beyond the rows, and for none.
@@ -59,7 +59,7 @@ def row_numbers(rows: Any, n: int, what: str) -> Ints:
             array = array.astype(np.int64)
             named = np.where(array < 0, array + n, array)
     if not len(named):
-        raise UsageError(f"cv: {what} are none; expected at least one.")
+        raise UsageError(f"cv: {what} are empty; expected at least one row.")
     return np.asarray(named, np.int64)
 
 

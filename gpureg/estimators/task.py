@@ -32,7 +32,7 @@ from gpureg.types import Floats, Ints, ModelTable
 
 NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at a time."
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
-DEVICE_WORK = 1 << 23  # and below which a GPU takes longer to be asked than the CPU to answer
+DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # that are copied
 
@@ -71,13 +71,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Looks:
-    """Who looks at a task while it is solved: `observe` at its events, `watch` at the iterations of a model alone."""
+    """The observers of a task: `observe` sees its events, `watch` the iterations of a single model."""
 
     observe: Callable[[Event], None]
     watch: Watch | None = None
 
     def about(self, centre: HostArray | None) -> Looks:
-        """The same, of weights for features less their `centre`."""
+        """The same, for weights of features less their `centre`."""
         watch = self.watch
         if watch is None:
             return self
@@ -87,15 +87,15 @@ class Looks:
 
 
 def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
-    """The models' weights `(L, D, K)`, the bias last if there is one, and their iterations `(L,)`: at least 1, and
-    without any allowed 0, at the start.
+    """The models' weights `(L, D, K)`, the bias last if there is one, and their iterations `(L,)`: at least 1, or 0, at
+    the start, if none is allowed.
 
     scikit-learn's `C Σ s_i loss_i + ½ Σ w²` is, divided by C Σ s_i, `(1/n) Σ v_i loss_i + λ Σ w²` with weights
     v = s / mean(s) and `λ = 1 / (2 C Σ s_i)`. `tol` is on scikit-learn's scale, where it bounds a gradient; the gap to
-    the optimum goes with its square, and that is what is asked of the solver: at most tol² nats.
+    the optimum is proportional to its square, so the solver is asked for at most tol² nats.
 
-    What float32 can't bring there (its gradients are too coarse where a penalty is weak or features differ much in
-    scale) is finished in float64, to the same tolerance or what float32 can tell apart in the objective.
+    Models that float32 can't bring there (its gradients are too coarse if a penalty is weak or features differ much in
+    scale) are finished in float64, to the same tolerance or to the resolution of float32 in the objective.
 
     Warns with ConvergenceWarning if a model stopped short of that, and with GpuregWarning if the CPU took over from a
     device with too little memory; raises UsageError if the arithmetic overflowed.
@@ -149,10 +149,10 @@ def _finished(first: Outcome, models: Ints, later: Outcome) -> Outcome:
 def _centre(task: Task) -> HostArray:
     """About the weighted mean of the features `(F,)`, in X's type.
 
-    Where the intercept is free any shift of the features is exact, and this one, made before X is rounded to the
-    type of the arithmetic, keeps the digits that an offset would cost: float32 has three left at 1000 +- 1.
+    If the intercept is free, any shift of the features is exact, and this one, made before X is rounded to the type
+    of the arithmetic, keeps the digits that an offset would cost: float32 has three left at 1000 +- 1.
     """
-    if is_sparse(task.X):  # its features stay where they are: most are 0
+    if is_sparse(task.X):  # not shifted: most of its entries are 0
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
@@ -232,11 +232,11 @@ def _fitted(
 
 
 def _backend(device: str, task: Task, dtype: str | None = None) -> Backend:
-    """The device that was asked for. `auto`: the GPU that the samples lie on or else the first, unless they are too few
-    for a GPU to pay off.
+    """The device that was asked for. `auto`: the GPU that holds the samples, else the first, unless the samples are too
+    few for a GPU to pay off.
 
-    The fewest are fitted in float64 whatever their type: it costs nothing there, and float32 can't certify what it
-    finds where features differ much in scale.
+    The smallest data are fitted in float64 whatever their type: it costs nothing there, and float32 can't certify what
+    it finds if features differ much in scale.
     """
     dtype = dtype or ("float64" if task.work < PLAIN_WORK else task.X.dtype.name)
     if device == "auto" and task.work < DEVICE_WORK:
@@ -250,7 +250,7 @@ def _tell(found: Outcome) -> None:
     diverged = found.reasons.count("diverged")
     if diverged:
         raise UsageError(
-            f"{diverged} of {len(found.reasons)} models overflowed: X has numbers too large to square. "
+            f"{diverged} of {len(found.reasons)} models overflowed: X has numbers that are too large to square. "
             "Scale the features first (sklearn.preprocessing.StandardScaler)."
         )
     for text in found.warnings:

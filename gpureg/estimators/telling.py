@@ -1,4 +1,4 @@
-"""Warnings of the estimators, which name the caller's line: that of `fit`, whatever lies between."""
+"""Warnings of the estimators, which name the caller's line: that of `fit`, however deep the warning arises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OURS = ("gpureg.", "sklearn.callback.")  # the modules that a call of `fit` goes
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Warn of the code that called an estimator's method."""
+    """Warn, with the line of the code that called an estimator's method."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(OURS):
         frame, level = frame.f_back, level + 1

@@ -101,7 +101,7 @@ def without_the_last_refit(run: Run) -> Mapping[str, Any]:
 def _the_only(name: str, runs: Sequence[Run]) -> Run:
     if len(runs) != 1:
         raise UsageError(
-            f"The figure `{name}` shows one run; given {len(runs)}. Name one run directory, or other figures."
+            f"The figure `{name}` shows one run, but {len(runs)} were given. Name one run, or other figures."
         )
     return runs[0]
 

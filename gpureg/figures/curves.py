@@ -118,12 +118,12 @@ def loss(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
 def accuracy(curves: Sequence[Curve], ylim: Limits = None) -> Figure:
     """Accuracy: of one curve on the training and the validation rows, of several on the validation rows.
 
-    Raises UsageError if all models are a full-batch solver's, which are evaluated at their end only.
+    Raises UsageError if all models are a full-batch solver's, which are evaluated only at the end.
     """
     if all(curve.history.full_batch for curve in curves):
         raise UsageError(
-            "The figure `accuracy` shows the accuracy in the course of the training; models that lbfgs has fitted are "
-            "evaluated at their end only. Choose `path-accuracy` or `confusion`, or `loss` for the objective."
+            "The figure `accuracy` shows the accuracy in the course of training, but models fitted by lbfgs are "
+            "evaluated only at the end. Choose `path-accuracy` or `confusion`, or `loss` for the objective."
         )
     with styled():
         figure, (axes,) = new_figure()

@@ -31,7 +31,7 @@ def evaluation_figures(rows: Rows, classes: Sequence[object]) -> Iterator[tuple[
 
 def reliability(rows: Rows) -> Figure:
     """How often the predicted class is right, against its probability, in 15 equal bins; below, the share of the rows
-    in each. On the diagonal probabilities are what they say.
+    in each. On the diagonal, probabilities are calibrated.
     """
     weights, top = _weights(rows), rows.top
     number = bins(top)

@@ -36,7 +36,7 @@ def image_shape(features: int, known: Sequence[int] | None = None) -> tuple[int,
     if side * side != features:
         raise UsageError(
             f"Weights of {features} features do not form an image: {features} is not a square, and the run has no "
-            "image shape. Choose other figures than `weights`."
+            "image shape. Choose figures other than `weights`."
         )
     return side, side
 

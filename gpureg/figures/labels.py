@@ -28,7 +28,7 @@ def refits(run: Run) -> list[int]:
 def run_curves(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[Curve]:
     """A curve for each model of each run; its label names what distinguishes it: run, λ, learning rate, seed, fold.
 
-    `labels` are names for the runs, in their order. Raises UsageError if their number is another.
+    `labels` are names for the runs, in their order. Raises UsageError if their number is not that of the runs.
     """
     names = run_names(runs, labels)
     found = []
@@ -50,7 +50,7 @@ def run_curves(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[Curve]:
 
 
 def run_names(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[str]:
-    """Names for the runs as text in a figure: `labels` if there are any, else short ones that tell the runs apart.
+    """Names for the runs as text in a figure: `labels` if there are any, else short ones that distinguish the runs.
 
     These are the folders' names without the time that ends a default name; if these are alike, the one or two options
     that differ; else the names preceded by as many parent folders as it takes. Raises UsageError if the number of
@@ -59,7 +59,7 @@ def run_names(runs: Sequence[Run], labels: Sequence[str] = ()) -> list[str]:
     if labels:
         if len(labels) != len(runs):
             raise UsageError(
-                f"{len(labels)} labels were given for {len(runs)} runs; give one for each run, in their order."
+                f"{len(labels)} labels were given for {len(runs)} runs; give one for each run, in the same order."
             )
         return [plain(label) for label in labels]
     parts = [run.directory.resolve().parts for run in runs]

@@ -166,7 +166,7 @@ def norm(result: Result, ylim: Limits = None) -> Figure:
     """`||w||² = Σ w²` of the trained weights, bias included, against λ: points joined by a dotted line.
 
     After a cross-validation whose λ were not all fitted again, the mean over the folds ±1 standard deviation, and the
-    refit as a point of its own.
+    refit as a separate point.
     """
     models = result["models"]
     refits, folds = over_seeds(models, "weight_norm_sq"), over_folds(models, "weight_norm_sq")

@@ -120,7 +120,7 @@ def model_results(outcome: Outcome, table: ModelTable) -> tuple[ModelResult, ...
 
 
 def number(value: float) -> float | None:
-    """A float, or None where it is not finite: JSON holds no NaN."""
+    """A float, or None if it is not finite: JSON holds no NaN."""
     return float(value) if math.isfinite(value) else None
 
 

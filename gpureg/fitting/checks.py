@@ -16,8 +16,8 @@ def check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
     _check_refit(config, held_out)
     if config.loss.binary and K != 2:
         raise UsageError(
-            f"The {config.loss.name} task takes two classes; {data.name} has {K}. Name two, the positive one first, "
-            f"with {named('classes')}, or use {named('task', 'softmax')}."
+            f"The {config.loss.name} task takes two classes, but {data.name} has {K}. Name two, the positive one "
+            f"first, with {named('classes')}, or use {named('task', 'softmax')}."
         )
     if K < 2:
         raise UsageError(f"{data.name} has {K} class; expected at least two.")
@@ -27,14 +27,14 @@ def check_data(data: Dataset, config: FitConfig, solver: Solver) -> None:
         return
     best = f"{named('keep', 'best')} takes the weights of the lowest validation loss"
     if config.cv is None:
-        why = best if config.keep == "best" else f"early stopping ({named('patience', config.patience)}) goes by it"
+        why = best if config.keep == "best" else f"early stopping ({named('patience', config.patience)}) needs them"
         raise UsageError(
-            f"{data.name} has no validation rows, and {why}. Give {named('patience', 0)} and {named('keep', 'last')}, "
+            f"{data.name} has no validation rows, but {why}. Give {named('patience', 0)} and {named('keep', 'last')}, "
             f"validation rows ({named('val_size')}), or {named('solver', 'lbfgs')}."
         )
     if config.keep == "best":
         raise UsageError(
-            f"{best}, and the refit on {data.name} has no validation rows. Give {named('keep', 'last')}, or validation "
+            f"{best}, but the refit on {data.name} has no validation rows. Give {named('keep', 'last')}, or validation "
             f"rows ({named('val_size')})."
         )
 
@@ -52,6 +52,6 @@ def _check_refit(config: FitConfig, held_out: bool) -> None:
     """Raises UsageError for a refit of a model that nothing chooses."""
     if config.refit == "all" and not held_out:
         raise UsageError(
-            f"{named('refit', 'all')} fits the chosen model again, and nothing chooses one: there are neither "
+            f"{named('refit', 'all')} fits the chosen model again, but nothing chooses one: there are neither "
             f"validation rows nor folds. Give {named('cv', 5)}, or keep validation rows with {named('val_size')}."
         )

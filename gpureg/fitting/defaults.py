@@ -17,7 +17,8 @@ from gpureg.types import Ints
 def configured(
     data: Dataset, config: FitConfig | None, options: Mapping[str, Any], folds: Ints | None
 ) -> tuple[FitConfig, list[str]]:
-    """The options of a call over those of a configuration, with the solver that they choose; and what was left out.
+    """The options of a call over those of a configuration, with the solver that they choose; and a notice of any left
+    out.
 
     Raises UsageError.
     """
@@ -29,18 +30,19 @@ def configured(
     notices = []
     if left_out:
         notices.append(
-            f"config: {', '.join(left_out)} {'belong' if len(left_out) > 1 else 'belongs'} to the other solver, and "
-            f"the solver is {choice.solver}: left out."
+            f"config: the solver is {choice.solver}; {', '.join(left_out)} "
+            f"{'belong' if len(left_out) > 1 else 'belongs'} to the other solver and "
+            f"{'are' if len(left_out) > 1 else 'is'} left out."
         )
     return replace(checked, solver=choice.solver), notices
 
 
 def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitConfig:
-    """The configuration with everything named: a settled one is itself.
+    """The configuration with every default filled in; a settled one is returned as it is.
 
     `solver` is `sgd` for a named data set and `lbfgs` for a file or arrays, unless the options decide. λ is 1 / (2 C S)
     for each C, S the sum of the training rows' weights; without any, C = 1. `cv` is the number of `folds`, or of those
-    that the data name. Raises UsageError for other numbers of folds and of their assignments than the data name.
+    that the data name. Raises UsageError if `cv` or `seeds` contradicts the folds that the data name.
     """
     config = folded(config, data, folds)
     if config.undecided:
@@ -65,24 +67,24 @@ def folded(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitCo
         return config
     if folds is None and count < 2:
         raise UsageError(
-            f"{named('folds')}: the training rows are all of one fold; expected at least two. Name another column."
+            f"{named('folds')}: the training rows are all in one fold; expected at least two. Name another column."
         )
     if folds is None and (config.seeds > 1 or config.cv not in (None, count)):
         option, value = ("seeds", config.seeds) if config.seeds > 1 else ("cv", config.cv)
         raise UsageError(
-            f"{named(option, value)} was given, and {data.name!r} names the fold of each row ({named('folds')}), "
-            f"{count} of them. Leave out {named(option)} or {named('folds')}."
+            f"{named(option, value)} was given, but {data.name!r} already names the fold of each row "
+            f"({named('folds')}): {count} folds. Leave out {named(option)} or {named('folds')}."
         )
     return replace(config, cv=count) if config.cv is None else config
 
 
 def of_two_classes(config: FitConfig, data: Dataset) -> list[str]:
-    """A notice if C is given for a softmax of two classes, whose two columns share what one has elsewhere."""
+    """A notice if C is given for a softmax of two classes, whose two columns share what a binary model's one has."""
     if config.Cs is None or config.loss.binary or len(data.classes) != 2:
         return []
     return [
-        f"On two classes a softmax at C is scikit-learn's binary model at 2 C; {named('task', 'logistic')} fits that "
-        "model at C."
+        f"On two classes, softmax at C equals scikit-learn's binary model at 2 C; {named('task', 'logistic')} fits "
+        "that model at C."
     ]
 
 

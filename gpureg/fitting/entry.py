@@ -61,17 +61,17 @@ def fit(
     `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
 
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
-    ...; with a `config` they replace what it says. Without `solver`, an option that only one solver has chooses it,
-    else it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives the
-    fold in which each training row is held out: numbers from 0 on, or any names `(N,)`. Without it `cv` draws
-    stratified ones, in which rows of equal `groups (N,)` stay together; without folds these split the validation rows
-    off.
+    ...; with a `config` they replace its values. Without `solver`, an option that only one solver has chooses it;
+    otherwise it is `sgd` for the named data sets and `lbfgs` for a file or arrays. `folds (N,)` or `(seeds, N)` gives
+    the fold in which each training row is held out: numbers from 0, or any names `(N,)`. Without `folds`, `cv` draws
+    stratified folds, in which rows of equal `groups (N,)` stay together; without either, whole groups go to the
+    validation split.
     `test`, a file or `(X, y)` or `(X, y, sample_weight)`: the chosen model is evaluated there once, at the end.
     `observe(event)` sees the events of `gpureg.events`; `should_stop()` is asked at every boundary, an epoch or a pass
     over the data.
 
-    Raises UsageError for options and data that do not fit one another, DeviceError with `strict_device` if the device
-    is not available, OutOfMemoryError before the start if the run can't fit. Warns with GpuregWarning.
+    Raises UsageError for options and data that do not fit together, DeviceError with `strict_device` if the device is
+    not available, OutOfMemoryError before the start if the run does not fit in memory. Warns with GpuregWarning.
 
     >>> import gpureg
     >>> data = gpureg.load_dataset("digits")
@@ -105,9 +105,9 @@ def run_fit(
     test: TestRows | None = None,
     saved: Saved | None = None,
 ) -> FitResult:
-    """`fit` with the options as one value, from the checkpoint `saved` on if there is one.
+    """`fit` with the options as one value, resumed from the checkpoint `saved` if there is one.
 
-    Raises RunError if that is of other data.
+    Raises RunError if the checkpoint belongs to other data.
     """
     split = config.cv is None and folds is None and data.folds is None
     data = data if split else data.for_folds()
@@ -148,9 +148,9 @@ def fit_on(
     saved: Saved | None = None,
     notices: Sequence[str] = (),
 ) -> FitResult:
-    """`run_fit` on a backend (any array-API namespace), and by a solver, of the caller's choice.
+    """`run_fit` on a backend (any array-API namespace) and with a solver of the caller's choice.
 
-    `notices` are the user's to read, with the others.
+    `notices` are shown to the user with the others.
     """
     config = settled(config, data, folds)
     solver = solver or choose_solver(config)
@@ -179,7 +179,7 @@ def fit_on(
         trained, left_out = without_the_rest(trained, config.path_patience, scored)
         notices += left_out_notices(left_out, config.path_patience, config.score)
     chosen = select(stages, problem, trained, data, config, scored)
-    del problem  # the rows are placed anew for a last refit
+    del problem  # the rows are placed again for a last refit
     chosen = refitted(stages, chosen, data, config, scaling)
     backend.synchronize()
     notices += [*chosen.notices, *chosen.trained.outcome.warnings, *_remarks(solver, chosen.trained, data, config)]
@@ -232,8 +232,8 @@ def _result(
 
 
 def _run_config(data: Dataset, config: FitConfig) -> dict[str, Any]:
-    """What config.toml holds: the fit's options, with the data's unless those were loaded for another task or seed,
-    when they would not load the same rows again.
+    """What config.toml holds: the fit's options, with the data's unless those were loaded for another task or seed, and
+    so would not load the same rows again.
     """
     fit = config.to_dict()
     same = all(fit[name] == value for name, value in data.options.items() if name in fit)
@@ -243,7 +243,7 @@ def _run_config(data: Dataset, config: FitConfig) -> dict[str, Any]:
 
 
 def _where(backend: Backend) -> dict[str, Any]:
-    """The device and why it was taken; a GPU's name and versions too."""
+    """The device and why it was chosen; for a GPU also its name and versions."""
     found: dict[str, Any] = {"device": backend.device, "device_why": backend.why}
     return found | {"cuda": backend.card} if backend.card else found
 
@@ -253,7 +253,7 @@ def _needs_less() -> str:
 
 
 def _remarks(solver: Solver, trained: Trained, data: Dataset, config: FitConfig) -> list[str]:
-    """What the solver says of the models, beside the best constant predictor."""
+    """The solver's remarks about the models, compared with the best constant predictor."""
     share = np.bincount(data.y_train, data.sample_weight, len(data.classes))
     share = share / share.sum()
     return solver.remarks(trained.table, trained.outcome, trained.history, config.loss.constant(share.tolist()))

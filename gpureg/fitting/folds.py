@@ -11,13 +11,13 @@ from gpureg.types import Floats, Ints
 def stratified_folds(y: Ints, folds: int, seed: int) -> Ints:
     """The fold `(N,)` in which each sample is held out, 0 ... folds - 1.
 
-    Each class's samples are shuffled (`RandomState(seed)`, a frozen stream) and dealt out in turn; the next class goes
-    on where the last one ended, so folds differ by at most one sample in all and by at most one of each class. Raises
-    UsageError where there are fewer samples than folds.
+    Each class's samples are shuffled (`RandomState(seed)`, a frozen stream) and dealt out in turn; the next class
+    starts where the last one ended, so folds differ by at most one sample in all and by at most one in each class.
+    Raises UsageError if there are fewer samples than folds.
     """
     if folds > len(y):
         raise UsageError(
-            f"{named('cv', folds)} needs at least {folds} training rows; there are {len(y)}. Ask for fewer folds."
+            f"{named('cv', folds)} needs at least {folds} training rows, but there are {len(y)}. Use fewer folds."
         )
     random = np.random.RandomState(seed)
     fold = np.empty(len(y), np.int64)
@@ -46,7 +46,7 @@ def row_weight_table(base: Floats | None, assignments: list[Ints], folds: int) -
 
 
 def normalised(weights: Floats, whose: str) -> Floats:
-    """`weights / mean(weights)`. Raises UsageError where all are 0."""
+    """`weights / mean(weights)`. Raises UsageError if all are 0."""
     mean = weights.mean()
     if not mean > 0:
         raise UsageError(f"The sample weights of {whose} are all 0; expected at least one above 0.")

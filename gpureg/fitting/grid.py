@@ -45,7 +45,7 @@ def log_grid(text: str, option: str) -> tuple[float, ...]:
     if count == 1:
         return (high,)
     grid = np.exp(np.linspace(math.log(high), math.log(low), count))
-    grid[0], grid[-1] = high, low  # to the digit
+    grid[0], grid[-1] = high, low  # exactly
     return tuple(grid.tolist())
 
 
@@ -104,7 +104,7 @@ def cv_rows(
 def select_row(rows: tuple[CvRow, ...], rule: str) -> int | None:
     """The chosen row: `min` the best mean (of a loss the lowest, of other scores the highest), `1se` the largest λ
     within one standard error of it (at its own learning rate).
-    Ties go to the larger λ, then to the first. None where every row diverged.
+    Ties go to the larger λ, then to the first. None if every row diverged.
     """
     finite = [i for i, row in enumerate(rows) if row.mean is not None]
     if not finite:

@@ -17,28 +17,28 @@ from gpureg.types import Ints
 
 
 def fold_numbers(folds: Any, cv: int | None) -> Ints | None:
-    """Folds as numbers from 0 on: those that are such numbers already, and if their number `cv` is given, as they are;
-    else those of each row `(N,)` by the order of what names them: numbers, words, dates. Raises DataError.
+    """Folds as numbers from 0. Folds that are such numbers already stay as they are, and so do any if `cv`, the number
+    of folds, is given; the names of others `(N,)` (numbers, words, dates) are numbered in order. Raises DataError.
     """
     if folds is None:
         return None
     found = np.asarray(folds)
     if found.dtype.kind in "iuf" and (found.ndim != 1 or cv is not None):
-        return found  # what they are is checked where they are used
+        return found  # their values are checked where they are used
     array = mark_array(folds, "folds")
     return Marks.of({"folds": array}, len(array), "the array").folds
 
 
 def grouped(data: Dataset, groups: npt.ArrayLike, seed: int, *, split: bool) -> Dataset:
-    """The data with the group of each training row `(N,)`; if they are to be `split`, with the validation rows split
-    off anew, whole groups.
+    """The data with the group of each training row `(N,)`; with `split`, the validation rows are split off again, in
+    whole groups.
 
-    Raises UsageError if the validation rows were split off before, where the groups could not be heeded.
+    Raises UsageError if the validation rows were split off earlier, without regard to the groups.
     """
     if split and data.whole is None:
         raise UsageError(
-            f"groups: the validation rows of {data.name!r} are those that it has, so that nothing is split here. Give "
-            "cv, or give the groups to make_dataset or load_dataset."
+            f"groups: {data.name!r} has its own validation rows, so nothing is split here. Give cv, or pass the groups "
+            "to make_dataset or load_dataset."
         )
     data = data.for_folds() if split else data
     codes = Marks.of({"groups": mark_array(groups, "groups")}, len(data.y_train), data.name).groups
@@ -47,7 +47,7 @@ def grouped(data: Dataset, groups: npt.ArrayLike, seed: int, *, split: bool) -> 
         return data
     if data.encoding is not None:
         raise UsageError(
-            "groups: the features were learnt from all rows, before these could be split. Give the groups to "
+            "groups: the features were learnt from all rows, before these could be split. Pass the groups to "
             "make_dataset or load_dataset."
         )
     train, val = group_split(data.y_train, codes, max(1, round(VAL_FRACTION * len(codes))), seed)

@@ -1,7 +1,7 @@
 """How much memory a batch of models takes, how it is cut to fit, and what happens if a device has too little.
 
-The account adds up what the solver says of its work arrays, what the kernels say of theirs, and the samples. The cuts
-follow the budget, which is fixed, and never what happens to be free: that can only refuse a run.
+The estimate adds up the solver's work arrays, the kernels' work arrays, and the samples. The cuts follow the budget,
+which is fixed, and never the memory that happens to be free: too little of it can only refuse a run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = Tr
     at_once = memory // max(1, bytes_per_model)
     if at_once < 1:
         raise UsageError(
-            f"{named('memory')} {size_text(memory)} does not hold the work arrays of one model, "
+            f"{named('memory')} {size_text(memory)} is too small for the work arrays of one model, "
             f"{size_text(bytes_per_model)}; give a larger {named('memory')}"
             f"{' or a smaller ' + named('batch_size') if batches else ''}."
         )
@@ -75,7 +75,7 @@ def chunks(models: int, bytes_per_model: int, memory: int, *, batches: bool = Tr
 
 
 def check_memory(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory: int) -> None:
-    """Refuse a batch that what is free can't hold, before it starts; `at_once` models in its largest block.
+    """Refuse a batch that does not fit in the free memory, before it starts; `at_once` models in its largest block.
 
     Raises OutOfMemoryError with what is needed.
     """
@@ -92,7 +92,7 @@ def check_memory(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, m
 
 
 def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory: int) -> tuple[int, int]:
-    """The bytes that the samples of a batch take, and those of its work arrays, from above."""
+    """Upper bounds on the bytes of a batch's samples and of its work arrays."""
     item, n, D = np.dtype(kernels.backend.dtype).itemsize, sizes.rows, sizes.features
     full_batch = not solver.minibatches
     order = min(D, MOST_ROTATED) if solver.factorises else 0
@@ -113,8 +113,8 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
 def on_device(backend: Backend, work: Callable[[Backend], T], advice: str, *, strict: bool = False) -> T:
     """`work` on the backend, or on the CPU, with a warning, if the device has too little memory for it.
 
-    `advice`: what needs less, as a sentence in the caller's words. `strict`: raise OutOfMemoryError instead. It is also
-    raised, with the advice, for what was saved, and for the CPU.
+    `advice`: a sentence in the caller's words that says what needs less memory. `strict`: raise OutOfMemoryError
+    instead. It is also raised, with the advice, if a checkpoint was saved, and if the CPU's memory is too small.
     """
     try:
         with backend.in_use():

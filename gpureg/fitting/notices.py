@@ -1,4 +1,4 @@
-"""What a user is told of a cross-validation and of the choice of λ, a line each."""
+"""Notices for the user about a cross-validation and the choice of λ, a line each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_folds(data: Dataset, config: FitConfig) -> list[str]:
         return []
     return [
         f"Classes with fewer training rows than the {config.cv} folds: {', '.join(few)}. Some folds hold out none of "
-        f"their rows, so that the scores say little of them; fewer folds ({named('cv')}) help."
+        f"their rows, so the scores say little about these classes; use fewer folds ({named('cv')})."
     ]
 
 
@@ -41,4 +41,4 @@ def of_choice(cv: Sequence[CvRow] | None, chosen: int | None, table: ModelTable)
     if len(grid) < FEWEST or l2 == 0.0 or grid[0] < l2 < grid[-1]:
         return []
     end, way = ("largest", "larger") if l2 == grid[-1] else ("smallest", "smaller")
-    return [f"The chosen λ, {l2:g}, is the {end} of its grid: a {way} one may be better. Widen the grid that way."]
+    return [f"The chosen λ, {l2:g}, is the {end} of its grid: a {way} one may be better. Extend the grid that way."]

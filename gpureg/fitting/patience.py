@@ -18,8 +18,8 @@ from gpureg.types import Floats, Ints
 def without_the_rest(trained: Trained, patience: int, scored: Scored) -> tuple[Trained, tuple[float, ...]]:
     """The models that are kept, and the λ `(M,)` that are not, in falling order.
 
-    The rule looks at the mean held-out score (of the folds, or on the validation set) in falling order of λ, whatever
-    was trained beyond; where models were not even begun, it was applied on the way.
+    The rule looks at the mean held-out score (over the folds, or on the validation set) in falling order of λ, however
+    far the training went; if some models were never begun, the rule was already applied during the training.
     """
     table, outcome = trained.table, trained.outcome
     rows = {row.l2: row for row in scored.rows(table, outcome.measured)}
@@ -35,7 +35,7 @@ def without_the_rest(trained: Trained, patience: int, scored: Scored) -> tuple[T
 
 
 def left_out_notices(l2: Sequence[float], patience: int, score: str) -> list[str]:
-    """What is said of the λ that were left out."""
+    """The notice about the λ that were left out."""
     if not l2:
         return []
     return [

@@ -92,7 +92,7 @@ def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float,
 
 def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Sizes:
     """What the memory of a fit depends on: `models` that have work arrays, and columns of row weights
-    (0: what folds and weights take).
+    (0: as many as the folds and weights need).
     """
     folds = config.seeds * config.cv if config.cv is not None else 0
     return Sizes(
@@ -115,12 +115,12 @@ def bytes_of_a_row(X: Any, dtype: str) -> int | None:
 
 
 def is_weighted(data: Dataset, config: FitConfig) -> bool:
-    """Whether samples weigh differently, apart from folds."""
+    """Whether samples have different weights, apart from the folds' zeros."""
     return data.sample_weight is not None or config.class_weight is not None
 
 
 def base_weights(data: Dataset, config: FitConfig) -> Floats | None:
-    """Sample x class weights `(N,)` with mean 1, or None where every sample weighs the same."""
+    """Sample x class weights `(N,)` with mean 1, or None if every sample weighs the same."""
     if not is_weighted(data, config):
         return None
     weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
@@ -153,12 +153,12 @@ def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list
     groups = data.groups
     for assignment in given:
         if groups is not None and len(np.unique(np.stack([groups, assignment]), axis=1).T) > len(np.unique(groups)):
-            raise UsageError("folds holds out rows of one group in different folds; expected the same fold for them.")
+            raise UsageError("folds puts rows of one group in different folds; expected the same fold for them.")
     return list(given)
 
 
 def designed(X: Any, scaling: Scaling, dtype: str) -> Placeable:
-    """Samples `X (N, F)` as they are placed: scaled, and with a bias."""
+    """Samples `X (N, F)` as they are placed: scaled, with a bias column."""
     if is_sparse(X):
         return CsrSamples(*sparse_design(X, scaling, dtype))
     return partial(_design, X, scaling, dtype)

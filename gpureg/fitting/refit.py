@@ -1,10 +1,9 @@
 """The chosen model fitted again, to training and validation rows, at the same C.
 
 With S the sum of the sample x class weights of the rows that a model is fitted to, C = 1 / (2 λ S): λ of all rows is
-λ S_train / S_all. What the features were learnt from stays the training rows (categories, means for missing values).
-Class weights and the statistics of the scaling are made again, of all rows; so the refit is the
-model that `fit` makes of these rows at that λ. Minibatches go on for as many passes: the chosen model's steps times
-n_all / n_train.
+λ S_train / S_all. Categories and the means for missing values are still those of the training rows. Class weights and
+the statistics of the scaling are computed again, from all rows; so the refit is the model that `fit` makes from these
+rows at that λ. With minibatches it makes as many passes: the chosen model's steps times n_all / n_train.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def _weights(given: npt.NDArray[np.float64] | None, y: npt.NDArray[np.int64]) ->
 
 
 def _without_evaluations(last: Trained) -> Trained:
-    """An epoch of more rows is evaluated at other steps than those of the other models."""
+    """Without the evaluations: an epoch of more rows is evaluated at other steps than the other models' epochs."""
     none, history = np.zeros((0, 1)), last.history
     none_there = replace(
         history, eval_step=history.eval_step[:0], val_loss=none, val_accuracy=none, train_accuracy=none

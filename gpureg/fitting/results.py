@@ -38,7 +38,7 @@ class ModelResult:
     """One model of the batch at its final weights.
 
     Losses are mean cross-entropy in nats without the penalty, over the full sets; `steps` counts updates; epochs count
-    from 0; `weight_norm_sq` is Σ w², bias included. None stands for what does not exist (a diverged model's losses, a
+    from 0; `weight_norm_sq` is Σ w², bias included. None marks what does not exist (a diverged model's losses, a
     fold model's training accuracy), since JSON holds no NaN.
     """
 
@@ -74,7 +74,7 @@ class CvRow:
 class FitResult:
     """The batch: `models` (L), their `history`, the trained `model`, and what it was trained on and with.
 
-    `selected` is the chosen one's index in `models`, None if nothing chose. `total_weight` is S, the sum of the
+    `selected` is the chosen one's index in `models`, None if none was chosen. `total_weight` is S, the sum of the
     training rows' weights: C = 1 / (2 λ S). `left_out`: λ of the grid that were not trained. `test`: metrics.
     """
 
@@ -117,8 +117,8 @@ class FitResult:
 
     @property
     def chosen_l2(self) -> float | None:
-        """The λ that was chosen: that of the grid, also where its model was fitted again, at the same C, to all rows;
-        None if nothing chose.
+        """The λ of the grid that was chosen, even if its model was fitted again, at the same C, to all rows; None if
+        none was chosen.
         """
         if self.selected is None:
             return None

@@ -1,7 +1,7 @@
 """A fit that is under way as plain arrays and JSON, and back: what a checkpoint holds.
 
 A fit is a series of stages (the chunks of its grid, then a cross-validation's refit). A checkpoint holds the stages
-that are done and the state of the one that runs, at a boundary, as its solver packs it. A fit that goes on from it does
+that are done and the state of the running one, at a boundary, as its solver packs it. A fit that resumes from it does
 the same arithmetic in the same order, and ends with the same bits. No pickle.
 """
 
@@ -109,14 +109,14 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
     meta = saved.meta
     if meta["data_sha256"] not in (None, data_sha256(data)):
         raise RunError(
-            f"The data {data.name!r} are not those that the run began with (SHA-256). Put the old data back, or start "
-            "a new run: a model can't be trained on half of each."
+            f"The data {data.name!r} are not the data that the run began with (SHA-256). Restore the old data, or "
+            "start a new run: a model can't be trained partly on one and partly on the other."
         )
     now = {"device": device, "threads": threads, "gpureg": __version__}
     words = {"device": "on {}", "threads": "with {} BLAS threads", "gpureg": "with gpureg {}"}
     return [
-        f"The run began {words[name].format(meta[name])} and goes on {words[name].format(value)}: its results agree "
-        "with an uninterrupted run's to rounding, not bit for bit."
+        f"The run began {words[name].format(meta[name])} and continues {words[name].format(value)}: its results agree "
+        "with an uninterrupted run's up to rounding, not bit for bit."
         for name, value in now.items()
         if meta[name] not in (None, value)
     ]
@@ -158,7 +158,7 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
     if meta.get("format") != FORMAT:
         raise RunError(
             f"The checkpoint has format {meta.get('format')!r} and was written by gpureg {meta.get('gpureg', '?')}; "
-            f"this is gpureg {__version__}, which reads format {FORMAT}. Go on with that version, or start again."
+            f"this is gpureg {__version__}, which reads format {FORMAT}. Resume with that version, or start again."
         )
     try:
         conform(meta, Meta)
@@ -171,9 +171,9 @@ def unpack(arrays: HostArrays, meta: dict[str, Any]) -> Saved:
 
 
 def not_of_this_fit(cause: object) -> RunError:
-    """The error for a checkpoint whose content does not fit the run that it claims to be of."""
+    """The error for a checkpoint whose content does not match the run that it claims to belong to."""
     return RunError(
-        f"The checkpoint does not fit its run ({brief(cause, 200)}). It can't be resumed: start again in its place."
+        f"The checkpoint does not match its run ({brief(cause, 200)}). It can't be resumed: start the run again."
     )
 
 
@@ -195,7 +195,7 @@ def _pack_stage(prefix: str, stage: Trained) -> HostArrays:
 
 def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trained:
     found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-    if "measured.score" not in found:  # of a fit that knew no other score than the loss
+    if "measured.score" not in found:  # from a version whose only score was the loss
         found |= {"measured.score": found["measured.val_loss"], "history.score": np.zeros(0)}
     found.setdefault("history.passes", np.zeros(0, np.int64))
     read = Unpacker(found)
@@ -232,5 +232,5 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
 
 
 def same_tables(one: ModelTable, other: ModelTable) -> bool:
-    """Whether two stages are of the same models."""
+    """Whether two stages have the same models."""
     return all(np.array_equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(ModelTable))

@@ -1,4 +1,4 @@
-"""What the models of a fit are compared by, and where that is not defined."""
+"""The score that compares the models of a fit, and the folds for which it is not defined."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Scored:
                     undefined[number * folds + fold] = tuple(repr(data.classes[k]) for k in lacking)
         if assignments and len(undefined) == len(assignments) * folds:
             raise UsageError(
-                f"{named('score', config.score)} needs rows of every class, and no fold holds out such rows: "
+                f"{named('score', config.score)} needs rows of every class, but no fold holds out such rows: "
                 f"{_lacks(undefined[0], 'the first')}. Use fewer folds, or another {named('score')}."
             )
         lacking = missing_classes(config.score, data.y_val, K)
         if len(lacking) and len(data.y_val) and not assignments:
             classes = tuple(repr(data.classes[k]) for k in lacking)
             raise UsageError(
-                f"{named('score', config.score)} needs rows of every class, and the validation rows lack "
+                f"{named('score', config.score)} needs rows of every class, but the validation rows lack "
                 f"{listed(classes, 5)}. Use more validation rows ({named('val_size')}), or another {named('score')}."
             )
         return cls(config.score, folds, undefined, config.seed, config.seeds)
@@ -61,7 +61,7 @@ class Scored:
             _lacks(classes, f"fold {column % self.folds}" + self._seed(column))
             for column, classes in self.undefined.items()
         ]
-        return [f"The score {self.score} is not defined, and left out of the means, where {listed(folds, 10)}."]
+        return [f"The score {self.score} is not defined, and is left out of the means, if {listed(folds, 10)}."]
 
     def _seed(self, column: int) -> str:
         return f" of seed {self.first_seed + column // self.folds}" if self.seeds > 1 else ""

@@ -36,8 +36,8 @@ class Refit:
 
 @dataclass(frozen=True)
 class Chosen:
-    """All models with their refits, the rows of a cross-validation, the `index` of the chosen model, what is to be said
-    of the choice, and the last refit if there is one: then that is the chosen model."""
+    """All models with their refits, the rows of a cross-validation, the `index` of the chosen model, notices about the
+    choice, and the last refit if there is one: then that is the chosen model."""
 
     trained: Trained
     cv: tuple[CvRow, ...] | None
@@ -78,7 +78,7 @@ def select(
 
 
 def _median_steps(trained: Trained, row: CvRow) -> Limit:
-    """The number of steps of a refit that has no validation set to stop by."""
+    """The number of steps of a refit that has no validation set to decide when to stop."""
     steps = trained.outcome.steps[_of(trained, row)]
     return Limit(max(1, round(float(np.median(steps)))), "cv_steps")
 
@@ -92,7 +92,7 @@ def _choose(
 ) -> tuple[tuple[CvRow, ...] | None, int | None]:
     """The cross-validation's rows and the chosen one; without folds (None, the index of the chosen model).
 
-    Without folds and validation rows a single candidate is chosen, and of several none.
+    Without folds and validation rows a single candidate is chosen, but none of several.
     """
     table, outcome = trained.table, trained.outcome
     if "interrupted" in outcome.reasons and config.cv is not None:
@@ -113,5 +113,5 @@ def _unchosen(trained: Trained, config: FitConfig, validated: bool) -> list[str]
         return []
     return [
         f"No λ was chosen: there are neither validation rows nor folds. Give {named('cv', 5)} or a larger "
-        f"{named('val_size')}; to use a model of this run, name its λ ({named('l2')})."
+        f"{named('val_size')}, or name the λ of the model to use ({named('l2')})."
     ]

@@ -37,7 +37,7 @@ class Hooks:
 class Stages:
     """The stages of one fit, trained in turn.
 
-    `fingerprint` makes what identifies the fit in a checkpoint; `saved` is one to go on from.
+    `fingerprint` makes what identifies the fit in a checkpoint; `saved` is the checkpoint to resume from, if any.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Stages:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far, with that before an interruption."""
+        """Wall time so far, including that before an interruption."""
         return time.perf_counter() - self.begun
 
     @property
@@ -101,7 +101,7 @@ class Stages:
                     told.add(event.model)
                 observe(event)
             over = descent.done(state)
-            if not over:  # before `finish`, which ends the running models and measures them in products of its own
+            if not over:  # before `finish`, which ends the running models and measures them in separate products
                 self._keep((descent, state), now=True)
                 self._interrupted = True
             outcome, history = descent.finish(state, interrupted=not over)
@@ -121,7 +121,7 @@ class Stages:
             raise self._saved_at_the_boundary(error) from error
 
     def _keep(self, running: tuple[Descent[Any], Any] | None, *, now: bool = False) -> None:
-        """Hand over a checkpoint if it is time. After an interruption none: stages from then on are not the fit's."""
+        """Hand over a checkpoint if it is due; none after an interruption: later stages are not part of the fit."""
         keeper = self.hooks.keeper
         if keeper is None or self._interrupted:
             return
@@ -139,7 +139,7 @@ class Stages:
         self._boundary = None
 
     def _saved_at_the_boundary(self, error: OutOfMemoryError) -> OutOfMemoryError:
-        """The error, with where the run goes on from; writes the last boundary's state if that is not done yet."""
+        """The error, with how to resume; writes the state of the last boundary unless that is done."""
         keeper = self.hooks.keeper
         if keeper is None:
             return error
@@ -148,7 +148,7 @@ class Stages:
         if self._fingerprint is None:  # not even one epoch was over
             return error
         kept = OutOfMemoryError(
-            f"{error} What was trained is kept: resume with `gpureg train --resume` when there is more memory."
+            f"{error} What was trained is kept: resume with `gpureg train --resume` when more memory is free."
         )
         kept.saved = True
         return kept

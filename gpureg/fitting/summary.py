@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def table(result: FitResult) -> str:
-    """What was trained on what, and its models: λ, steps, losses, accuracies and why each stopped, the chosen one
-    marked. Of a cross-validation its rows as well; the folds' models are counted only.
+    """What was trained, on which data, and its models: λ, steps, losses, accuracies and why each stopped, with the
+    chosen one marked. For a cross-validation its rows as well; the folds' models are only counted.
     """
     shape = f"{result.n_train:,} training and {result.n_val:,} validation rows, {result.n_features:,} features"
     lines = [

@@ -26,9 +26,9 @@ Tester = Callable[[LinearModel], Evaluation]
 
 
 def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | None:
-    """What evaluates a model on the test set, which is `rows` or that of the data; None if there is none.
+    """A function that evaluates a model on the test set (`rows`, or that of the data); None if there is none.
 
-    Raises UsageError and DataError for rows that can't be evaluated on, and if nothing would choose a model.
+    Raises UsageError and DataError for rows that can't be used for evaluation, and if nothing would choose a model.
     """
     if rows is None and data.unseen is None:
         if config.bootstrap:
@@ -39,14 +39,14 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
         if rows is None and data.unseen is not None and data.unseen.own:
             return None
         raise UsageError(
-            f"{named('test')} is for the chosen model, and nothing chooses among {candidates}: there are neither "
+            f"{named('test')} is for the chosen model, but nothing chooses among {candidates}: there are neither "
             f"validation rows nor folds. Give {named('cv', 5)} or a larger {named('val_size')}."
         )
     if isinstance(rows, tuple):
         return _of_arrays(data, config, rows)
     unseen = data.unseen if rows is None else Unseen(os.fspath(rows), data.target)
     assert unseen is not None
-    checking = opened_for(data, unseen, "test", lambda notice: None)  # they are told when it is evaluated
+    checking = opened_for(data, unseen, "test", lambda notice: None)  # the notices are shown when it is evaluated
     for part in known_rows(checking, data.classes, select=unseen.selected):
         finite(part, data, unseen.path)
 
@@ -60,7 +60,7 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
 def tested(result: FitResult, test: Tester | None) -> FitResult:
     """The result with the metrics of its chosen model; as it is if it has none, or was interrupted.
 
-    A test set that has changed since it was checked costs its metrics, with a warning, not the result.
+    If the test set has changed since it was checked, its metrics are lost, with a warning, but not the result.
     """
     interrupted = any(model.stop_reason == "interrupted" for model in result.models)
     if test is None or interrupted or not _is_chosen(result):
@@ -81,7 +81,7 @@ def _is_chosen(result: FitResult) -> bool:
 
 def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Tester:
     if len(rows) not in (2, 3):
-        raise UsageError(f"test is a tuple of {len(rows)}; expected (X, y) or (X, y, sample_weight).")
+        raise UsageError(f"test is a tuple of length {len(rows)}; expected (X, y) or (X, y, sample_weight).")
     F, K = data.X_train.shape[1], config.loss.columns(len(data.classes))
     zero = np.zeros((1, K, F))
     blank = LinearModel(
@@ -89,7 +89,7 @@ def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Teste
         feature_names=data.feature_names, encoding=data.encoding,
     )  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GpuregWarning)  # which are told when the model is evaluated
+        warnings.simplefilter("ignore", GpuregWarning)  # they are shown when the model is evaluated
         blank.evaluate(*rows)  # which checks them
 
     def test(model: LinearModel) -> Evaluation:

@@ -1,8 +1,8 @@
 """Folds whose training rows lack a class: their models are of the classes that are there, and give the missing one the
 probability 0, clipped as scikit-learn's `log_loss` clips.
 
-With a free bias that is what a model of all classes tends to as the missing one's bias falls for ever; how far it gets
-would depend on the tolerance. Such a fold is a problem of its own, with fewer columns, on the same rows.
+With a free bias, a model of all classes tends to this as the missing class's bias falls without bound; how far it gets
+would depend on the tolerance. Such a fold is a separate problem, with fewer columns, on the same rows.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Kernels(Protocol):
 
     @property
     def stack_columns(self) -> int:
-        """The product width from which more weight snapshots alongside one another gain nothing."""
+        """The product width above which stacking more weight snapshots gains nothing."""
         ...
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
@@ -205,13 +205,13 @@ class Kernels(Protocol):
         ...
 
     def steady(self) -> AbstractContextManager[None]:
-        """A context for a loop that makes products of its own between those of the kernels."""
+        """A context for a loop that makes its own products between those of the kernels."""
         ...
 
 
 class OneLane:
-    """The members of `Kernels` that have to do with threads, and what else a twin without threads of its own leaves to
-    others."""
+    """The members of `Kernels` that concern threads, and others that a twin without its own threads leaves as they
+    are."""
 
     lanes = 1
 

@@ -83,7 +83,7 @@ class ReferenceKernels(OneLane):
         return np.asarray(self.backend.to_host(array), np.float64)
 
     def read_later(self, array: Array) -> Callable[[], Floats]:
-        """See the protocol: nothing goes on meanwhile."""
+        """See the protocol: read at once."""
         return lambda: self.to_host(array)
 
     def select(self, W: Array, models: Ints) -> Array:
@@ -174,7 +174,7 @@ class ReferenceKernels(OneLane):
         return xp.sum(weight * loss, axis=0), slope, xp.sum(xp.astype(hit, xp.float64), axis=0)
 
     def _batch_weights(self, rows: ReferenceRows, index: Array, column: Array | None, models: int) -> Array:
-        """Row weights `(len(index), L)` of a block, `(1, L)` of ones where there are none."""
+        """Row weights `(len(index), L)` of a block, `(1, L)` of ones if there are none."""
         if rows.weights is None or column is None:
             return self._floats(np.ones((1, models)))
         return self.xp.take(self.xp.take(rows.weights, index, axis=0), column, axis=1)
@@ -190,7 +190,7 @@ def _total(xp: Any, values: Array, mass: Array | None) -> Array:
 
 
 def penalty_rows(D: int, plan: StepPlan, K: int) -> Floats:
-    """`2 λ` for every weight, `(D, C)` (or `(1, C)` where all rows carry it); the bias row is 0 unless it is
+    """`2 λ` for every weight, `(D, C)` (or `(1, C)` if all rows carry it); the bias row is 0 unless it is
     penalised."""
     decay = np.repeat(2.0 * plan.l2, K)[None, :]
     if plan.penalize_bias:

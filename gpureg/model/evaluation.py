@@ -1,4 +1,4 @@
-"""Evaluation of a trained model: rows in, metrics out; only labels and probabilities are kept of them."""
+"""Evaluation of a trained model: rows in, metrics out; only their labels and probabilities are kept."""
 
 from __future__ import annotations
 

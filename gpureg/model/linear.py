@@ -24,7 +24,7 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 BLOCK_BYTES = 1 << 20  # of float64 rows that are scaled at once: they stay in a core's cache
 STORED = 1 << 20  # values of sparse rows that are copied at once
-NEAR = 1e-3  # how far from the λ of a model, relatively, the λ may be that names it
+NEAR = 1e-3  # the largest relative distance between a model's λ and the λ that names it
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class LinearModel:
     bias; K is the number of classes, 1 for the logistic task. Logits are `((x - offset) / scale) @ coef[l].T +
     intercept[l]`, in float64.
     `classes` is `(positive, negative)` for the logistic task. `selected` is the index of the chosen model, which the
-    methods use if no other is named; None if none was chosen.
+    methods use unless another is named; None if none was chosen.
 
     `lr (L,)`, `seed (L,)` (-1: none) and `scores (L,)` (by `scored_by`; of a loss the lowest is the best, of all others
-    the highest) tell models of one λ apart; None where a run did not keep them. `total_weight` is S, the sum of sample
-    x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
-    `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as the training data had
-    them, None where they had none. `encoding` says how the columns of a table become the features; None: a column
-    is a feature. `refit_of`: of a model that was fitted again to training and validation rows, the λ that was chosen,
-    which had the same C on the training rows.
+    the highest) distinguish models of the same λ; None if a run did not keep them. `total_weight` is S, the sum of
+    sample x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
+    `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as in the training data,
+    None if they had none. `encoding` says how the columns of a table become the features; None: a column is a
+    feature. `refit_of`: for a model that was fitted again to training and validation rows, the λ that was chosen, which
+    had the same C on the training rows.
     """
 
     task: str | Loss
@@ -79,9 +79,9 @@ class LinearModel:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).
 
         X is an array, a sparse matrix, images `(N, height, width)`, or a data frame (pandas, Polars, Arrow), whose
-        columns are found by name if the model knows names: in any order, further ones are ignored. Raises UsageError
-        for another number of features, for columns that are not there (it names them), for rows with NaN or infinite
-        values (their number and the first place), and if the model diverged and has no finite weights.
+        columns are found by name if the model knows names: in any order, and extra ones are ignored. Raises UsageError
+        for another number of features, for missing columns (it names them), for rows with NaN or infinite values (their
+        number and the first place), and if the model diverged and has no finite weights.
         """
         return self.logits(read_rows(X, self.expected), model)
 
@@ -139,7 +139,7 @@ class LinearModel:
         return np.asarray(self.loss.probabilities(np, self.decision_function(X, model)))
 
     def predict_log_proba(self, X: Any, model: int | None = None) -> Doubles:
-        """Logarithms of the probabilities `(N, number of classes)`, in nats; exact also where they are tiny."""
+        """Logarithms of the probabilities `(N, number of classes)`, in nats; accurate even if these are tiny."""
         return np.asarray(self.loss.log_probabilities(np, self.decision_function(X, model)))
 
     def predict(self, X: Any, model: int | None = None) -> npt.NDArray[np.generic]:
@@ -156,7 +156,7 @@ class LinearModel:
         return labels
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, model: int | None = None) -> float:
-        """Share of the rows whose label `y (N,)` is predicted, weighted by `sample_weight (N,)`.
+        """The share of rows whose label `y (N,)` is predicted correctly, weighted by `sample_weight (N,)`.
 
         Raises UsageError as `evaluate` does.
         """
@@ -165,7 +165,7 @@ class LinearModel:
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, model: int | None = None, bootstrap: int = 0, seed: int = 0
     ) -> Evaluation:
-        """Metrics on labelled rows: losses in nats, accuracies, ROC AUC, calibration, each class's, the confusion.
+        """Metrics on labelled rows: losses in nats, accuracies, ROC AUC, calibration, per class, confusion matrix.
 
         `y (N,)` labels as in `classes`; `sample_weight (N,)`: the metrics are weighted by them. `bootstrap`: number of
         resamples of the rows, by `seed`, for 95% intervals. Raises UsageError as `decision_function` does, and for
@@ -214,7 +214,7 @@ class LinearModel:
 
         If the training table had columns of words, each of its columns is an input `(N, 1)` of the column's name
         (`(N, k)` for lists of length k): strings for words, of which the empty one is missing, else numbers. A row that
-        training would have left out gets NaN as its probabilities, and a label that means nothing.
+        training would have left out gets NaN as its probabilities, and a meaningless label.
 
         X is float32, or float64 if rounding it to float32 could cost more than 1e-6 of a probability. Needs the package
         onnx (`pip install 'gpureg[onnx]'`). Raises UsageError if that is missing, the model diverged, or `path` can't
@@ -230,7 +230,7 @@ class LinearModel:
         if model is None:
             if self.selected is None and count > 1:
                 raise UsageError(
-                    f"None of the {count} models was chosen: there were no validation rows and no folds, or all "
+                    f"None of the {count} models was chosen: there were no validation rows or folds, or all "
                     f"diverged. Name one, model=0 to model={count - 1} (λ = {self.lambdas()})."
                 )
             return self.selected or 0
@@ -241,8 +241,8 @@ class LinearModel:
     def index_of(self, l2: float) -> int:
         """The index of the model whose λ is nearest to `l2`, within 0.1%.
 
-        Among several of that λ it is the best by the score, the first on a tie; models without weights come last.
-        Raises UsageError, with the λ that there are, if none is near.
+        Among several with that λ it is the best by the score, the first on a tie; models without weights come last.
+        Raises UsageError, with the list of λ, if none is near.
         """
         distance = np.abs(self.l2 - l2)
         nearest = float(self.l2[int(np.argmin(distance))])

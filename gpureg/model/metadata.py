@@ -1,4 +1,4 @@
-"""What is written of a model beside its arrays, as plain values, and read back."""
+"""What is written about a model in addition to its arrays, as plain values, and read back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpureg.model.linear import LinearModel
 
 
 def described(model: LinearModel) -> dict[str, Any]:
-    """Task, classes, what tells the models apart, and the names of the features; None for what there is not."""
+    """Task, classes, what distinguishes the models, and the names of the features; None for what does not exist."""
     return {
         "task": model.loss.name,
         "classes": list(model.classes),

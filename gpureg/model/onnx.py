@@ -105,7 +105,7 @@ def _pixels(offset: Floats, scale: Floats) -> bool:
 
 
 def write_onnx(model: LinearModel, path: Path, index: int) -> Path:
-    """`LinearModel.to_onnx`: model `index` at `path`, written beside it and renamed."""
+    """`LinearModel.to_onnx`: model `index` at `path`, written next to it and renamed."""
     content = onnx_bytes(model, index)
     try:
         with replacing(path) as temporary:
@@ -159,7 +159,7 @@ def onnx_bytes(model: LinearModel, index: int) -> bytes:
 
 
 def _properties(model: LinearModel, index: int) -> dict[str, str]:
-    """What a reader of the file needs beside the graph: the columns of `probabilities`, and those of `X`."""
+    """What a reader of the file needs in addition to the graph: the columns of `probabilities`, and those of `X`."""
     import json
 
     found = {"classes": json.dumps(list(model.classes)), "l2": repr(float(model.l2[index])), "task": model.loss.name}

@@ -1,4 +1,4 @@
-"""The scores by which models are compared, of many models on the same rows at once: scikit-learn's, in arrays.
+"""The scores that compare models, for many models on the same rows at once: scikit-learn's, in arrays.
 
 A loss is best at its lowest, every other score at its highest. `loss` and `accuracy` are sums that the kernels make
 anyway; the others need the outputs of every row.
@@ -28,7 +28,7 @@ def of_outputs(score: str) -> bool:
 
 
 def missing_classes(score: str, y: Ints, K: int) -> Ints:
-    """The classes, of K, without which rows of the classes `y (N,)` do not define the score: none where they do."""
+    """The classes, of K, that rows of the classes `y (N,)` lack to define the score; none if they define it."""
     return np.flatnonzero(np.bincount(y, minlength=K) == 0) if score == "roc-auc" else np.zeros(0, np.int64)
 
 

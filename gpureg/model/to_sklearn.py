@@ -25,9 +25,9 @@ def to_sklearn(
 
     `coef (K, F)`, `intercept (K,)` on `(x - offset) / scale`, `offset, scale (F,)`. K = 1: `classes` is (positive,
     negative); else column k is `classes[k]`. scikit-learn sorts its classes and has one column for two of them, that of
-    the second: so columns are reordered, a logistic model's sign is flipped where its positive class sorts first, and
-    of a softmax of two classes the difference is taken. Scaling is folded in, in float64: `w / scale`, and `b - Σ (w /
-    scale) offset`. `C` is only written down, for who fits the estimator again.
+    the second: so columns are reordered, a logistic model's sign is flipped if its positive class sorts first, and a
+    softmax of two classes becomes the difference of its columns. Scaling is folded in, in float64: `w / scale`, and
+    `b - Σ (w / scale) offset`. `C` is only stored, for a caller that fits the estimator again.
     """
     from sklearn.linear_model import LogisticRegression
 

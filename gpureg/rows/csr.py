@@ -52,7 +52,7 @@ class CsrRows:
         """Host samples, labels and weights, in the order of the data. Raises UsageError off the CPU."""
         if kernels.backend.name != "numpy":
             raise UsageError(
-                f"Sparse rows are fitted on the CPU by NumPy, and the backend is {kernels.backend.name}; give "
+                f"Sparse rows are fitted on the CPU by NumPy, but the backend is {kernels.backend.name}; give "
                 f"{named('device', 'cpu')}, or dense rows."
             )
         table = None if weights is None else np.ascontiguousarray(weights, kernels.backend.dtype)

@@ -24,7 +24,7 @@ def steps(
     if plan.l2.any():
         decay = (np.repeat(plan.lr, K) * penalty_rows(W.shape[0], plan, K)).astype(dtype)
     losses, copies, change = np.empty((count, models), dtype), [], np.empty_like(W)
-    with kernels.steady(), np.errstate(all="ignore"):  # a diverging model overflows on its way out
+    with kernels.steady(), np.errstate(all="ignore"):  # a diverging model overflows before it leaves
         for step, batch in enumerate(plan.order):
             s: Any = dtype.type(1.0 / B)
             if table is not None and plan.column is not None:

@@ -1,4 +1,4 @@
-"""Residuals that sum to 0: the dual point that makes the bound on a gap one where the bias is free.
+"""Residuals that sum to 0: the dual point that makes the bound on a gap valid if the bias is free.
 
 `r_i`, the derivative of a sample's loss in its logits z_i, must sum to 0 under the row weights at an optimum in the
 biases. Away from it, some samples have their logits shifted by one `d (K,)` so that it does:
@@ -28,7 +28,7 @@ from gpureg.types import Array, Floats, Ints
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
 ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
-MOST_TURNS = 200  # of conjugate gradients, which end when the squared residual is this part of what it was:
+MOST_TURNS = 200  # of conjugate gradients, which end when the squared residual has fallen to this part of its start:
 ENOUGH = 1e-5
 SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
 
@@ -130,7 +130,7 @@ class _Curvature:
     f: Array | None
 
     def solve(self, F: Array) -> Array:
-        """`H^-1 F` for `F (A, K)`; orthogonal to a shift of all columns where that changes nothing."""
+        """`H^-1 F` for `F (A, K)`; orthogonal to a shift of all columns if that changes nothing."""
         xp, K = self.kernels.backend.xp, F.shape[1]
         if self.f is None:
             return F / self.own
@@ -171,8 +171,8 @@ class _Curvature:
 
 @dataclass(frozen=True)
 class _Root:
-    """Newton's method on the convex `Σ s loss - aim d`, `aim (A, K)`: each model has its own step, cut until it goes
-    down, and the Hessian is made anew when a step gains little.
+    """Newton's method on the convex `Σ s loss - aim d`, `aim (A, K)`: each model has its own step, cut until the
+    objective falls, and the Hessian is computed again when a step gains little.
     """
 
     samples: _Samples

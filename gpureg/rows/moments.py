@@ -19,7 +19,7 @@ import numpy as np
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.types import Array, Floats, Ints
 
-LEAST_ROWS = 4096  # below, the threads are not worth their start
+LEAST_ROWS = 4096  # below that, the threads are not worth starting
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB in addition to the samples
 
 
@@ -186,7 +186,7 @@ class _Curved:
 
 
 def _mass(kernels: Kernels, rows: Block) -> Array | float:
-    """`Σ v_i`, a scalar on the device where there are weights."""
+    """`Σ v_i`, a scalar on the device if there are weights."""
     xp = kernels.backend.xp
     if rows.weights is None:
         return float(rows.n)
@@ -202,7 +202,7 @@ def _summed(
     table: bool = False,
     as_stored: bool = False,
 ) -> Array:
-    """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has a stretch of its own."""
+    """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has its own stretch."""
     stretches = _stretches(kernels, rows)
     sums: list[Array] = [0.0 for _ in stretches]
 

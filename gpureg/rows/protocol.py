@@ -12,10 +12,10 @@ from gpureg.types import Array, Floats, Ints, StepPlan
 
 
 class Rows(Protocol):
-    """N samples of D features (the bias last), wherever they lie.
+    """N samples of D features (the bias last), wherever they are stored.
 
-    A solver asks for sums over the blocks of the rows, and for minibatches; it never touches a sample. Where the blocks
-    lie and how they are added up is all that tells one kind of rows from another. Weights are `(D, C)` on the device,
+    A solver asks for sums over the blocks of the rows, and for minibatches; it never touches a sample. Kinds of rows
+    differ only in where the blocks are stored and how they are added up. Weights are `(D, C)` on the device,
     C = L K; `column (L,)` names each model's column of the row-weight table, None for weights of 1.
     """
 

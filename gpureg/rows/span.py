@@ -175,7 +175,7 @@ def basis_of(samples: Features, centre: Floats | None) -> tuple[Basis, Floats]:
     from scipy.linalg.lapack import dpstrf, dtrtri
 
     G = samples.gram(centre)
-    with threadpool_limits(1, user_api="blas"):  # SciPy's BLAS is another than NumPy's: their threads would fight
+    with threadpool_limits(1, user_api="blas"):  # SciPy has its own BLAS, whose threads would fight with NumPy's
         factor, order, rank, _ = dpstrf(G, lower=1, tol=RANK * float(np.trace(G)), overwrite_a=1)
         rank = max(1, int(rank))
         lower, place = np.tril(factor)[:, :rank], order.astype(np.int64) - 1

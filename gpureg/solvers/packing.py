@@ -35,7 +35,7 @@ def entries(name: str, rows: Sequence[Entry]) -> HostArrays:
 
 
 def count_of(meta: Mapping[str, Any], name: str) -> int:
-    """A whole number from 0 on. Raises KeyError or ValueError."""
+    """A whole number of at least 0. Raises KeyError or ValueError."""
     return counted(name, meta[name], MOST)
 
 
@@ -78,7 +78,7 @@ class Unpacker:
         return self._array(name, dtype, shape)
 
     def ints(self, name: str, *shape: int | None, below: int | None = None) -> Ints:
-        """A copy of an array of whole numbers, each from 0 on and less than `below`, if that is given."""
+        """A copy of an array of whole numbers, each at least 0 and less than `below`, if that is given."""
         array: Ints = self._array(name, "int64", shape)
         if below is not None and array.size and not (array.min() >= 0 and array.max() < below):
             raise ValueError(f"{name} has numbers from {array.min()} to {array.max()}, expected 0 to {below - 1}")

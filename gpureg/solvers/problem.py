@@ -1,5 +1,5 @@
-"""`Problem`: what a solver is given. `Outcome`: what it returns. Measuring models on their rows, shared by the
-solvers."""
+"""`Problem`: what a solver takes. `Outcome`: what it returns. Also the measuring of models on their rows, which the
+solvers share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Problem:
 
     @property
     def scored(self) -> bool:
-        """Whether the score can be told here: not one of outputs if there are rows of classes that no model knows."""
+        """Whether the score can be computed here: one that needs outputs can't, if a row's class is in no model."""
         return not (self.unseen and of_outputs(self.score))
 
     def take(self, models: Ints) -> Problem:
@@ -76,8 +76,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean cross-entropy (nats), accuracy and the problem's score of M models, each `(M,)`; NaN where a model has none.
-    The score is of the rows that `val_loss` is of, and is known of final weights alone.
+    """Mean cross-entropy (nats), accuracy and the problem's score of M models, each `(M,)`; NaN if a model has none.
+    The score is on the same rows as `val_loss`, and is known only for final weights.
     """
 
     train_loss: Floats
@@ -107,8 +107,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Passed:
-    """What the last pass over training rows without weights has told of L models at their final weights: the mean
-    `loss (L,)` and the `accuracy (L,)`, NaN where it has not.
+    """What the last pass over training rows without weights measured of L models at their final weights: the mean
+    `loss (L,)` and the `accuracy (L,)`, NaN if it did not.
     """
 
     loss: Floats
@@ -176,8 +176,8 @@ def start_measure(
     """Losses and accuracies of `W (D, M*K)`, the weights of `models (M,)` (a model may come several times, as
     snapshots).
 
-    A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows. `now`: beside
-    whatever is done until the result is asked for. `passed`: what is known of them on the training rows, and is not
+    A model of a fold is measured on its held-out rows, and with `train_loss` on its own training rows. `now`: while
+    other work goes on until the result is needed. `passed`: what is already known on the training rows, and is not
     measured again.
     """
     column, folds = problem.table.column[models], problem.table.fold[models]

@@ -10,7 +10,7 @@ One loop serves them all (`fitting.stages`):
     outcome, history = descent.finish(state)
 
 Between two calls of `advance` the state is at a boundary: `pack` turns it into plain arrays and JSON, and `unpack` into
-a state from which a descent goes on to the same bits.
+a state from which a descent continues to the same bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ S = TypeVar("S")
 
 
 class Descent(Protocol[S]):
-    """A solver on a problem. Where it stands is a value of its own, S, which `advance` brings up to date."""
+    """A solver on a problem. Its state is a separate value, S, which `advance` brings up to date."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -49,7 +49,7 @@ class Descent(Protocol[S]):
         ...
 
     def so_far(self, state: S) -> Iterator[Event]:
-        """What an observer has to know of a state that a descent goes on from."""
+        """The events that an observer needs to catch up with a state from which a descent continues."""
         ...
 
     def done(self, state: S) -> bool:
@@ -57,7 +57,7 @@ class Descent(Protocol[S]):
         ...
 
     def advance(self, state: S) -> Iterator[Event]:
-        """On to the next boundary, which is reached when the iterator is exhausted."""
+        """Go to the next boundary, which is reached when the iterator is exhausted."""
         ...
 
     def finish(self, state: S, *, interrupted: bool = False) -> tuple[Outcome, History]:
@@ -69,7 +69,7 @@ class Descent(Protocol[S]):
         ...
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> S:
-        """The inverse of `pack`. Raises ValueError or KeyError for what no state of this problem is."""
+        """The inverse of `pack`. Raises ValueError or KeyError for anything that is not a state of this problem."""
         ...
 
 
@@ -89,7 +89,7 @@ class Solver(Protocol):
 
     @property
     def resumable(self) -> bool:
-        """Whether its descents can be packed; one that can't is begun again."""
+        """Whether its descents can be packed; one that can't starts again."""
         ...
 
     @property
@@ -104,7 +104,7 @@ class Solver(Protocol):
 
     @property
     def wants_validation(self) -> bool:
-        """Whether its options mean nothing without validation rows (or folds)."""
+        """Whether its options make no sense without validation rows (or folds)."""
         ...
 
     @property
@@ -114,12 +114,12 @@ class Solver(Protocol):
 
     @property
     def refits_along(self) -> bool:
-        """Whether a cross-validation trains the refit of every λ alongside its folds; else that of the chosen one,
-        later."""
+        """Whether a cross-validation trains the refit of every λ alongside its folds; otherwise only that of the chosen
+        λ, later."""
         ...
 
     def members(self, table: ModelTable) -> Ints:
-        """The member `(L,)`, from 0 on, that each model belongs to: models of a member are trained one after the other,
+        """The member `(L,)`, from 0, to which each model belongs: models of a member are trained one after the other,
         and never apart. Work arrays are those of one model a member.
         """
         ...
@@ -129,15 +129,15 @@ class Solver(Protocol):
         ...
 
     def shared_bytes(self, n: int, D: int) -> int:
-        """Bytes of work arrays that there are once, whatever the number of models."""
+        """Bytes of work arrays that exist once, whatever the number of models."""
         ...
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
-        """What the user is told before the start. Raises UsageError for options that can't work."""
+        """Notices for the user before the start. Raises UsageError for options that can't work."""
         ...
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
-        """What to tell the user of the models of `table`; `constant`: the best constant predictor's loss, in nats."""
+        """Notices for the user about the models of `table`; `constant`: the best constant predictor's loss, in nats."""
         ...
 
     def on(self, problem: Problem, kernels: Kernels) -> Descent[Any]:

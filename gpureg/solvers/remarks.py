@@ -1,4 +1,4 @@
-"""What is said of models that did not come out well, with what a solver advises."""
+"""Warnings about models that did not train well, with a solver's advice."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def worse_than_a_constant(table: ModelTable, outcome: Outcome, constant: float, 
         return []
     top = models[loss[models].argmax() :][:1]
     return [
-        f"{len(models)} of {len(table)} models predict worse than a constant does ({constant:.4f} nats); the worst, "
+        f"{len(models)} of {len(table)} models predict worse than a constant ({constant:.4f} nats); the worst, "
         f"λ = {table.l2[top[0]]:g}, ends at {loss[top[0]]:.5g}. {advice(top)}"
     ]

@@ -100,7 +100,7 @@ def _choice(run: Run, index: int) -> Iterator[str]:
     if tried == 1:
         yield "It was given, not chosen among several."
     elif model.selected is None or index != model.selected:
-        yield f"It was named for this card; {tried} λ were trained."
+        yield f"It was named when this card was written; {tried} λ were trained."
     else:
         by = f"{config['cv']}-fold cross-validation" if config.get("cv") else "the validation rows"
         if config.get("folds"):

@@ -20,7 +20,7 @@ from gpureg.storage.files import is_debris, reading, write_bytes, writing
 
 CHECKPOINT, STATE = "checkpoint", "state.npz"
 META = "meta.json"  # the JSON travels as a byte array among the arrays: one file, so one atomic rename
-AGAIN = "It can't be resumed: start the run again in its place."
+AGAIN = "It can't be resumed: start the run again."
 
 
 def checkpoint_bytes(arrays: Mapping[str, npt.NDArray[np.generic]], meta: Mapping[str, Any]) -> bytes:
@@ -37,7 +37,7 @@ def write_checkpoint(
 ) -> Path:
     """Put the trainer's state into `directory`/checkpoint; the one before it survives a kill at any moment.
 
-    Raises RunError where the disk refuses.
+    Raises RunError if the disk refuses.
     """
     path = Path(directory) / CHECKPOINT / STATE
     content = checkpoint_bytes(arrays, meta)
@@ -80,7 +80,7 @@ def is_checkpoint(directory: Path) -> bool:
 
 
 def remove_checkpoint(directory: Path) -> None:
-    """Drop the checkpoint, if there is one, and nothing else that someone keeps in its folder. Raises OSError."""
+    """Remove the checkpoint, if there is one, and nothing else from its folder. Raises OSError."""
     folder = directory / CHECKPOINT
     if not folder.is_dir():
         return

@@ -80,7 +80,7 @@ class RunFolder:
 
     def __init__(self, path: Path, beginning: Beginning | None, begun: bool = False) -> None:
         self.path, self._beginning = path, beginning
-        self.begun, self._kept = begun, False  # whether there is something to go on from; whether it has a state
+        self.begun, self._kept = begun, False  # whether there is something to resume; whether it has a state
 
     def begin(self) -> None:
         """Put this run in place of another one under way; a finished run stays. Raises RunError."""
@@ -100,7 +100,7 @@ class RunFolder:
         self._kept = True
 
     def under_way(self) -> tuple[Arrays, dict[str, Any]] | None:
-        """The checkpoint to go on from; None if there is only config.toml. Raises RunError."""
+        """The checkpoint to resume from; None if there is only config.toml. Raises RunError."""
         return read_checkpoint(self.path) if has_checkpoint(self.path) else None
 
     def config(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class RunFolder:
         return self.path
 
     def abandon(self) -> None:
-        """Take back the beginning of a run that could not be trained, unless there is a checkpoint to go on from."""
+        """Undo the beginning of a run that could not be trained, unless there is a checkpoint to resume from."""
         if self._beginning is None or not self.begun or self._kept:
             return
         with suppress(OSError):
@@ -198,7 +198,7 @@ def claim_again(directory: str | Path) -> Iterator[RunFolder]:
 
 
 def is_under_way(directory: str | Path) -> bool:
-    """Whether there is a run to go on with."""
+    """Whether there is a run to resume."""
     path = Path(directory)
     with suppress(OSError):
         return has_checkpoint(path) or bool(read_config(path) and not read_result(path))
@@ -233,7 +233,7 @@ def load_run(directory: str | Path) -> Run:
             raise RunError(f"{path} {what}, expected a run directory, as `gpureg train --out {path}` writes one.")
         files = swap.read_whole(path)
         if files is None and _is_ours(path) and not (path / MODEL).exists():
-            raise RunError(f"{path} holds a run that has not ended: go on with it by `gpureg train --resume {path}`.")
+            raise RunError(f"{path} holds an unfinished run: resume it with `gpureg train --resume {path}`.")
     if files is None:
         raise RunError(f"{path} is not a run directory: {RESULT} is missing. {AGAIN}")
     return decode_run(path, files)
@@ -265,12 +265,12 @@ def _refuse(path: Path, force: bool) -> None:
         others = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK)
         if others:
             raise RunError(
-                f"{path} holds other files ({others[0]}, ...) and no run. Give a new or empty folder as {named('out')}."
+                f"{path} holds other files ({others[0]}, ...) but no run. Give a new or empty folder as {named('out')}."
             )
     elif not force:
         if has_checkpoint(path) or not (path / RESULT).exists():
             raise OccupiedError(
-                f"{path} holds an interrupted run; go on with it by `gpureg train --resume {path}`, or replace it with "
+                f"{path} holds an interrupted run; resume it with `gpureg train --resume {path}`, or replace it with "
                 f"{named('force', True)}."
             )
         raise OccupiedError(

@@ -91,7 +91,7 @@ def safetensors_bytes(tensors: Mapping[str, npt.NDArray[np.generic]], metadata: 
 
 
 def damaged(path: Path, cause: object, remedy: str) -> RunError:
-    """The error for a file that is there and whose content is not a run's."""
+    """The error for a file that exists but whose content is not that of a run."""
     return RunError(f"{path} is damaged or not of this kind ({type(cause).__name__}: {cause}). {remedy}")
 
 

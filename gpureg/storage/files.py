@@ -1,4 +1,4 @@
-"""Bytes on disk: a file appears whole or not at all, and a path's refusal is one clear error.
+"""Bytes on disk: a file appears whole or not at all, and a path that can't be used is one clear error.
 
 A file is written under a hidden name in the same folder, flushed to the disk and renamed: a reader, or a machine that
 loses power, finds the old file or the new one.
@@ -61,7 +61,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, flushed: bool = Tru
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """A disk that refuses, while a run is written, is a RunError."""
+    """While a run is written, a disk that refuses becomes a RunError."""
     try:
         yield
     except OSError as error:
@@ -73,7 +73,7 @@ def writing(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """A file that is missing or can't be read, while a run is read, is a RunError that names it."""
+    """While a run is read, a file that is missing or can't be read becomes a RunError that names it."""
     try:
         yield
     except FileNotFoundError as error:

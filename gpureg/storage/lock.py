@@ -1,7 +1,7 @@
 """One writer at a time in a run directory: a lock that the system drops when its process ends, however it ends.
 
-The lock is the system's, on the file .lock; the file says nothing by being there, and a stale one blocks nobody. Its
-holder removes it at the end.
+The lock is the system's, on the file .lock; the mere presence of the file means nothing, and a stale one blocks nobody.
+The holder removes it at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class OccupiedError(RunError):
-    """A run directory that holds a run already, or into which another process is writing."""
+    """A run directory already holds a run, or another process is writing into it."""
 
 
 class Lock:

@@ -1,7 +1,7 @@
 """Predicted rows as a table that is written block by block: CSV, Parquet, npz, npy. A file appears whole or not at all.
 
-The columns are `label`, `p_<class>` for each class, and those that are carried along. An npy holds the probabilities
-alone.
+The columns are `label`, `p_<class>` for each class, and those copied from the data. An npy holds only the
+probabilities.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Layout:
         for name in self.kept.names:
             if name in own:
                 raise UsageError(
-                    f"{named('keep', name)}: the output has a column of that name already. Rename it in the data."
+                    f"{named('keep', name)}: the output already has a column of that name. Rename it in the data."
                 )
         return (*own, *self.kept.names)
 
@@ -62,7 +62,7 @@ class Layout:
 
 
 def taken(codes: npt.NDArray[np.int64]) -> Any:
-    """Indices as Arrow takes them: none where there is no label."""
+    """Indices as Arrow takes them: null if there is no label."""
     import pyarrow as pa
 
     return pa.array(codes, mask=codes < 0)
@@ -186,8 +186,7 @@ def _npy(path: Path, layout: Layout) -> Iterator[Write]:
     """The probabilities `(N, K)`; the header is written again when N is known, in the same room."""
     if layout.kept.names:
         raise UsageError(
-            f"{named('keep')}: an npy holds the probabilities alone. Leave out {named('keep')}, or write another "
-            "format."
+            f"{named('keep')}: an npy holds only the probabilities. Leave out {named('keep')}, or write another format."
         )
     K, rows = len(layout.classes), [0]
     with path.open("xb") as stream:

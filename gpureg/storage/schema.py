@@ -85,7 +85,7 @@ def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
 
 
 def _one_of(value: Any, parts: tuple[Any, ...], where: str) -> None:
-    """The part of a union that the value is of; where only one is not None, what is wrong in it."""
+    """The part of a union to which the value belongs; if only one is not None, what is wrong with it."""
     others = [part for part in parts if part is not type(None)]
     if value is None and len(others) < len(parts):
         return
@@ -108,7 +108,7 @@ def _shown(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # a whole number of more digits than Python prints
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
     return text if len(text) <= 40 else text[:37] + "..."
 
 

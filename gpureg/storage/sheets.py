@@ -21,7 +21,7 @@ PER_MODEL = ("l2", "lr", "fold", "seed")
 
 
 def write_sheets(run: Run, directory: Path, index: int) -> list[Path]:
-    """Write weights.csv, path.csv, history.csv, and where there are any cv.csv and steps.csv; returns their paths.
+    """Write weights.csv, path.csv, history.csv and, if they have rows, cv.csv and steps.csv; returns their paths.
 
     weights.csv: a row for each model and feature: the scaling of the feature and its weight `w_<class>` on scaled
     values; the model `index` has 1 in the column `chosen`. path.csv: a row for each model of the result. cv.csv: of
@@ -104,7 +104,7 @@ def _steps(history: History) -> Iterator[Row]:
 
 
 def _model(history: History, model: int) -> list[Any]:
-    """What tells a model of the history apart."""
+    """What identifies a model of the history."""
     fold, seed = (None if values[model] < 0 else int(values[model]) for values in (history.fold, history.seed))
     return [model, float(history.l2[model]), float(history.lr[model]), fold, seed]
 

@@ -92,7 +92,7 @@ def read_whole(folder: Path) -> dict[str, bytes] | None:
             with _open(folder, RESULT) as still:
                 if os.path.samestat(os.fstat(mark.fileno()), os.fstat(still.fileno())):
                     return files
-    raise RunError(f"{folder} is being replaced again and again. Read it when that has ended.")
+    raise RunError(f"{folder} keeps being replaced by other runs. Read it when they have ended.")
 
 
 def _open(folder: Path, name: str) -> BinaryIO:

@@ -29,7 +29,7 @@ def completed(result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def told_apart(known: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is known of a model file, with what tells its models of one λ apart: schema 1 has that in the result alone.
+    """What is known of a model file, with what distinguishes models of one λ: schema 1 has that only in the result.
 
     After a cross-validation its file holds one model, which nothing need tell apart.
     """

@@ -1,1 +1,1 @@
-"""The fused NumPy twin of the kernels, on threads of its own."""
+"""The fused NumPy twin of the kernels, on its own threads."""

@@ -26,9 +26,9 @@ from gpureg.kernels.protocol import Evaluation
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
-SPLIT_COLUMNS = 40  # from this width on, a thread for each share of the models beats one thread for all
-WORTH_THREADS = 2  # tiles a thread from which the threads are worth their start
-WIDE_COLUMNS = 320  # from this width on nothing is gained by evaluating alongside the steps
+SPLIT_COLUMNS = 40  # at this width or above, a thread for each share of the models beats one thread for all
+WORTH_THREADS = 2  # tiles per thread above which the threads are worth starting
+WIDE_COLUMNS = 320  # at this width or above, evaluating alongside the steps gains nothing
 
 
 class NumpyKernels:
@@ -64,7 +64,7 @@ class NumpyKernels:
         return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)), mass)
 
     def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
-        """See the protocol; a view where the samples lie together (a fold of the first fold assignment), else a
+        """See the protocol; a view if the samples lie together (a fold of the first fold assignment), else a
         copy."""
         place = np.sort(index if rows.rank is None else rows.rank[index])
         if len(place) and place[-1] - place[0] + 1 == len(place):
@@ -83,7 +83,7 @@ class NumpyKernels:
         return np.asarray(array, np.float64)
 
     def read_later(self, array: Array) -> Callable[[], Floats]:
-        """See the protocol: nothing goes on meanwhile."""
+        """See the protocol: read at once."""
         return lambda: self.to_host(array)
 
     def select(self, W: Array, models: Ints) -> Array:
@@ -117,7 +117,7 @@ class NumpyKernels:
             own = np.ascontiguousarray(W[:, block]) if split else W
             step = self._step(K, rows, plan, order, mine, own)
             taken = iter(copies)
-            with np.errstate(all="ignore"):  # a diverging model overflows on its way out; it is reported as diverged
+            with np.errstate(all="ignore"):  # a diverging model overflows before it leaves; it is reported as diverged
                 for number in range(len(order)):
                     step.run(number)
                     if number in plan.snapshot_after:
@@ -138,11 +138,11 @@ class NumpyKernels:
         return replace(rows, X=X)
 
     def run_bytes(self, shape: RunShape) -> int | None:
-        """See the protocol: the work arrays of the models say all."""
+        """See the protocol: the models' work arrays are the whole of it."""
         return None
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """Where evaluating is more work than stepping, one thread steps while the others evaluate."""
+        """If evaluating is more work than stepping, one thread steps while the others evaluate."""
         return self.workers.count > 1 and columns < WIDE_COLUMNS and evaluation_rows >= step_rows
 
     def start_evaluation(self, W: Array, rows: NumpyRows, *, with_loss: bool, now: bool = False) -> Evaluation:

@@ -1,8 +1,8 @@
 """`Workers`: a few threads that each run a single-threaded BLAS.
 
-The small products of a minibatch lose by a BLAS's own threads (measured on 2 cores, Zen 4: a step of the report's
-softmax job takes 285 µs with two BLAS threads and 160 µs with one, and a hundred times that where another process is
-busy), and large ones gain nothing over threads that each take rows or models of their own: those also share the
+A BLAS's own threads make the small products of a minibatch slower (measured on 2 cores, Zen 4: a step of the report's
+softmax job takes 285 µs with two BLAS threads and 160 µs with one, and a hundred times that if another process is
+busy), and large ones gain nothing over threads that each take their own rows or models: those also share the
 elementwise work. NumPy releases the interpreter's lock in both.
 """
 
@@ -21,8 +21,8 @@ BRING_A_BLAS = ("scipy", "torch")  # packages whose import loads a BLAS of their
 
 
 class _Blas:
-    """The thread count of the process's BLAS libraries, of which there is one, however many fits run in threads of the
-    caller's: the first hold makes it 1, the last release restores what it was.
+    """The thread count of the process's BLAS libraries: a single one, however many fits run in the caller's threads.
+    The first hold makes it 1, the last release restores it.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class _Blas:
             return self._threads if self._holds else self._count()
 
     def hold(self) -> None:
-        """The BLAS is single-threaded from here until as many `release`s."""
+        """The BLAS is single-threaded from here until the matching `release`."""
         with self._lock:
             if self._holds == 0:
                 self._threads = self._count()
@@ -57,7 +57,7 @@ class _Blas:
         return max((int(library["num_threads"]) for library in self._libraries().info()), default=1)
 
     def _libraries(self) -> Any:
-        """The libraries that are loaded; looking for them takes milliseconds, so only anew when there are more."""
+        """The libraries that are loaded; looking for them takes milliseconds, so again only when there are more."""
         loaded = tuple(name in sys.modules for name in BRING_A_BLAS)
         if self._found is None or loaded != self._loaded:
             self._found, self._loaded = ThreadpoolController().select(user_api="blas"), loaded
@@ -76,7 +76,7 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
 
     def hold(self) -> None:
-        """The process's BLAS is single-threaded from here until as many `release`s, of any workers."""
+        """The process's BLAS is single-threaded until every `hold`, of any workers, has its `release`."""
         _BLAS.hold()
 
     def release(self) -> None:
@@ -99,7 +99,7 @@ class Workers:
         return self._pool.submit(work)
 
     def run(self, work: Callable[[int], None]) -> None:
-        """`work(0) ... work(count - 1)` at the same time, and wait; an error in one is raised here."""
+        """Run `work(0) ... work(count - 1)` in parallel, and wait; an error in one is raised here."""
         with self.single():
             others = [self.submit(lambda worker=worker: work(worker)) for worker in range(1, self.count)]  # type: ignore[misc]
             try:

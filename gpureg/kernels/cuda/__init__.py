@@ -1,6 +1,6 @@
 """The CUDA kernels: fused twins of `kernels.reference`, launched through CuPy.
 
-Nothing here imports CuPy until a kernel is wanted: every module takes it inside the function that needs it.
+Nothing here imports CuPy until a kernel is needed: every module imports it inside the function that uses it.
 """
 
 from gpureg.kernels.cuda.fused import CudaKernels

@@ -53,7 +53,7 @@ class CudaKernels(OneLane):
     the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
     epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
     bounds the working memory in addition to the data, in bytes. `steps_by`: "pair" trains in two launches a step, if
-    the models are narrow enough. Where there is too little memory CuPy says so, and `Backend.in_use` in our words.
+    the models are narrow enough. If there is too little memory, CuPy raises, and `Backend.in_use` says it in our words.
     """
 
     name = "cuda"
@@ -167,8 +167,8 @@ class CudaKernels(OneLane):
         return PendingSums(self.read_later(sums))
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
-        """If an evaluation has a product of its own. Everything goes through one queue, but the host decides on a wide
-        evaluation while the device has the next steps to do; narrow ones are stacked, ten to a product, and to know
+        """If an evaluation has a product to itself. Everything goes through one queue, but the host decides on a wide
+        evaluation while the device does the next steps; narrow ones are stacked, ten to a product, and learning of
         their stops later would cost more steps than that saves.
         """
         return 2 * columns > self.stack_columns

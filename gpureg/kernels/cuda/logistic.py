@@ -38,12 +38,12 @@ def operation(*, gradient: bool, loss: bool, hit: bool) -> str:
 
 @functools.cache
 def logistic_kernel(*, gradient: bool, loss: bool, hit: bool) -> Any:
-    """The `cupy.ElementwiseKernel` that computes the wanted outputs, at least one of them.
+    """The `cupy.ElementwiseKernel` that computes the requested outputs, at least one of them.
 
     Call it as `kernel(y, scale, z, loss, hit)` for a gradient, else as `kernel(y, z, loss, hit)`, without the outputs
-    that are not wanted. Shapes: y int32 (B, 1), 0 for the positive class; scale broadcastable to (B, L), in the
+    that are not requested. Shapes: y int32 (B, 1), 0 for the positive class; scale broadcastable to (B, L), in the
     logits' dtype; z (B, L) float32 or float64, overwritten by the residual in place; loss (B, L) in nats, same dtype;
-    hit (B, L) bool. A NaN logit gives a NaN loss and no hit. Raises ValueError where nothing is wanted.
+    hit (B, L) bool. A NaN logit gives a NaN loss and no hit. Raises ValueError if no output is requested.
     """
     if not (gradient or loss or hit):
         raise ValueError("logistic_kernel needs an output; got none of three.")

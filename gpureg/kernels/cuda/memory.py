@@ -1,7 +1,7 @@
 """How much device memory a run takes, and how its rows are cut to fit.
 
-The cuts follow the budget, which is fixed, and never what happens to be free: the same command cuts the same way and
-gives the same bits on every day.
+The cuts follow the budget, which is fixed, and never the memory that happens to be free: the same command always cuts
+the same way and gives the same bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOGITS_CAP = 256 * 1024**2  # larger products gain nothing
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes of working memory beside the data: a quarter for the logits of a block, half for the gathered batches."""
+    """Bytes of working memory in addition to the data: a quarter for a block's logits, half for gathered batches."""
 
     total: int = DEFAULT_BUDGET
 
@@ -39,12 +39,12 @@ class Budget:
 
 
 def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, budget: Budget) -> int:
-    """Bytes that a run takes beside its samples, rounded up: CuPy's pool cuts its memory to fit, with some waste.
+    """Bytes that a run takes in addition to its samples, rounded up: CuPy's pool cuts its memory with some waste.
 
     `columns`: K. Minibatches: the weights with their gradient and a copy for compaction, the snapshots and their stack,
-    those of evaluations that go on beside the steps, an epoch's gathered batches with their labels, weights and losses,
-    and a block of logits. The full-batch solver: the logits and the gradient; its vectors and second moments are its
-    own account.
+    those of evaluations that run alongside the steps, an epoch's gathered batches with their labels, weights and
+    losses, and a block of logits. The full-batch solver: the logits and the gradient; the solver itself counts its
+    vectors and second moments.
     """
     C, D, L = columns * shape.models, shape.features, shape.models
     stacked = C if shape.full_batch else max(C, min(shape.queued * C, stack_columns))

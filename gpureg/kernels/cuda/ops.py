@@ -1,4 +1,4 @@
-"""What the CUDA kernels ask of CuPy besides their own launches, in one place.
+"""What the CUDA kernels need from CuPy in addition to their own launches, in one place.
 
 `CudaKernels` is written against `DeviceOps`, so that the tests can run it whole on the CPU: there the operations are
 NumPy's and the kernels are CuPy's own source compiled for the CPU.
@@ -20,7 +20,7 @@ RawLaunch = Callable[[int, int, tuple[Any, ...]], None]
 
 
 class DeviceOps(Protocol):
-    """Array operations on the device; all shapes are 2-D and C-contiguous where nothing else is said."""
+    """Array operations on the device; all shapes are 2-D and C-contiguous unless stated otherwise."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Uninitialised memory."""
@@ -31,7 +31,7 @@ class DeviceOps(Protocol):
         ...
 
     def contiguous(self, array: Array) -> Array:
-        """The array itself where it is C-contiguous, else a copy that is."""
+        """The array itself if it is C-contiguous, else a copy that is."""
         ...
 
     def concat(self, parts: list[Array]) -> Array:
@@ -63,11 +63,11 @@ class DeviceOps(Protocol):
         ...
 
     def read_later(self, array: Array) -> Callable[[], Any]:
-        """Begins the way to the host; the result waits for what was queued before, and for nothing that came after."""
+        """Start the copy to the host; the result waits for what was queued before it, and for nothing queued later."""
         ...
 
     def eigen_workspace(self, order: int) -> int:
-        """Bytes that the library wants to work in for the eigenvectors of a symmetric float64 matrix."""
+        """Bytes of workspace that the library needs for the eigenvectors of a symmetric float64 matrix."""
         ...
 
 
@@ -95,8 +95,8 @@ class CupyOps:
     """`DeviceOps` through CuPy, on the backend's device.
 
     Products of C-contiguous matrices go straight to cuBLAS, the accumulating one in one launch (`_CublasProduct`).
-    What that uses is not documented: with `documented_only`, or where it does not load, `cupy.matmul` makes the
-    products, and the accumulating one goes to memory of its own and is added in launches of their own.
+    The interface for that is not documented: with `documented_only`, or if it does not load, `cupy.matmul` makes the
+    products, and the accumulating one goes to separate memory and is added by separate launches.
     """
 
     def __init__(self, backend: Backend, *, documented_only: bool = False) -> None:
@@ -160,7 +160,7 @@ class CupyOps:
         return launch
 
     def captured(self, launches: Callable[[], None]) -> Callable[[], None]:
-        """See the protocol; a CUDA graph, captured on a stream of its own, where nothing is run."""
+        """See the protocol; a CUDA graph, captured on a separate stream, where nothing is run."""
         stream = self._cp.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
@@ -175,8 +175,8 @@ class CupyOps:
         return launch
 
     def read_later(self, array: Array) -> Callable[[], Any]:
-        """See the protocol; through pinned memory, which alone is copied to while the host goes on. CuPy keeps what it
-        pins: what is large comes without, when it is asked for.
+        """See the protocol; through pinned memory, since only a copy to that runs while the host continues. CuPy keeps
+        what it pins, so a large array is copied without it, when the result is needed.
         """
         if array.nbytes > MOST_PINNED:
             return lambda: self._cp.asnumpy(array)  # sync

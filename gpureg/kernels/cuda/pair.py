@@ -1,10 +1,10 @@
 """A minibatch step in two launches without cuBLAS: forward with the loss, and backward with the update.
 
-What a step of 128 x 785 x 10 costs is expected to be its launches, on the host and on the device. Here it has two in
-place of three or four; nothing is gathered, since the kernels take their rows through the batch's indices. The number
-of the step lies on the device too, so that several steps can be captured as one graph and repeated. The weights are
-read once per row or four, the batch once per model, so it is for few models of few classes. Whether it gains is for a
-measurement on the card to say: nothing picks it by itself (`--kernels pair` does).
+The cost of a step of 128 x 785 x 10 is expected to be that of its launches, on the host and on the device. Here it has
+two instead of three or four; nothing is gathered, since the kernels read their rows through the batch's indices. The
+number of the step is on the device too, so that several steps can be captured as one graph and repeated. The weights
+are read once per row or four, the batch once per model, so it is for few models of few classes. Only a measurement on
+a card can say whether it gains: nothing chooses it automatically (`--kernels pair` does).
 """
 
 from __future__ import annotations

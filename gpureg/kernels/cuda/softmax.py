@@ -174,7 +174,7 @@ def lanes(classes: int) -> int:
 
 
 def operation(classes: int, *, gradient: bool, loss: bool, hit: bool) -> str:
-    """The body of the loop in CUDA C++, put together from the parts that the wanted outputs need."""
+    """The body of the loop in CUDA C++, put together from the parts that the requested outputs need."""
     tile = classes <= TILE_MAX_CLASSES
     staged = tile and lanes(classes) <= _STAGED_LANES
     summed = gradient or loss
@@ -192,13 +192,13 @@ def operation(classes: int, *, gradient: bool, loss: bool, hit: bool) -> str:
 
 @functools.cache
 def softmax_kernel(classes: int, *, gradient: bool, loss: bool, hit: bool) -> Any:
-    """The `cupy.ElementwiseKernel` for K = `classes` >= 2 that computes the wanted outputs, at least one of them.
+    """The `cupy.ElementwiseKernel` for K = `classes` >= 2 that computes the requested outputs, at least one of them.
 
     Call it as `kernel(y, scale, z, loss, hit)` for a gradient, else as `kernel(y, z, loss, hit)`, without the outputs
-    that are not wanted. Shapes: y int32, broadcast to (B, L, G) with G = `lanes(K)`; scale broadcastable to it, in
+    that are not requested. Shapes: y int32, broadcast to (B, L, G) with G = `lanes(K)`; scale broadcastable to it, in
     the logits' dtype; z (B, L*K), C-contiguous, float32 or float64, overwritten by the residual in place; loss (B, L)
-    in nats, same dtype; hit (B, L) bool. A NaN among the logits gives a NaN loss and no hit. Raises ValueError where
-    nothing is wanted.
+    in nats, same dtype; hit (B, L) bool. A NaN among the logits gives a NaN loss and no hit. Raises ValueError if no
+    output is requested.
     """
     if classes < 2 or not (gradient or loss or hit):
         raise ValueError(f"softmax_kernel needs 2 classes or more and an output; got {classes} and none of three.")

@@ -120,7 +120,7 @@ class MinibatchSteps:
         return memory
 
     def _batch_weights(self, weights: Array | None, order: Array, plan: StepPlan) -> Array | None:
-        """Row weights `(steps, B, A)` of the batches, None where every sample weighs 1."""
+        """Row weights `(steps, B, A)` of the batches, None if every sample weighs 1."""
         if weights is None or plan.column is None:
             return None
         column = self.to_device.indices(plan.column)

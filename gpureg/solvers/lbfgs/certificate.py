@@ -1,5 +1,5 @@
-"""What a fit can prove about itself: the certificate of each model at its final weights, from the pass that found them
-if that suffices."""
+"""What a fit can prove about its own result: the certificate of each model at its final weights, from the pass that
+found them if that suffices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
 from gpureg.types import Array, Floats, Ints, StopReason
 
 Certificate = dict[str, float | bool | None]
-# samples that a bound is made from where the bias is free, the next number only for models whose bound is not met:
+# samples that a bound is made from if the bias is free, the next number only for models whose bound is not met:
 # at least the first number, and four for each column, and one in the second
 SAMPLES = ((1024, 32), (4096, 8), (0, 1))
 MODELS_AT_ONCE = 8  # at least, so that every thread has some
@@ -24,10 +24,10 @@ MODELS_AT_ONCE = 8  # at least, so that every thread has some
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What is asked of L models: bounds on their gaps, `tolerance (L,)`, and whether an outcome `measures` their losses
-    and accuracies.
+    """What L models are to reach: bounds on their gaps, `tolerance (L,)`, and whether an outcome `measures` their
+    losses and accuracies.
 
-    Objectives that differ by less than `resolution`, relatively, are as good as equal.
+    Objectives whose relative difference is less than `resolution` count as equal.
     """
 
     tolerance: Floats
@@ -35,7 +35,7 @@ class Accuracy:
     measures: bool = True
 
     def attainable(self, models: Ints, objective: Floats) -> Floats:
-        """The tolerance of `models (A,)`, or the rounding error of their objectives `(A,)` where that is larger.
+        """The tolerance of `models (A,)`, or the rounding error of their objectives `(A,)` if that is larger.
 
         Objectives that differ by less are the same number to a float type of that `resolution`: eps J, 1.2e-7 J in
         float32, 2.2e-16 J in float64.
@@ -52,13 +52,13 @@ def certify(
     accuracy: Accuracy,
     ends: Ends,
 ) -> tuple[Floats, tuple[Certificate, ...], tuple[StopReason, ...], tuple[str, ...]]:
-    """Weights `(L, K, D)`, free biases shifted to a sum of 0 where that changes nothing, their certificates, reasons to
+    """Weights `(L, K, D)`, free biases shifted to a sum of 0 if that changes nothing, their certificates, reasons to
     match, and warnings.
 
     A certificate has `objective` (nats, with the penalty), `gradient_norm`, `gap_bound` and `converged`. The bound is
-    `||∇||² / (4 λ)` (`objective.gap_bound`), None without a penalty. Where the bias is free, it is that of
-    `rows.dual`, from a part of the samples if that is enough, or the objective itself if that is less, since no loss is
-    below 0. `converged`: the bound is at most what is `attainable` (without a bound: the solver says so).
+    `||∇||² / (4 λ)` (`objective.gap_bound`), None without a penalty. If the bias is free, it is that of `rows.dual`,
+    from a part of the samples if that is enough, or the objective itself if that is less, since no loss is below 0.
+    `converged`: the bound is at most what is `attainable` (without a bound, the solver decides).
     """
     weights = weights.copy()
     numbers = np.full((3, len(weights)), np.nan)
@@ -90,7 +90,7 @@ def certify(
 
 
 def _reason(reason: StopReason, met: bool) -> StopReason:
-    """`converged` is what the certificate says it is; if only the solver said so, its float type could not tell."""
+    """`converged` only if the certificate says so; if only the solver said so, its float type could not tell."""
     if reason in ("diverged", "interrupted"):
         return reason
     if met:
@@ -100,7 +100,7 @@ def _reason(reason: StopReason, met: bool) -> StopReason:
 
 @dataclass(frozen=True)
 class Ends:
-    """What the last pass has measured at the final weights: the loss `(L,)`, NaN for a model that has none, and the
+    """What the last pass measured at the final weights: the loss `(L,)`, NaN for a model that has none, and the
     gradients of the objective `(K, D)`, by model.
     """
 
@@ -108,7 +108,7 @@ class Ends:
     gradients: Mapping[int, Floats]
 
     def value(self, objective: Objective, models: Ints, W: Array) -> Value:
-        """The objective of `models (A,)` at `W (A, K, D)`; one pass if it is not known of all of them."""
+        """The objective of `models (A,)` at `W (A, K, D)`; one pass unless it is known for all of them."""
         if not np.isfinite(self.losses[models]).all():
             return objective.value(W)
         slope = np.stack([self.gradients[model] for model in models.tolist()])
@@ -136,7 +136,7 @@ class _Certifier:
         return cls(problem, kernels, config, accuracy, ends, kernels.backend.from_host(centre))
 
     def measured(self, weights: Floats, models: Ints) -> tuple[Floats, Floats]:
-        """Weights `(A, K, D)` of `models (A,)`, free biases shifted so that their sum is 0 where a shift changes
+        """Weights `(A, K, D)` of `models (A,)`, free biases shifted so that their sum is 0 if a shift changes
         nothing, and their numbers.
         """
         kernels, l2 = self.kernels, self.problem.table.l2[models]
@@ -160,7 +160,7 @@ class _Certifier:
         return moved, np.stack([*host, np.where(l2 > 0, self._stated(np.minimum(bound, host[0]), host[0]), np.nan)])
 
     def _stated(self, bound: Floats, objective: Floats) -> Floats:
-        """Bounds `(A,)`, at least the float type's eps where the objective is no larger than two of it: there 1 - p is
+        """Bounds `(A,)`, at least the float type's eps if the objective is at most twice that: there 1 - p is
         rounded, to 0 or to eps, and with it losses and gradients.
         """
         eps = float(np.finfo(self.config.dtype).eps)
@@ -188,7 +188,7 @@ class _Certifier:
         return np.asarray(gap_bound(total, objective.table.l2) + found.cost)
 
     def _about(self, gradient: Array) -> Array:
-        """The gradient `(A, K, D - 1)` in weights about the centre: what a free bias makes of it."""
+        """The gradient `(A, K, D - 1)` in the weights of centred features, as it is with a free bias."""
         return (gradient - gradient[:, :, -1:] * self.centre)[:, :, :-1]
 
     def _host(self, value: Value, slope: Array) -> Floats:
@@ -210,7 +210,7 @@ def _warnings(
     why = {reasons[model] for model in short}
     remedies = [f"more iterations ({named('max_iter')})"] if "max_iter" in why else []
     if config.dtype == "float32" and "precision" in why:
-        remedies.append(f"{named('dtype', 'float64')} (float32 can go no further than a gradient of about 1e-6)")
+        remedies.append(f"{named('dtype', 'float64')} (float32 can't go below a gradient of about 1e-6)")
     return (
         f"{len(short)} of {len(reasons)} model(s), λ from {least:g}, stopped before the tolerance {config.tol:g} was "
         f"met{worst}. Give {', '.join([*remedies, 'a larger tolerance'])}, or a larger λ.",

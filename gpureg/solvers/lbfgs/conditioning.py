@@ -1,4 +1,4 @@
-"""The change of variables that a full-batch solver works in: J is the same, its level sets are rounder.
+"""The change of variables in which a full-batch solver works: J is the same, but its level sets are rounder.
 
 A model's weights are `W = T v`, and `∇_v = T' ∇_W`. T is built from the samples once and shared by all models; only a
 diagonal depends on λ:
@@ -8,7 +8,7 @@ place in v).
 - `X'X / n = Q diag(s) Q'` (centred where the bias is free, else with the bias column): `w = Q u`, which leaves `λ
 ||w||²` as it is, and
   `u = v / sqrt(h s + 2 λ)`. That makes the Hessian the identity where every probability is 1/K (h = 1/K; 1/4 for the
-  logistic task): features of unlike scales are cured, and so are correlated ones.
+  logistic task): it cures features of different scales, and correlated ones.
 - Above `MOST_ROTATED` features, and for sparse rows of more than a few, Q costs more than it saves: the diagonal of
   X'X / n takes its place.
 
@@ -37,10 +37,10 @@ from gpureg.types import Array, Floats, Ints
 MOST_ROTATED = (
     2048  # features: an eigendecomposition of 2048 takes about as long as some ten passes over 50,000 samples
 )
-DEAD = 4 * np.finfo(float).eps  # times D, of the largest eigenvalue: what is below is rounding, and is left as it is
+DEAD = 4 * np.finfo(float).eps  # times D, of the largest eigenvalue: what is below is rounding, and is left alone
 
 
-WORTH_THREADS = 1 << 22  # multiply-adds of a product from which on threads are worth their start
+WORTH_THREADS = 1 << 22  # multiply-adds of a product above which threads are worth starting
 EIGH = 3.0  # an eigendecomposition of D features takes as long as EIGH D² / (n K) passes (measured, D up to 1,500)
 
 
@@ -55,7 +55,7 @@ def build_passes(rows: Rows, K: int) -> float:
 
 
 def rotates(rows: Rows) -> bool:
-    """Whether the second moments of these rows are decomposed; if not, their diagonal is what there is."""
+    """Whether the second moments of these rows are decomposed; if not, only their diagonal is used."""
     return rows.rotates and rows.features <= MOST_ROTATED
 
 
@@ -107,8 +107,8 @@ class Conditioning:
 
     def slope(self, gradient: Array) -> tuple[Array, Array, Array]:
         """`T' ∇_W` `(A, K, D)`; the squared norm `(A,)` of the gradient in the penalised weights (centred, not scaled:
-        what the bound on the gap wants); and that in a free bias, each entry over its curvature, about twice what the
-        objective has to gain there (0 where the bias is penalised).
+        what the bound on the gap needs); and that in a free bias, each entry over its curvature, about twice what the
+        objective can still fall there (0 if the bias is penalised).
         """
         xp = self.kernels.backend.xp
         g = gradient
@@ -163,7 +163,7 @@ def centred(kernels: Kernels, rows: Rows, *, free: bool) -> tuple[Conditioning, 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The curvature of the samples, decomposed once: what the variables of every λ are made of.
+    """The curvature of the samples, decomposed once: the variables of every λ are made from it.
 
     `spread (D,)` on the host, eigenvalues of the second moments (or their diagonal), at least 0; `basis (D, D)` on the
     device as `Conditioning` has it, None for a diagonal; `centre (D,)` on the host where the bias is free, its bias 0,
@@ -194,7 +194,7 @@ class Spectrum:
 
 
 def spectrum(kernels: Kernels, rows: Rows, *, free: bool) -> Spectrum:
-    """That of the second moments of the samples; `free` where the bias is not penalised."""
+    """The spectrum of the samples' second moments; `free` if the bias is not penalised."""
     _, centre = centred(kernels, rows, free=free)
     origin = np.zeros(rows.features) if centre is None else centre
     spread, basis = _decomposed(kernels, rows.scatter(origin, diagonal=not rotates(rows)), centre)
@@ -230,7 +230,7 @@ def at_an_optimum(objective: Objective, W: Floats) -> Spectrum | None:
 
 
 def conditioned(kernels: Kernels, rows: Rows, l2: Floats, *, free: bool) -> Conditioning:
-    """The conditioning of models with penalties `l2 (A,)`; `free` where the bias is not penalised."""
+    """The conditioning of models with penalties `l2 (A,)`; `free` if the bias is not penalised."""
     return spectrum(kernels, rows, free=free).at(l2)
 
 

@@ -1,12 +1,12 @@
 """Batched L-BFGS: every model has its own history, line search and stop; all share each pass over the data.
 
-A pass makes cost and gradient of every running model at that model's own trial point. A model that accepts its trial
-point takes a new direction; the others try another step. None waits for another. Converged models drop out of the
-product. Vectors stay on the device; a few dozen numbers a model come to the host in one transfer per pass, and the
+A pass computes the cost and gradient of every running model at that model's own trial point. A model that accepts its
+trial point takes a new direction; the others try another step. None waits for another. Converged models drop out of the
+product. Vectors stay on the device; a few dozen numbers per model come to the host in one transfer per pass, and the
 decisions are made there.
 
 Variables are conditioned first (`conditioning`). If a Hessian is affordable, tiny models take Newton's direction, and
-middling ones that take long are conditioned anew by their own Hessian (`directions`).
+medium ones that take long are conditioned again by their own Hessian (`directions`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from gpureg.solvers.lbfgs.wide import in_span
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
-FOLD_TOLERANCE = 100.0  # times the tolerance: what a fold's model is for is its score
-SLACK = 0.25  # of the tolerance: the certificate is made anew at the end, by a pass with other rounding errors
-LATE = 40  # passes after which a large model's variables may be made anew, once, where it is then
+FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
+SLACK = 0.25  # of the tolerance: the certificate is computed again at the end, by a pass with other rounding errors
+LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
 
 
 class LbfgsDescent:
     """Batched L-BFGS on a problem; see `gpureg.solvers.protocol.Descent`.
 
-    `config.tol` is a bound on the gap to the optimum, in nats of the mean objective; for a model of a fold, which is to
-    be scored and not to be kept, 100 times that. A model has converged when
+    `config.tol` is a bound on the gap to the optimum, in nats of the mean objective; for a model of a fold, which is
+    scored but not kept, 100 times that. A model has converged when
     `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights with the bias
     at its optimum. Without a penalty there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which
     estimates twice the gap. `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at
-    an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives that differ by less
-    than this, relatively, are as good as equal; default the float type's. `hessians`: when one is worth its cost.
-    `measures`: whether the outcome has losses and accuracies. `bequeaths`: others go on from these models, and their
+    an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives whose relative
+    difference is less than this count as equal; default the float type's. `hessians`: when one is worth its cost.
+    `measures`: whether the outcome has losses and accuracies. `bequeaths`: other models start from these, so their
     pairs are kept.
     """
 
@@ -146,7 +146,7 @@ class LbfgsDescent:
         state.batch, state.way = (batch if len(batch.active) else None), "whitened"
 
     def recondition(self, state: LbfgsState, models: Ints, W: Floats) -> bool:
-        """Make the variables anew where `models (A,)` are, `W (A, K, D)`; False if that has nothing to tell."""
+        """Rebuild the variables at the weights `W (A, K, D)` of `models (A,)`; False if there is no curvature there."""
         found = at_an_optimum(self.objective(models), W)
         state.spectrum = state.spectrum if found is None else found
         return found is not None
@@ -192,7 +192,7 @@ class LbfgsDescent:
     @np.errstate(all="ignore")  # numbers that overflow end as diverged
     def _pass(self, state: LbfgsState, batch: Batch) -> tuple[np.ndarray, np.ndarray, Floats]:
         """One pass over the data, a trial of every running model: masks of the models that took their step and of
-        those that have found none, and `-g'd`.
+        those that found none, and `-g'd`.
         """
         backend = self.kernels.backend
         xp, search, shape = backend.xp, batch.search, (len(batch.active), self.K, self.problem.D)
@@ -218,8 +218,8 @@ class LbfgsDescent:
         return taken, lost, -slope_start
 
     def _scalars(self, batch: Batch, sums: list[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
-        """All that the host decides by, in one transfer: `sums`, the products of s, y, g `(A, 3, 3)`, the directions'
-        own.
+        """All the numbers that the host's decisions need, in one transfer: `sums`, the products of s, y, g
+        `(A, 3, 3)`, and those of the directions.
         """
         xp = self.kernels.backend.xp
         trial = xp.stack([s, y, g], axis=2)
@@ -251,8 +251,8 @@ class LbfgsDescent:
     def _leave(
         self, state: LbfgsState, batch: Batch, places: Ints, why: Sequence[StopReason | Literal[""]]
     ) -> Iterator[Event]:
-        """Keep what is known of the models at `places`, and tell of those that stop; `why (A,)`, "" for one that goes
-        on in other variables.
+        """Keep what is known of the models at `places`, and report those that stop; `why (A,)`, "" for a model that
+        continues in other variables.
         """
         points = zip(places.tolist(), batch.weights(places), batch.gradients(places), strict=True)
         for place, weights, gradient in points:
@@ -266,19 +266,19 @@ class LbfgsDescent:
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
             state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        if self.bequeaths and state.evaluated[batch.active[places]].sum() <= self.build:  # else variables are made anew
+        if self.bequeaths and state.evaluated[batch.active[places]].sum() <= self.build:  # else variables are rebuilt
             state.pairs |= batch.bequeathed(places)
 
     def _handed(self, state: LbfgsState, batch: Batch, stuck: np.ndarray) -> np.ndarray:
-        """Mask `(A,)` of the models that go on in variables that are made of the curvature where they are now: those
-        that whiten a middling model's Hessian, or those of a Kronecker product.
+        """Mask `(A,)` of the models that continue in variables made from the curvature at their current weights: those
+        that whiten a medium model's Hessian, or those of a Kronecker product.
         """
         if batch.way == "quasi" and self.anew is not None and not state.anew:
             return stuck | (batch.age >= self.anew)
         if batch.way == "newton" or self.handover is None:
             return np.zeros(len(stuck), bool)
         late: np.ndarray = stuck | (batch.age >= self.handover)
-        if batch.way == "whitened":  # what gained nothing in these variables gains nothing in new ones
+        if batch.way == "whitened":  # a model that gained nothing in these variables gains nothing in new ones
             late &= batch.origin - batch.objective > self.noise * np.abs(batch.origin)
         return late
 

@@ -1,16 +1,16 @@
-"""Where the next step goes: a quasi-Newton direction, or Newton's own where the Hessian is nearly free.
+"""Where the next step goes: a quasi-Newton direction, or Newton's own if the Hessian is nearly free.
 
 A Hessian costs as much as some D K / 8 passes over the data (D K / 4 in arithmetic, but its product is a fast one).
-L-BFGS takes some fifty to two hundred passes, and thousands where hardly any penalty meets data that are nearly
-separable; Newton's method takes ten to seventeen Hessians, whatever the problem's condition. So tiny models start
-with Newton's method. Middling ones that L-BFGS has not brought to the end in `handover` iterations go on in variables
-that a Hessian has whitened (`hessian.Whitened`), and after as many again in those of a new one: one to three Hessians
-are enough. Large ones stay with L-BFGS. What decides is the shape of a model and its own course, never the number of
-models in its batch: a model of a batch is trained as it would be alone.
+L-BFGS takes some fifty to two hundred passes, and thousands if the penalty is weak and the data are nearly separable;
+Newton's method takes ten to seventeen Hessians, whatever the problem's condition. So tiny models start with Newton's
+method. Medium ones that L-BFGS has not finished in `handover` iterations continue in variables that a Hessian has
+whitened (`hessian.Whitened`), and after as many again in those of a new one: one to three Hessians are enough. Large
+ones stay with L-BFGS. The choice depends on the shape of a model and its own course, never on the number of models in
+its batch: a model of a batch is trained as it would be alone.
 
 Measured (digits, 10 values of C from 1e-4 to 1e4, tolerance 1e-10 nats): L-BFGS alone needs 1,139 iterations at C =
-2.8 and more than 5,000 from C = 1,292 on, 6.7 s for the ten; handed over after 81, all ten take 10 Hessians, at most
-178 iterations each, and 0.7 s.
+2.8 and more than 5,000 for C = 1,292 and above, 6.7 s for the ten; with a handover after 81 iterations, all ten take 10
+Hessians, at most 178 iterations each, and 0.7 s.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.pairs import Heritage, PairHistory
 from gpureg.types import Array, Floats, Ints
 
-MEMORY = 10  # pairs; more gained no passes that their products did not cost again
-SHARED_BYTES = 1 << 17  # from this size on, a Hessian is worth a task
+MEMORY = 10  # pairs; with more, the products cost as much as the passes they saved
+SHARED_BYTES = 1 << 17  # above this size, a Hessian is worth a task
 
 
 @dataclass(frozen=True)
 class Hessians:
     """When a model's Hessian is worth its cost: bounds of its weights, D K, and of the multiplications, n (D K)².
 
-    A tiny model starts with Newton's method (a Hessian takes about a millisecond); a middling one goes on in whitened
+    A tiny model starts with Newton's method (a Hessian takes about a millisecond); a medium one continues in whitened
     variables after `fewest` iterations or more.
     """
 
@@ -46,11 +46,11 @@ class Hessians:
     weights_per_iteration: int = 8  # a Hessian costs about as many passes as its model has weights / 8
 
     def newton_first(self, n: int, weights: int) -> bool:
-        """Whether a model on n samples is Newton's from the start."""
+        """Whether a model on n samples starts with Newton's method."""
         return weights <= self.tiny_weights and n * weights**2 <= self.tiny_product
 
     def handover(self, n: int, weights: int) -> int | None:
-        """The iterations after which a model goes on in whitened variables, or None if its Hessian is too dear."""
+        """The iterations after which a model continues in whitened variables, or None if its Hessian costs too much."""
         if weights > self.middling_weights or n * weights**2 > self.middling_product:
             return None
         return max(self.fewest, weights // self.weights_per_iteration)
@@ -62,14 +62,14 @@ class Directions(Protocol):
     def first(
         self, W: Array, g: Array, pair: tuple[Array, Array] | None, pairs: Sequence[Heritage | None], conditioning: Any
     ) -> Array:
-        """The directions `(A, K, D)` where a batch begins, at weights `W (A, K, D)` with gradients `g (A, K, D)`; given
-        the pair `(A, P)` between two points that are known, and those that others left.
+        """The first directions `(A, K, D)` of a batch, at weights `W (A, K, D)` with gradients `g (A, K, D)`; given the
+        pair `(A, P)` between two known points, and the pairs that other models left.
         """
         ...
 
     def products(self, trial: Array) -> Array | None:
-        """What the next `direction` takes of the last trial on the host, `(A, q)`, or None; `trial (A, P, 3)`: its s, y
-        and g.
+        """What the next `direction` needs on the host from the last trial, `(A, q)`, or None; `trial (A, P, 3)`: its s,
+        y and g.
         """
         ...
 
@@ -84,7 +84,7 @@ class Directions(Protocol):
         ...
 
     def forget(self, models: Ints) -> bool:
-        """Start those models anew; False where there is nothing to forget."""
+        """Forget those models' history; False if there is nothing to forget."""
         ...
 
     def take(self, keep: Ints, places: Array, objective: Objective) -> None:
@@ -190,7 +190,7 @@ class Newton:
         kernels, P = objective.kernels, g.shape[1]
         at_once = max(1, HESSIAN_BYTES // (8 * P * P))
         if kernels.lanes > 1 and 8 * P * P > SHARED_BYTES:
-            at_once = 1  # each is a task of its own for a thread
+            at_once = 1  # each is a separate task for a thread
         starts = range(0, A, at_once)
         parts: list[Array] = [None] * len(starts)
 

@@ -1,4 +1,4 @@
-"""The end of a fit: certificates, measurements, history, and what is to be said."""
+"""The end of a fit: certificates, measurements, history, and warnings."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _measured(problem: Problem, kernels: Kernels, final: Floats, passed: Passed,
 
 
 def _separable(problem: Problem, measured: Measured, found: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    """A warning if models without a penalty have no optimum: those that are `found (L,)` to have none, and those that
-    fit their training data without an error.
+    """A warning if models without a penalty have no optimum: those `found (L,)` to have none, and those that fit their
+    training data without an error.
     """
     folds = problem.table.fold >= 0
     perfect = np.where(folds, measured.train_loss < 1e-3, measured.train_accuracy == 1.0)
@@ -58,7 +58,7 @@ def _separable(problem: Problem, measured: Measured, found: npt.NDArray[np.bool_
     if not count:
         return ()
     return (
-        f"{count} model(s) without a penalty (λ = 0) separate the training data, or a part of them: the loss falls for "
-        "ever as weights grow, and there is no optimum. The weights are those of the last iteration; a small λ gives a "
-        "definite answer.",
+        f"{count} model(s) without a penalty (λ = 0) separate the training data, or a part of them: the loss keeps "
+        "falling as the weights grow, so there is no optimum. The weights are those of the last iteration; a small λ "
+        "gives a definite answer.",
     )

@@ -46,7 +46,7 @@ class Group:
     """Models whose Hessians were made together: `models (B,)` as the fit numbers them, at `origins (B, K, D)`. Those at
     the places `kept (b,)` are still here, with `L^-1`, `inverses (b, P, P)`. Float64, on the device.
 
-    A fit that is resumed makes them anew, and in the same company: a product of another width rounds otherwise.
+    A resumed fit makes them again in the same groups: a product of another width rounds differently.
     """
 
     models: Ints
@@ -60,9 +60,9 @@ class Whitened:
     """`W = origin + T z` for A models, T such that the Hessian at the origin is the identity in z: with `H = L L'` in
     the centred variables, `T = C L^-T`, C the centring.
 
-    Offers what `Conditioning` does; `plain` is C as one. The gradient at z = 0 is minus Newton's step, and pairs that
-    L-BFGS collects there mend what changes in H on the way: a few Hessians do the work of many. `origin (A, K, D)` is
-    on the device; `groups` have the inverses.
+    Has the interface of `Conditioning`; `plain` is C as one. The gradient at z = 0 is minus Newton's step, and the
+    pairs that L-BFGS collects there correct for the changes of H on the way: a few Hessians do the work of many.
+    `origin (A, K, D)` is on the device; `groups` have the inverses.
     """
 
     plain: Conditioning
@@ -70,7 +70,7 @@ class Whitened:
     origin: Array
 
     def variables(self, W: Array) -> Array:
-        """Where a batch begins: z = 0, the origin, which is the only W that is ever asked for."""
+        """The start of a batch: z = 0, the origin, which is the only W ever passed."""
         return self.plain.kernels.backend.xp.zeros_like(W)
 
     def weights(self, v: Array) -> Array:
@@ -142,8 +142,8 @@ def whitened(objective: Objective, W: Array, models: Ints, sizes: Sequence[int] 
 
 
 def inverse_factors(kernels: Kernels, H: Array) -> Array:
-    """`L^-1 (A, P, P)` with `L L' = H (A, P, P)` of unit diagonals, each ridge as small as it can be; the identity
-    where there is none."""
+    """`L^-1 (A, P, P)` with `L L' = H (A, P, P)` of unit diagonals, each ridge as small as possible; the identity if
+    there is none."""
     backend, count = kernels.backend, H.shape[0]
     xp, eye = backend.xp, backend.from_host(np.eye(H.shape[1])[None, :, :])
     left, order = np.arange(count), []
@@ -169,9 +169,9 @@ def inverse_factors(kernels: Kernels, H: Array) -> Array:
 
 
 def _factors(kernels: Kernels, H: Array) -> tuple[Array, np.ndarray]:
-    """Cholesky factors `(A, P, P)`, and the mask `(A,)` of those that are one."""
+    """Cholesky factors `(A, P, P)`, and the mask `(A,)` of those that are valid."""
     xp = kernels.backend.xp
-    try:  # of one matrix LAPACK's own routine, and not that for many small ones
+    try:  # for one matrix LAPACK's own routine, not the one for many small matrices
         factors = xp.linalg.cholesky(H[0, :, :])[None, :, :] if H.shape[0] == 1 else xp.linalg.cholesky(H)
     except (np.linalg.LinAlgError, RuntimeError):  # RuntimeError: PyTorch's
         if H.shape[0] == 1:
@@ -182,8 +182,8 @@ def _factors(kernels: Kernels, H: Array) -> tuple[Array, np.ndarray]:
 
 
 def are_factors(kernels: Kernels, L: Array, H: Array) -> np.ndarray:
-    """Mask `(A,)` of the models with `L L' = H (A, P, P)`, tried on one vector: CuPy answers a failed factorisation
-    with what it has got so far."""
+    """Mask `(A,)` of the models with `L L' = H (A, P, P)`, tried on one vector: after a failed factorisation CuPy
+    returns what it has computed so far."""
     xp = kernels.backend.xp
     ones = xp.ones_like(H[:, :, :1])
     wrong = xp.abs(xp.matmul(L, xp.matmul(xp.matrix_transpose(L), ones)) - xp.sum(H, axis=2, keepdims=True))

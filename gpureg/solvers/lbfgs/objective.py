@@ -4,7 +4,7 @@
     penalised
 
 Cost and gradient are sums over row blocks, made by the kernels. Here models are rows, `(L, K, D)` in float64
-whatever the samples' type: what a float32 pass adds in noise is not made worse by the arithmetic between passes.
+whatever the samples' type: the arithmetic between passes adds nothing to the noise of a float32 pass.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Objective:
         loss = xp.astype(cost, xp.float64) / self.rows.n
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
         if self.kernels.loss.shift_invariant:
-            slope = slope - xp.mean(slope, axis=1, keepdims=True)  # it is 0; what is not is rounding
+            slope = slope - xp.mean(slope, axis=1, keepdims=True)  # 0 but for rounding
         hits = xp.full_like(loss, xp.nan) if hits is None else xp.astype(hits, xp.float64)
         return self._with_penalty(W, loss, slope / self.rows.n, hits)
 
@@ -118,11 +118,11 @@ def gap_bound(slope_sq: Floats, l2: Floats) -> Floats:
 
 
 def l2_of(C: Floats | float, total_weight: Floats | float) -> Floats:
-    """λ of scikit-learn's C: `λ = 1 / (2 C Σ s_i)`, s the product of sample and class weights (Σ s_i = n where there
-    are none).
+    """λ of scikit-learn's C: `λ = 1 / (2 C Σ s_i)`, s the product of sample and class weights (Σ s_i = n if there are
+    none).
 
     scikit-learn's objective is `C Σ s_i loss_i + ½ Σ w²`, a sum; gpureg's is its mean form. C = inf is λ = 0. A
-    softmax of two classes is not binary logistic regression at the same C: its columns are u/2 and -u/2 where the
-    logistic model has u, its penalty is half of that, and so at C it is what the logistic model is at 2 C.
+    softmax of two classes differs from binary logistic regression at the same C: its columns are u/2 and -u/2 where
+    the logistic model has u, so its penalty is half as large, and at C it equals the logistic model at 2 C.
     """
     return np.asarray(1.0 / (2.0 * np.asarray(C, np.float64) * total_weight))

@@ -1,8 +1,8 @@
 """`LbfgsState` as plain arrays and JSON, bit for bit: every model's point, gradient, direction, pairs and line search,
 and what its variables are made of.
 
-A rotation is stored, since another machine may find another basis of the same space. What is unique is made again: the
-mean of the samples, and the variables that a Hessian has whitened, from their origin.
+A rotation is stored, since another machine may find another basis of the same space. What is unique is computed again:
+the mean of the samples, and the variables that a Hessian has whitened, from their origin.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def unpack(
     """The state on the device; `objective` is that of all L models, `noise` the line search's, `most` the maximum
     number of iterations; `later`: the models that have not begun.
 
-    Raises ValueError or KeyError for what no state of them is.
+    Raises ValueError or KeyError for anything that is not a state of these models.
     """
     read, L, shape = Unpacker(arrays), len(objective.table), (objective.kernels.n_columns, objective.D)
     waiting, finals, gradients = (read.by_model(name, L, *shape) for name in KEPT)
@@ -105,7 +105,7 @@ def _pack_batch(kernels: Kernels, batch: Batch) -> tuple[HostArrays, dict[str, A
 
 
 def _pack_whitened(kernels: Kernels, variables: Whitened) -> HostArrays:
-    """Whole groups, models that have left among them: what is made anew is made as it was."""
+    """Whole groups, including models that have left: so they are computed again exactly as they were."""
     groups = variables.groups
     sizes = np.array([len(group.models) for group in groups], np.int64)
     first = np.cumsum(sizes) - sizes
@@ -151,7 +151,7 @@ def _pairs_left(objective: Objective, read: Unpacker) -> dict[int, Heritage]:
 
 
 def _pack_spectrum(kernels: Kernels, spectrum: Spectrum | None) -> tuple[HostArrays, list[str] | None]:
-    """The spectrum, and the names of what it has; None where there is none."""
+    """The spectrum, and the names of what it has; None if there is none."""
     if spectrum is None:
         return {}, None
     found = {name: getattr(spectrum, name) for name in (*ON_HOST, *ON_DEVICE)}

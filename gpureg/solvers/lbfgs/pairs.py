@@ -37,7 +37,7 @@ class PairHistory:
     """The last M pairs s (change of the variables) and y (change of the gradient) of A models, `(A, 2M, P)` on the
     device.
 
-    All models write to the same slot of a ring; one that has no new pair keeps what was there, and `age` tells each
+    All models write to the same slot of a ring; a model without a new pair keeps its old one, and `age` gives each
     model's own order.
     """
 
@@ -66,8 +66,8 @@ class PairHistory:
         self.vectors, self.count = self.kernels.backend.from_host(host), count
 
     def bequeathed(self, places: Ints, scale: Array, decay: Array) -> list[Heritage]:
-        """What the models at `places (B,)` leave, of the variables' `scale (B, 1, P)` and the penalty's part of the
-        Hessian's diagonal, `decay (B, 1, P)`.
+        """The pairs that the models at `places (B,)` leave, given the variables' `scale (B, 1, P)` and the penalty's
+        part of the Hessian's diagonal, `decay (B, 1, P)`.
         """
         xp, M, m = self.kernels.backend.xp, self.memory, min(self.count, self.memory)
         index = self.kernels.backend.from_host(np.asarray(places, np.int64))
@@ -78,7 +78,8 @@ class PairHistory:
         return [Heritage(mine[i, :, :], self.age[place].copy(), self.count) for i, place in enumerate(places.tolist())]
 
     def inherit(self, pairs: Sequence[Heritage | None], scale: Array, decay: Array) -> None:
-        """Take in what others left, one for each model or None; the inverse of `bequeathed` at other variables."""
+        """Take over the pairs that others left, for each model or None; the inverse of `bequeathed` in other
+        variables."""
         found = [one for one in pairs if one is not None]
         if not found:
             return
@@ -98,7 +99,7 @@ class PairHistory:
         self.age = np.where(curved, np.stack([np.zeros(M, np.int64) if h is None else h.age for h in pairs]), 0)
 
     def forget(self, models: Ints) -> None:
-        """Start those models' histories anew."""
+        """Empty those models' histories."""
         self.age[models] = 0
 
     def products(self, columns: Array) -> Array:

@@ -1,4 +1,4 @@
-"""`Point`: A models at weights, with all that the solver measures there. `Known`: what a path knows without a pass."""
+"""`Point`: A models at weights, with all that the solver measures there. `Known`: what a path needs no pass to know."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gpureg.types import Array, Floats
 
 @dataclass(frozen=True)
 class Known:
-    """What a model's last optimum tells of the next λ: there, `W (A, K, D)`, the loss `(A,)`, its gradient `(A, K, D)`
-    and the `hits (A,)` are those that were measured, since λ enters the penalty alone; and the pairs that led there,
-    `pairs` one each or None.
+    """What a model's last optimum says about the next λ: there, at `W (A, K, D)`, the loss `(A,)`, its gradient
+    `(A, K, D)` and the `hits (A,)` are as measured, since λ enters only the penalty; and the pairs that led there,
+    `pairs`, one each or None.
     """
 
     W: Floats
@@ -56,7 +56,7 @@ class Point:
         return np.asarray(self.numbers[0] + self.numbers[1])
 
     def unless_worse(self, objective: Objective, other: Point) -> Point:
-        """Each model here, if its objective is lower than at the other point, or there."""
+        """Each model at this point, or at the other one if its objective is lower there."""
         xp = objective.kernels.backend.xp
         here = (self.objective < other.objective) | ~np.isfinite(other.objective)
         mask = objective.kernels.backend.from_host(here[:, None, None])

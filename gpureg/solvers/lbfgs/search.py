@@ -4,10 +4,10 @@ A step α along d is taken where the weak Wolfe conditions hold, with φ(α) = J
 
     φ(α) <= φ(0) + 1e-4 α φ'(0)    and    φ'(α) >= 0.9 φ'(0)
 
-Where φ changes by no more than its rounding error the first can't be told; then the slopes decide, `φ'(α) <= 0.9998
+If φ changes by no more than its rounding error, the first can't be decided; then the slopes decide, `φ'(α) <= 0.9998
 |φ'(0)|`, as in Hager and Zhang, A new conjugate gradient method with guaranteed descent and an efficient line
-search, 2005. φ is convex, so φ' is monotone, and its zero lies where the secant of two slopes of unlike sign says,
-within the bracket.
+search, 2005. φ is convex, so φ' is monotone, and the secant of two slopes of opposite sign estimates its zero, within
+the bracket.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Whether models without a penalty have an optimum: those whose classes a direction separates, in whole or in part,
 have none.
 
-Along such a direction no row's loss rises and some rows' losses fall for ever (a dummy that is 1 only where y = 1 is
-enough). There the curvature at the weights found is next to nothing of what it is at 0, since the rows that move are
-certain by then; so only directions of little curvature are tried, by going far along them: that raises the loss unless
-they separate. Source: Albert and Anderson, On the existence of maximum likelihood estimates in logistic regression
-models, 1984.
+Along such a direction no row's loss rises and some rows' losses keep falling (a dummy that is 1 only where y = 1 is
+enough). There the curvature at the weights found is tiny compared with that at 0, since the rows that move are certain
+by then; so only directions of little curvature are tried, by going far along them: that raises the loss unless they
+separate the classes. Source: Albert and Anderson, On the existence of maximum likelihood estimates in logistic
+regression models, 1984.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gpureg.types import Floats, Ints
 
 FLAT = 1e-3  # of the curvature at 0, in a direction that may separate
 DEAD = 1e-9  # of the largest curvature at 0: what no row moves
-FAR = 50.0  # steps of unit curvature at 0: logits change by about a hundred, where they change at all
+FAR = 50.0  # steps of unit curvature at 0: logits change by about a hundred, if at all
 RISE = 1e-4  # nats: less is rounding, of float32 too
 MOST_TRIED = 8  # directions, both ways
 

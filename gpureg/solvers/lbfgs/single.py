@@ -1,10 +1,10 @@
-"""One model alone on few samples: SciPy's L-BFGS-B, whose iterations cost next to no Python, in conditioned variables.
+"""A single model on few samples: SciPy's L-BFGS-B, whose iterations cost hardly any Python, in conditioned variables.
 
 The variables are `w = R^-1 v` with `R'R = h S + 2 λ I`, S the samples' second moments about their mean and h the loss's
 curvature at logits of 0: there the Hessian is the identity where every probability is even. R is a Cholesky factor, an
-eighth of what an eigendecomposition costs. Every evaluation makes the bound on the gap to the optimum; the first that
-meets the tolerance is the answer. If SciPy's line search gives up before that, or there is no factor, the batched
-solver goes on from the best point so far.
+eighth of what an eigendecomposition costs. Every evaluation computes the bound on the gap to the optimum; the first
+point that meets the tolerance is the answer. If SciPy's line search gives up before that, or there is no factor, the
+batched solver continues from the best point so far.
 
 Source: Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995 (SciPy's).
 """
@@ -35,7 +35,7 @@ MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the ba
 
 
 def is_single(problem: Problem, kernels: Kernels) -> bool:
-    """Whether the problem is one model, on the CPU, of so few samples that what counts is the time between products.
+    """Whether the problem is one model, on the CPU, with so few samples that the time between products dominates.
 
     In float64: float32's gradients are too coarse for SciPy's line search near the optimum.
     """
@@ -44,8 +44,8 @@ def is_single(problem: Problem, kernels: Kernels) -> bool:
 
 
 class SingleDescent(LbfgsDescent):
-    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`; `watch` is told
-    of its iterations.
+    """`LbfgsDescent` of one model, which SciPy's loop brings as far as it can in the first `advance`; `watch` sees its
+    iterations.
     """
 
     watch: Watch | None = None
@@ -64,8 +64,8 @@ class SingleDescent(LbfgsDescent):
     def _arrive(self, state: LbfgsState, search: _Search) -> Iterator[Event]:
         """Stop at the best point if it is good enough, or if the iterations are used up.
 
-        Else a model whose Hessian costs next to nothing begins again, with Newton's method, which a point on a long
-        valley's floor would not help; another goes on from the best point.
+        Otherwise a model whose Hessian costs next to nothing begins again, with Newton's method, which gains nothing
+        from a point on the floor of a long valley; any other continues from the best point.
         """
         best, model = search.best, np.zeros(1, np.int64)
         state.passes = search.evaluations
@@ -100,8 +100,8 @@ class SingleDescent(LbfgsDescent):
 
     @property
     def _polishes(self) -> bool:
-        """Whether a last Newton step is worth its Hessian: for a tiny model, and for one with a Hessian that is asked
-        for more than its objective can tell.
+        """Whether a last Newton step is worth its Hessian: for a tiny model, and for one with a Hessian whose tolerance
+        is below what its objective can resolve.
         """
         beyond = bool(self.accuracy.tolerance[0] < self.accuracy.resolution)
         return self.first == "newton" or (self.handover is not None and beyond)
@@ -210,7 +210,7 @@ class _Point:
 
 
 class _EnoughError(Exception):
-    """The point that was just evaluated is near enough to the optimum: how an evaluation ends SciPy's loop."""
+    """The point just evaluated is near enough to the optimum: this is how an evaluation ends SciPy's loop."""
 
 
 class _Search:
@@ -256,7 +256,8 @@ class _Search:
                 self.tell(self.descent.watch)
 
     def tell(self, watch: Watch) -> None:
-        """Tell of the iterations that have not been told: where a model may yet begin again, only once it does not."""
+        """Report the iterations not yet reported: for a model that may begin again, only once it is clear that it
+        won't."""
         for iterations, point in self.untold:
             tell(watch, self.descent, iterations, partial(getattr, point, "W"), near=point.met)
         self.untold.clear()

@@ -28,7 +28,7 @@ from gpureg.types import Floats, Ints, ModelTable
 class Lbfgs:
     """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields.
 
-    `borrow`: one model alone on few samples goes through SciPy's loop (`single`). `watch` looks at a model alone.
+    `borrow`: a single model on few samples goes through SciPy's loop (`single`). `watch` sees a single model.
     """
 
     config: FitConfig
@@ -72,13 +72,13 @@ class Lbfgs:
         more = f"Give it more iterations ({named('max_iter')})."
 
         def help_worst(models: Ints) -> str:
-            return more if outcome.reasons[models[0]] == "max_iter" else "The penalty holds it there: use a smaller λ."
+            return more if outcome.reasons[models[0]] == "max_iter" else "The penalty keeps it there: use a smaller λ."
 
         found = diverged(table, outcome, lambda models: scale)
         return found + worse_than_a_constant(table, outcome, constant, help_worst)
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
-        """See the protocol: along a path where there is more than one λ for the same rows."""
+        """See the protocol: along a path if there is more than one λ for the same rows."""
         single = self.borrow and is_single(problem, kernels)
         alone = (SingleDescent, WatchedSingle) if single else (LbfgsDescent, WatchedDescent)
         watched = self.watch is not None and len(problem.table) == 1

@@ -1,6 +1,4 @@
-"""`Batch`: the models that run side by side. `LbfgsState`: where a whole fit stands, and its history when it is
-over.
-"""
+"""`Batch`: the models that run side by side. `LbfgsState`: the state of a whole fit, and its history at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at a model alone while it is fitted: what its weights would be if it stopped where it is."""
+"""Watching a single model while it is fitted: what its weights would be if it stopped now."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Every λ from the optima before it, all members of the path side by side.
 
-λ falls. A model begins at the secant in log λ through its member's last two optima, or at the last optimum where its
-objective, which is known without a pass, is lower; λ = 0 comes last and begins at the last optimum. Members (folds,
+λ falls. A model begins at the secant in log λ through its member's last two optima, or at the last optimum if its
+objective, known without a pass, is lower there; λ = 0 comes last and begins at the last optimum. Members (folds,
 seeds, the refit) wait for one another at each point of the path, each with its own λ there; so the order of all
 arithmetic is fixed by counts, and a fold is never ahead of the refit. Measured passes over the data per λ (20,000 x
 256, 50 classes, 48 C from 1e-6 to 1e2, to scikit-learn's objectives): 1.6 along a path, 10.1 in one batch from zero.
 
-Moments of the samples are decomposed once. In addition, variables are made anew at an optimum
-(`conditioning.kronecker`) if the members together took more passes at the last λ than that costs.
+Moments of the samples are decomposed once. In addition, variables are rebuilt at an optimum (`conditioning.kronecker`)
+if the members together took more passes at the last λ than that costs.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PathDescent:
         return (state.ended or state.point == len(self.members.points)) and self.descent.done(state.run)
 
     def advance(self, state: PathState) -> Iterator[Event]:
-        """See the protocol: one pass; the members' next models begin in it where all have stopped."""
+        """See the protocol: one pass; the members' next models begin in it once all have stopped."""
         if self.descent.done(state.run):
             yield from self._told(self._begin(state, self.members.points[state.point]))
             state.point += 1
@@ -110,7 +110,7 @@ class PathDescent:
         return PathPoint(int(reached[state.point]), int(reached[-1]))
 
     def finish(self, state: PathState, *, interrupted: bool = False) -> tuple[Outcome, History]:
-        """See the protocol; a model that has not begun is where it was told to, or at 0."""
+        """See the protocol; a model that has not begun is at its given start, or at 0."""
         for point in self.members.points[state.point :]:
             for model in point.tolist():
                 W = self._given(np.array([model]))[0]
@@ -120,7 +120,7 @@ class PathDescent:
         return rearranged(outcome, history, self.problem.table, self.members.place)
 
     def _score(self, state: PathState, models: Ints) -> None:
-        """Score the held-out rows of the models of one λ of the point that is over, and end the path if it is time.
+        """Score the held-out rows of one λ's models at the point just finished; end the path if the scores say so.
 
         A fold in which the score is not defined, and so is of no model, does not count.
         """
@@ -196,7 +196,7 @@ class PathDescent:
         return Known(W, run.losses[last], gradient, run.hits[last], [run.pairs.get(model) for model in last.tolist()])
 
     def _condition(self, run: LbfgsState, models: Ints) -> None:
-        """Make the variables anew at the refit's last optimum, or the first fold's, if that costs less than the passes
+        """Rebuild the variables at the refit's last optimum, or the first fold's, if that costs less than the passes
         that the members took from there.
         """
         if self.way == "newton":

@@ -1,4 +1,4 @@
-"""Who walks along a path: models of the same rows and row weights, sorted by falling λ."""
+"""The members of a path: models of the same rows and row weights, sorted by falling λ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpureg.types import Floats, Ints, ModelTable
 
 MOST_IN_BLOCK = 2  # with four, each takes half as many passes again (MNIST, 20,000 samples, 96 C)
 APART = 1e-3  # of the way to the next λ that two λ are apart, at least, whose optima say where it leads
-FEW_COLUMNS = 40  # of a product: below, further columns cost little
+FEW_COLUMNS = 40  # of a product: below that, more columns cost little
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Members:
 
 
 def block_of(table: ModelTable, K: int) -> int:
-    """How many λ of a member are solved at the same time: a product of few columns takes as long as one of some more,
-    and starts are worth less the farther the last optimum is. Measured (MNIST, 20,000 samples, 96 C, K = 10, tol 1e-3,
+    """How many λ of a member are solved together: a product of few columns takes as long as one of a few more, but
+    a start is worth less the farther away the last optimum is. Measured (MNIST, 20,000 samples, 96 C, K = 10, tol 1e-3,
     1e-4, 1e-5): 11.5, 15.3, 22.4 s one by one, 8.2, 12.8, 20.1 s two at a time, 10.4, 13.5, 20.0 s four at a time.
     """
     columns = K * len(np.unique(table.column))

@@ -1,4 +1,4 @@
-"""Where a fit along a path stands."""
+"""The state of a fit along a path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpureg.solvers.lbfgs.state import LbfgsState
 class PathState:
     """`run`: the models of the point that is being solved, with the optima of those before it, their gradients, pairs
     and the variables; `point`: the number of points that have begun. `scores`: the mean score of held-out rows at every
-    point that is over, the lowest the best, if they are asked for; `ended`: they ended the path.
+    finished point, the lowest the best, if they are needed; `ended`: whether they ended the path.
     """
 
     run: LbfgsState

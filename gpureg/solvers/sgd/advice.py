@@ -1,4 +1,4 @@
-"""What is said of models that minibatch descent left far from trained, and what helps them."""
+"""Warnings about models that minibatch descent left far from trained, with advice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def remarks(table: ModelTable, outcome: Outcome, history: History, constant: flo
             return smaller(models)
         if fall[model] > FALLING:
             return f"Its loss was still falling: give it {more(model)}."
-        return "The penalty holds it there: use a smaller λ."
+        return "The penalty keeps it there: use a smaller λ."
 
     told = diverged(table, outcome, smaller) + worse_than_a_constant(table, outcome, constant, help_worst)
     falling = np.flatnonzero((fall > FALLING) & ~(outcome.measured.train_loss > constant * (1 + 1e-9)))
@@ -48,8 +48,8 @@ def remarks(table: ModelTable, outcome: Outcome, history: History, constant: flo
 
 
 def _last_fall(outcome: Outcome, history: History, epochs: int) -> Floats:
-    """By which share each model's loss fell in the last epoch, `(L,)`: that of its steps, or that of its evaluations if
-    that is less. -inf for models that did not run out of epochs, and for fewer than two epochs.
+    """The share by which each model's loss fell in the last epoch, `(L,)`: the loss of its steps, or of its evaluations
+    if that fell less. -inf for models that did not run out of epochs, and for fewer than two epochs.
     """
     fall = np.full(len(outcome.reasons), -np.inf)
     for model in np.flatnonzero([reason == "max_epochs" for reason in outcome.reasons]).tolist():

@@ -25,7 +25,7 @@ from gpureg.solvers.sgd.packing import pack, unpack
 from gpureg.solvers.sgd.state import NEVER, SgdState, Stream
 from gpureg.types import Array, Floats, HostArrays, Ints, StepPlan, StopReason
 
-MOST_QUEUED = 10  # evaluations: a stop is known two epochs late at the most, four if they are made beside the steps
+MOST_QUEUED = 10  # evaluations: a stop is known at most two epochs late, four if they are made alongside the steps
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class SgdDescent:
         return pack(self.kernels, self.shufflers, state)
 
     def unpack(self, arrays: HostArrays, meta: dict[str, Any]) -> SgdState:
-        """See the protocol; the random streams go on where they were."""
+        """See the protocol; the random streams continue where they were."""
         sizes = len(self.table), self.problem.D, max(self.last, self.config.epochs * self.steps_per_epoch)
         return unpack(self.kernels, self.shufflers, sizes, arrays, meta)
 
@@ -168,7 +168,7 @@ class SgdDescent:
 
     def _settle(self, state: SgdState, *, last: bool = False) -> Iterator[Event]:
         """Decide on the evaluations in flight, and send off the queued ones, which are decided on at once unless they
-        go on beside the next steps.
+        run alongside the next steps.
         """
         yield from self._land(state)
         state.in_flight, state.queued = state.queued, []
@@ -227,7 +227,7 @@ class SgdDescent:
         state.compact(self.kernels, running)
 
     def _observe(self, state: SgdState, made: _Made, running: Array) -> Iterator[Event]:
-        """One evaluation of the `running (A,)` models, by the rule; clears `running` where one stops."""
+        """One evaluation of the `running (A,)` models, by the rule; clears `running` for those that stop."""
         places = np.flatnonzero(running)
         models, mine = made.active[places], made.values[:, places]
         state.evaluations.append((made.step, models, mine))
@@ -247,7 +247,7 @@ class SgdDescent:
         return (self.table.fold[models] >= 0) | (self.problem.val is not None)
 
     def _keep(self, state: SgdState, stacked: Array, best: dict[int, int], finals: dict[int, int]) -> None:
-        """Begin to bring the weights of some models to the host, by their numbers in `stacked`: one transfer."""
+        """Start copying the weights of some models to the host, by their numbers in `stacked`: one transfer."""
         whose = [(state.best, model) for model in best] + [(state.finals, model) for model in finals]
         if whose:
             chosen = self.kernels.select(stacked, np.array([*best.values(), *finals.values()]))

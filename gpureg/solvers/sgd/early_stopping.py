@@ -1,4 +1,4 @@
-"""Early stopping as a value: `observe` takes the state and one evaluation and returns the next state and who stops."""
+"""Early stopping as a value: `observe` takes the state and one evaluation; it returns the next state and which stop."""
 
 from __future__ import annotations
 

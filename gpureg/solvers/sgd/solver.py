@@ -33,7 +33,7 @@ class Sgd:
 
     @property
     def wants_validation(self) -> bool:
-        """Early stopping and the best weights go by the validation loss."""
+        """Early stopping and the best weights depend on the validation loss."""
         return self.config.patience > 0 or self.config.keep == "best"
 
     refits_along = False
@@ -56,12 +56,12 @@ class Sgd:
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
         """A batch that was cut, kernels that do not take it, steps that are nearly unstable.
 
-        Raises UsageError for unstable ones: gradient steps on λ Σ w² alone shrink w by `1 - 2 lr λ`, which is stable
-        while lr λ < 1; from 0.5 on w changes sign with every step.
+        Raises UsageError for unstable ones: gradient steps on λ Σ w² alone multiply w by `1 - 2 lr λ`, which is stable
+        if lr λ < 1; above 0.5 w changes sign at every step.
         """
         found = _stability(max(self.config.rates), max(self.config.lambdas))
         if self.config.batch_size > n:
-            found.append(f"The batch size {self.config.batch_size} was cut to the {n} training rows there are.")
+            found.append(f"The batch size {self.config.batch_size} was reduced to {n}, the number of training rows.")
         return found + fallback_notices(kernels, self.config.kernels, D, min(self.config.batch_size, n))
 
     def remarks(self, table: ModelTable, outcome: Outcome, history: History, constant: float) -> list[str]:
@@ -80,5 +80,5 @@ def _stability(lr: float, l2: float) -> list[str]:
     if lr * l2 >= 1:
         raise UsageError(f"{said}; plain gradient steps are stable only below 1. Use {remedy} or {lbfgs}.")
     if lr * l2 >= 0.5:
-        return [f"{said}; from 0.5 on the weights overshoot with every step. {remedy.capitalize()} or {lbfgs} helps."]
+        return [f"{said}; from 0.5 the weights overshoot at every step. {remedy.capitalize()} or {lbfgs} helps."]
     return []
