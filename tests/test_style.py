@@ -20,7 +20,7 @@ ANYWHERE = {
     r"[Ww]hoever": "a caller that",
 }
 IN_MESSAGES = {r"\bwanted\b": "expected"}
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
 
 def sources() -> list[Path]:
