@@ -64,7 +64,9 @@ def flag(parameter: Any) -> str:
         return names
     kind = parameter.type_descriptor.annotation
     choices = CHOICES.get(parameter.name) if parameter.metavar is None else None
-    takes = "|".join(choices) if choices else (parameter.metavar or METAVARS.get(getattr(kind, "__name__", ""), "TEXT"))
+    takes = (
+        " | ".join(choices) if choices else (parameter.metavar or METAVARS.get(getattr(kind, "__name__", ""), "TEXT"))
+    )
     return f"{names} {cell(takes)}"
 
 
