@@ -23,7 +23,12 @@ import gpureg
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
-ELSEWHERE = {"data.md": "test_doctests.py", "probes.md": "test_probes.py", "python.md": "test_doctests.py"}
+ELSEWHERE = {
+    "trackers.md": "test_tracking_document.py",
+    "data.md": "test_doctests.py",
+    "probes.md": "test_probes.py",
+    "python.md": "test_doctests.py",
+}
 # what the page takes minutes for, and the test that runs it
 LONG_COMMANDS = {"reproduce": "test_reproduce.py"}
 SMALL = ("--train-size", "400", "--val-size", "200", "--epochs", "2")  # of the report's runs
