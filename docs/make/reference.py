@@ -44,6 +44,7 @@ GROUPS = (
     ("Fits", ("fit", "lambda_grid", "FitResult", "ModelResult", "History")),
     ("Runs and models", ("load_run", "Run", "LinearModel", "Evaluation")),
     ("Estimators", ("LogisticRegression", "LogisticRegressionCV")),
+    ("Trackers", ("MLflowTracker", "TensorBoardTracker")),
     ("Errors and warnings", ("GpuregError", "UsageError", "DataError", "DeviceError", "RunError", "GpuregWarning")),
 )
 
