@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/first
 
-.PHONY: run test test-all check format bench gpu clean
+.PHONY: run test test-all check format bench gpu docs clean
 
 # The program alone; its stamp changes with what it depends on.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -16,6 +16,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # ... and what the test suite needs (PyTorch is the largest part).
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# ... and what builds the site.
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # Softmax regression on MNIST; if MNIST is not available it says so and takes the built-in digits.
@@ -55,5 +60,10 @@ gpu: $(VENV)/.installed-dev
 	GPUREG_REQUIRE_GPU=1 $(BIN)/python -m pytest --all tests/gpu tests/test_cuda_compile.py
 	$(BIN)/python bench/gpu/run.py
 
+# The site of docs/, in site/; a warning is an error. The reference pages must be what the program says of itself.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

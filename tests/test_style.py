@@ -25,7 +25,7 @@ ANYWHERE = {
     r"\bfrom [0-9.]+ on\b": "from 0, from 0.5 upwards",
 }
 IN_MESSAGES = {r"\bwanted\b": "expected"}
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/data.md", "docs/performance.md", "docs/probes.md", "docs/sparse.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
 
 def sources() -> list[Path]:
