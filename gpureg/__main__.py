@@ -1,6 +1,6 @@
 """`python -m gpureg`: the command line."""
 
-from gpureg_cli.__main__ import main
+from importlib import import_module
 
 if __name__ == "__main__":
-    main()
+    import_module("gpureg_cli.__main__").main()

@@ -36,6 +36,11 @@ def test_version() -> None:
     assert invoke("--version").stdout == "gpureg 0.1.0\n"
 
 
+def test_the_module_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "gpureg", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == "gpureg 0.1.0\n"
+
+
 def test_no_arguments_show_the_help_with_a_first_command() -> None:
     shown = invoke().output
     assert "Start with: gpureg train --dataset digits" in shown

@@ -1,4 +1,4 @@
-"""`python docs/make/figures.py`: draw the figures of docs/ anew, those of the tutorial by its own commands."""
+"""`python docs/make/figures.py`: draw the figures of docs/ again, those of the tutorial by its own commands."""
 
 from __future__ import annotations
 
