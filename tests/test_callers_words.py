@@ -73,7 +73,9 @@ def test_a_warning_does_too() -> None:
 
 
 def test_a_device_that_is_required_says_what_to_do() -> None:
-    with pytest.raises(DeviceError, match=r"is required by strict_device=True, .* or drop strict_device=True to run"):
+    with pytest.raises(
+        DeviceError, match=r"is required by strict_device=True, .* or leave out strict_device=True to run"
+    ):
         gpureg.fit(gpureg.load_dataset("digits"), device="cuda:99", strict_device=True)
 
 

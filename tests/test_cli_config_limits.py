@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tol = nan", "tol is nan"),
         ("l2 = [1" + "0" * 399 + "]", "lambdas"),
         ("epochs = 9" + "9" * 4999, "--config c.toml is not TOML"),
-        ("epochs = 0x" + "f" * 9999, "epochs is a number of very many digits"),
+        ("epochs = 0x" + "f" * 9999, "epochs is a number with very many digits"),
         ("lambdas = 0x" + "f" * 9999, "lambdas"),
         ("lambdas = [0x" + "f" * 9999 + "]", "lambdas"),
         ("classes = " + "[" * 5000 + "]" * 5000, "brackets are nested too deeply"),

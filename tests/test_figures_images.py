@@ -49,7 +49,7 @@ def test_each_image_is_a_class_of_a_model():
         assert (low, zero, high) == (f"−{high}", "0", f"{limit:.2g}")
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((6, 4), 3), ((1, 200), 4), ((200, 1), 4), ((8, 8), 26), ((2, 2), 300)])
+@pytest.mark.parametrize(("shape", "classes"), [((6, 4), 3), ((1, 200), 4), ((200, 1), 4), ((8, 8), 26), ((2, 2), 60)])
 def test_images_of_any_shape_and_number_of_classes(shape, classes):
     pixels = shape[0] * shape[1]
     coef = np.random.default_rng(0).normal(size=(2, classes, pixels))

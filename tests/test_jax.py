@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import jax_backend
 from full_batch import WAYS, place, solve
 from small_problems import blobs
@@ -16,6 +17,7 @@ from gpureg.fitting.entry import Hooks, fit_on
 SILENT = Hooks(lambda event: None, lambda: False)
 
 
+@pytest.mark.long
 def test_training_is_numpys() -> None:
     data = blobs(60, 30, features=3)
     config = FitConfig(l2=(0.0, 0.1), lr=(0.3,), epochs=2, batch_size=30, dtype="float64", cv=2)

@@ -139,7 +139,7 @@ def test_labels_that_the_model_does_not_know_are_refused_with_their_number(
     model: LinearModel, wine: pd.DataFrame
 ) -> None:
     other = wine["target"].replace("barbera", "barolo chinato")
-    with pytest.raises(DataError, match=r"y: of 178 rows 48 are of classes .*: 'barolo chinato' \(48\)"):
+    with pytest.raises(DataError, match=r"y: 48 of 178 rows have classes .*: 'barolo chinato' \(48\)"):
         model.evaluate(wine, other)
 
 

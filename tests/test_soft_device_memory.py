@@ -93,7 +93,9 @@ print(json.dumps({"requests": count, "ended": ended}))
 """
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    "entry", [pytest.param(entry, marks=[pytest.mark.long] * ("CV" in entry or "best" in entry)) for entry in ENTRIES]
+)
 def test_a_device_that_is_full_from_some_point_on(soft: dict[str, str], entry: str) -> None:
     call, advice = ENTRIES[entry]
     strict = ["strict"] if entry.startswith("fit") else []
@@ -113,7 +115,7 @@ def test_a_device_that_is_full_from_some_point_on(soft: dict[str, str], entry: s
         assert all("--" not in text for text in reasons), "flags are the command line's"
 
 
-@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+@pytest.mark.parametrize("solver", [pytest.param("sgd", marks=pytest.mark.long), "lbfgs"])
 def test_the_pools_limit_is_what_is_free(soft: dict[str, str], tmp_path: Path, solver: str) -> None:
     env = soft | {"CUPY_GPU_MEMORY_LIMIT": "700000"}
     train = ("train", "--dataset", "digits", "--solver", solver, "--l2", 0.1, "--device", "cuda", "--force", "--out")

@@ -70,11 +70,11 @@ def test_in_python_it_is_a_file_or_arrays(flowers: pd.DataFrame) -> None:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "a tuple of one": (lambda X, y: (X,), "test is a tuple of 1; expected"),
+    "a tuple of one": (lambda X, y: (X,), "test is a tuple of length 1; expected"),
     "lengths": (lambda X, y: (X, y[:-1]), "X and y: 100 rows but 99 labels"),
     "missing columns": (lambda X, y: (X.drop(columns="a"), y), "lacks columns that this model was trained on: a"),
     "NaN": (lambda X, y: (X.assign(a=np.nan), y), "100 rows hold NaN"),
-    "classes": (lambda X, y: (X, ["rose"] * len(y)), "of 100 rows 100 are of classes that this model does not know"),
+    "classes": (lambda X, y: (X, ["rose"] * len(y)), "100 of 100 rows have classes that this model does not know"),
     "no file": (lambda X, y: "nope.csv", "test='nope.csv' is neither"),
     "a named set": (lambda X, y: "digits", "test='digits' is a named data set; expected a file"),
 }

@@ -149,7 +149,7 @@ def test_the_loss_is_the_validation_loss(task: str, tmp_path: Path) -> None:
 
 def test_a_schema_1_run_is_matched_by_number_with_a_notice(tmp_path: Path) -> None:
     done = invoke("predict", SCHEMA_1, FLOWERS, "--out", tmp_path / "p.npy")
-    assert done.stderr.startswith("note: The run has no names of features: the columns of ")
+    assert done.stderr.startswith("note: The run has no feature names: the columns of ")
     best = [max(range(4), key=lambda i: (i in pair, -losses(i))) for pair in ((0, 2), (1, 3))]
     model = gpureg.load_run(SCHEMA_1).model
     assert [model.index_of(0.1), model.index_of(0.01)] == best
@@ -229,7 +229,7 @@ def test_labels_are_read_as_in_training(run: Path) -> None:
     )
     assert one == other
     frame.assign(species="0" + kinds).to_csv("padded.csv", index=False)
-    assert "of 120 rows 120 are of classes" in invoke("evaluate", "numbered", "padded.csv").stderr
+    assert "120 of 120 rows have classes" in invoke("evaluate", "numbered", "padded.csv").stderr
 
 
 def test_names_that_a_terminal_would_obey_are_shown(run: Path) -> None:
@@ -340,9 +340,9 @@ BAD = {
         ("predict", "run", "flowers.csv", "--out", "flowers.csv"),
         "--out flowers.csv is the file DATA itself",
     ),
-    "keep in an npy": (("predict", "run", "flowers.csv", "--out", "p.npy", "--keep", "a"), "probabilities alone"),
+    "keep in an npy": (("predict", "run", "flowers.csv", "--out", "p.npy", "--keep", "a"), "only the probabilities"),
     "no label": (("evaluate", "run", "unlabelled.csv"), "has no column 'species', the label of the training data"),
-    "other classes": (("evaluate", "run", "others.csv"), "of 120 rows 3 are of classes that this model does not know"),
+    "other classes": (("evaluate", "run", "others.csv"), "3 of 120 rows have classes that this model does not know"),
     "no such target": (("evaluate", "run", "flowers.csv", "--target", "z"), "--target z: flowers.csv has no such"),
     "no such weights": (("evaluate", "run", "flowers.csv", "--weights", "z"), "--weights z: flowers.csv has no such"),
     "the label as weights": (("evaluate", "run", "flowers.csv", "--weights", "species"), "is the label column"),
