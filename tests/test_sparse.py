@@ -377,8 +377,8 @@ def test_a_fit_takes_the_memory_of_the_rows_twice_and_its_own_account(way: str, 
     own = choose_solver(FitConfig(solver="sgd" if way == "sgd" else "lbfgs", l2=(1e-3,), dtype="float64"))
     account = own.bytes_per_model(n, features + 1, classes)
     rows = sum(array.nbytes for name, array in arrays.items() if name != "y")
-    account += rows // 8  # the part of them that a certificate is made from
-    assert int(done.stdout) <= 2 * rows + account + LOGITS_BYTES
+    labels_ = 8 * arrays["y"].nbytes  # as given, coded, sorted, and their losses
+    assert int(done.stdout) <= 2 * rows + account + LOGITS_BYTES + labels_
 
 
 def test_a_cross_validation_is_that_of_the_dense_rows() -> None:

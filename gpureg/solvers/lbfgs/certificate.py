@@ -19,6 +19,7 @@ Certificate = dict[str, float | bool | None]
 # samples that a bound is made from if the bias is free, the next number only for models whose bound is not met:
 # at least the first number, and four for each column, and one in the second
 SAMPLES = ((1024, 32), (4096, 8), (0, 1))
+FEW_SAMPLES = ((1024, 128), (0, 1))  # a part of sparse rows is a copy of them: a small one, or none
 MODELS_AT_ONCE = 8  # at least, so that every thread has some
 
 
@@ -149,7 +150,8 @@ class _Certifier:
         host = self._host(value, self._about(value.gradient))
         bound = np.where(l2 > 0, np.inf, np.nan)
         n = objective.rows.n
-        for samples in sorted({min(n, max(least, 4 * self.kernels.n_columns, n // share)) for least, share in SAMPLES}):
+        parts = SAMPLES if self.problem.train.rotates else FEW_SAMPLES
+        for samples in sorted({min(n, max(least, 4 * self.kernels.n_columns, n // share)) for least, share in parts}):
             unmet = ~(bound <= self.accuracy.attainable(models, host[0])) & (l2 > 0) & np.isfinite(host[1])
             some = np.flatnonzero(unmet)
             if len(some):
