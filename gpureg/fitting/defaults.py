@@ -11,7 +11,7 @@ import numpy as np
 from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.data import CATALOG, Dataset, class_weights
 from gpureg.errors import UsageError, named
-from gpureg.types import Ints
+from gpureg.types import Floats, Ints
 
 
 def configured(
@@ -95,8 +95,14 @@ def is_named(data: Dataset) -> bool:
 
 def total_weight(data: Dataset, config: FitConfig) -> float:
     """S, the sum of sample x class weights of the training rows; n without weights."""
+    weights = row_weights(data, config)
+    return float(len(data.y_train) if weights is None else weights.sum())
+
+
+def row_weights(data: Dataset, config: FitConfig) -> Floats | None:
+    """Sample x class weights of the training rows `(N,)`, or None if there are neither."""
     if data.sample_weight is None and config.class_weight is None:
-        return float(len(data.y_train))
+        return None
     weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
     of_class = class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)
-    return float((weights * of_class[data.y_train]).sum())
+    return np.asarray(weights * of_class[data.y_train])

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.data import Dataset, Scaling, class_weights, design_matrix
+from gpureg.data import Dataset, Scaling, design_matrix
 from gpureg.data.scaling import sparse_design
 from gpureg.data.sparse import is_sparse
 from gpureg.data.split import group_folds
 from gpureg.errors import UsageError
+from gpureg.fitting.defaults import row_weights
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
 from gpureg.kernels.protocol import Kernels
@@ -121,13 +122,8 @@ def is_weighted(data: Dataset, config: FitConfig) -> bool:
 
 def base_weights(data: Dataset, config: FitConfig) -> Floats | None:
     """Sample x class weights `(N,)` with mean 1, or None if every sample weighs the same."""
-    if not is_weighted(data, config):
-        return None
-    weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
-    weights = (
-        weights * class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)[data.y_train]
-    )
-    return normalised(weights, "the training rows")
+    weights = row_weights(data, config)
+    return None if weights is None else normalised(weights, "the training rows")
 
 
 def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list[Ints]:
