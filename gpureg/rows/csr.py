@@ -171,9 +171,9 @@ class CsrRows:
         weight = None if column is None or self.weights is None else self.weights[:, int(column[0])]
         return csr_moments.kronecker(self, W, weight, free=free)
 
-    def over(self, W: Array, task: Callable[[int, int, int, Array], None]) -> int:
+    def over(self, W: Array, task: Callable[[int, int, int, Array], None]) -> None:
         """Hand out the logits of `W (D, C)`, stretch by stretch: `task(lane, start, stop, logits (b, C))`, at most one
-        at a time for each of the lanes, whose number is returned.
+        at a time for each of the lanes.
         """
         lanes = self.kernels.lanes
         product = self.samples.weights(W)
@@ -185,7 +185,6 @@ class CsrRows:
                     task(lane, start, stop, product.logits(self.samples.part(start, stop)))
 
         self.kernels.share_out(lanes, work)
-        return lanes
 
     def summed(self, W: Array, weight: Array | None) -> tuple[Floats, Array, Floats]:
         """Cost `(l,)`, gradient `(D, l K)` and hits `(l,)` of some models; `weight (N, l)` or None."""

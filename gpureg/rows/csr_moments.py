@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpureg.rows.moments import KroneckerSums
+from gpureg.rows.moments import KroneckerSums, curved
 from gpureg.rows.samples import CsrSamples
 from gpureg.types import Array, Floats, Ints
 
@@ -25,7 +25,7 @@ def mean(samples: CsrSamples, weight: Floats) -> Floats:
     """`Σ v_i x_i / Σ v_i` `(D,)` under `weight (N,)`; the bias column's is 1."""
     F = samples.X.shape[1]
     total = np.zeros(F)
-    for _, _, column, value, of_row in _stored(samples, weight):
+    for column, value, of_row in _stored(samples, weight):
         total += np.bincount(column, of_row * value, F)
     found = total / weight.sum()
     if samples.shift is not None:
@@ -38,7 +38,7 @@ def scatter(samples: CsrSamples, weight: Floats, centre: Floats) -> Floats:
     F = samples.X.shape[1]
     shift = _shift(samples, centre)
     total, there = np.zeros(F), np.zeros(F)
-    for _, _, column, value, of_row in _stored(samples, weight):
+    for column, value, of_row in _stored(samples, weight):
         total += np.bincount(column, of_row * np.square(value - shift[column]), F)
         there += np.bincount(column, of_row, F)
     mass = weight.sum()
@@ -53,15 +53,8 @@ def kronecker(rows: CsrRows, W: Array, weight: Array | None, *, free: bool) -> K
     u, sums = np.zeros(rows.n), np.zeros((kernels.lanes, K, K))
 
     def task(lane: int, start: int, stop: int, z: Array) -> None:
-        d, f = kernels.loss.second(np, z[:, None, :].astype(np.float64), rows.y[start:stop])
-        own = s[start:stop]
-        d, trace = d[:, 0], d[:, 0].sum(axis=1)
-        sums[lane] += (own @ d)[:, None] * np.eye(K)
-        if f is not None:
-            f = f[:, 0]
-            sums[lane] -= (f * own[:, None]).T @ f
-            trace = trace - np.square(f).sum(axis=1)
-        u[start:stop] = own * np.maximum(trace, 0.0)
+        own, u[start:stop] = curved(kernels, z.astype(np.float64), rows.y[start:stop], s[start:stop])
+        sums[lane] += own
 
     rows.over(np.ascontiguousarray(W), task)
     mass = float(u.sum())
@@ -77,8 +70,8 @@ def _shift(samples: CsrSamples, centre: Floats) -> Floats:
     return own if samples.shift is None else own + samples.shift
 
 
-def _stored(samples: CsrSamples, weight: Floats) -> Iterator[tuple[int, int, Ints, Floats, Floats]]:
-    """Stored values, some rows at a time: the rows (first, last), the columns and values, and their rows' weights."""
+def _stored(samples: CsrSamples, weight: Floats) -> Iterator[tuple[Ints, Floats, Floats]]:
+    """Stored values, some rows at a time: their columns, they themselves, and their rows' weights."""
     X = samples.X
     most = max(STORED_AT_ONCE, 4 * X.shape[1])
     start = 0
@@ -87,5 +80,5 @@ def _stored(samples: CsrSamples, weight: Floats) -> Iterator[tuple[int, int, Int
         stop = min(stop, samples.n)
         some = slice(X.indptr[start], X.indptr[stop])
         of_row = np.repeat(weight[start:stop], np.diff(X.indptr[start : stop + 1]))
-        yield start, stop, X.indices[some], X.data[some].astype(np.float64), of_row
+        yield X.indices[some], X.data[some].astype(np.float64), of_row
         start = stop

@@ -138,10 +138,10 @@ def kronecker(
 
     kernels.share_out(len(stretches), weigh)
     own, mass, under, total = (sum(one.sums[place] for one in found) for place in range(4))
-    curved = float(kernels.to_host(under))  # sync
-    if not curved > rows.n * float(np.finfo(backend.dtype).eps):
+    mass_under = float(kernels.to_host(under))  # sync
+    if not mass_under > rows.n * float(np.finfo(backend.dtype).eps):
         return None
-    centre = np.array(kernels.to_host(total)) / curved if free else np.zeros(W.shape[0])
+    centre = np.array(kernels.to_host(total)) / mass_under if free else np.zeros(W.shape[0])
     shift, moments = backend.from_host(centre), [0.0 for _ in stretches]
 
     def multiply(number: int) -> None:
@@ -154,7 +154,21 @@ def kronecker(
             )
 
     kernels.share_out(len(stretches), multiply)
-    return KroneckerSums(kernels.to_host(own / mass), centre, functools.reduce(operator.add, moments) / curved)
+    return KroneckerSums(kernels.to_host(own / mass), centre, functools.reduce(operator.add, moments) / mass_under)
+
+
+def curved(kernels: Kernels, logits: Array, y: Array, s: Array) -> tuple[Array, Array]:
+    """`Σ s (diag(d) - f f')` `(K, K)` and `s u (b,)` of samples with float64 logits `(b, K)` and weights `s (b,)`; see
+    `kronecker`.
+    """
+    xp = kernels.backend.xp
+    d, f = kernels.loss.second(xp, logits[:, None, :], y)
+    d, f = d[:, 0, :], None if f is None else f[:, 0, :]
+    eye = kernels.backend.from_host(np.eye(kernels.n_columns))
+    own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * eye, xp.sum(d, axis=1)
+    if f is not None:
+        own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
+    return own, s * xp.where(trace > 0.0, trace, xp.zeros_like(trace))
 
 
 class _Curved:
@@ -164,22 +178,16 @@ class _Curved:
 
     def __init__(self, kernels: Kernels, W: Array, column: Array | None) -> None:
         self.kernels, self.W, self.column = kernels, W, column
-        self.eye = kernels.backend.from_host(np.eye(kernels.n_columns))
         self.sums: list[Array] = [0.0, 0.0, 0.0, 0.0]
         self.weights: list[Array] = []
 
     def add(self, X: Array, y: Array, table: Array | None) -> None:
         """Add the samples of a block `X (b, D)`."""
-        xp, K = self.kernels.backend.xp, self.kernels.n_columns
+        xp = self.kernels.backend.xp
         logits = xp.astype(xp.matmul(X, self.W), xp.float64)
-        d, f = self.kernels.loss.second(xp, xp.reshape(logits, (X.shape[0], 1, K)), y)
         alone = self.column is None or table is None
-        s = xp.ones_like(d[:, 0, 0]) if alone else xp.take(table, self.column, axis=1)[:, 0]
-        d, f = d[:, 0, :], None if f is None else f[:, 0, :]
-        own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * self.eye, xp.sum(d, axis=1)
-        if f is not None:
-            own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
-        u = s * xp.where(trace > 0.0, trace, xp.zeros_like(trace))
+        s = xp.ones_like(logits[:, 0]) if alone else xp.take(table, self.column, axis=1)[:, 0]
+        own, u = curved(self.kernels, logits, y, s)
         self.weights.append(u)
         parts = (own, xp.sum(s), xp.sum(u), xp.matmul(u[None, :], xp.astype(X, xp.float64))[0, :])
         self.sums = [total + part for total, part in zip(self.sums, parts, strict=True)]
@@ -193,21 +201,13 @@ def _mass(kernels: Kernels, rows: Block) -> Array | float:
     return xp.sum(xp.mean(xp.astype(rows.weights, xp.float64), axis=1))
 
 
-def _summed(
-    kernels: Kernels,
-    rows: Block,
-    part: Callable[[Array, Array, Array | None], Array],
-    per_row: int = 0,
-    *,
-    table: bool = False,
-    as_stored: bool = False,
-) -> Array:
+def _summed(kernels: Kernels, rows: Block, part: Callable[[Array, Array, Array | None], Array]) -> Array:
     """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has its own stretch."""
     stretches = _stretches(kernels, rows)
     sums: list[Array] = [0.0 for _ in stretches]
 
     def task(number: int) -> None:
-        for X, y, weight in _blocks(kernels, rows, per_row, table=table, as_stored=as_stored, span=stretches[number]):
+        for X, y, weight in _blocks(kernels, rows, span=stretches[number]):
             sums[number] = sums[number] + part(X, y, weight)
 
     kernels.share_out(len(stretches), task)
