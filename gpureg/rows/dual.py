@@ -63,7 +63,8 @@ def balanced(
         mine = groups[number]
         weight = None
         if rows.weights is not None and column is not None:
-            weight = kernels.backend.xp.take(rows.weights[::stride, :], _index(kernels, column[mine]), axis=1)
+            picked = kernels.backend.from_host(np.asarray(column[mine], np.int64))
+            weight = kernels.backend.xp.take(rows.weights[::stride, :], picked, axis=1)
         own = W[:, int(mine[0]) * K : (int(mine[-1]) + 1) * K]
         found[number] = _Samples(kernels, part, y, weight, rows.n).balanced(own, imbalance[mine])
 
@@ -71,10 +72,6 @@ def balanced(
     parts = [part for part in found if part is not None]
     xp = kernels.backend.xp
     return Balanced(xp.concat([part.slope for part in parts], axis=0), np.concatenate([part.cost for part in parts]))
-
-
-def _index(kernels: Kernels, numbers: Ints) -> Array:
-    return kernels.backend.from_host(np.asarray(numbers, np.int64))
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,9 @@ class _Samples:
         if self.weight is not None:
             s = xp.astype(self.weight, xp.float64) / self.n
         before, _, residual = loss.value(xp, z, self.y)
-        aim = xp.sum(s[:, :, None] * residual, axis=0) - backend.from_host(imbalance)
-        d, rest = _Root(self, z, s, aim).find(np.abs(imbalance).sum(axis=1))
+        value, slope = xp.sum(s * before, axis=0), xp.sum(s[:, :, None] * residual, axis=0)
+        root = _Root(self, z, s, slope - backend.from_host(imbalance))
+        d, rest = root.find(value, slope, np.abs(imbalance).sum(axis=1))
         after, _, there = loss.value(xp, z + d, self.y)
         change = s[:, :, None] * (there - residual)
         cost = xp.sum(s * (before - after + xp.sum(there * d, axis=2)), axis=0)
@@ -180,25 +178,27 @@ class _Root:
     s: Array
     aim: Array
 
-    def find(self, size: Floats) -> tuple[Array, Floats]:
-        """`d (A, K)` where `Σ s r = aim`, and what its last digits may cost `(A,)`, infinite where it was not found;
-        `size (A,)`: how far from it they are at 0.
+    def find(self, value: Array, slope: Array, size: Floats) -> tuple[Array, Floats]:
+        """`d (A, K)` where `Σ s r = aim`, and what its last digits may cost `(A,)`, infinite where it was not found.
+
+        `value (A,)` and `slope (A, K)`: the two sums at 0; `size (A,)`: how far from the aim they are there.
         """
         kernels = self.samples.kernels
         xp, from_host = kernels.backend.xp, kernels.backend.from_host
         rounding = ROUNDING * (1.0 + self.aim.shape[1] / 3.0)
         close = 1e-10 * size + rounding
         d = xp.zeros_like(self.aim)
-        value, norm, F = self._look(d)
-        curvature = self.samples.curvature(self.z, self.s, d)
-        t, over = np.ones(len(size)), norm <= close
+        value, norm, F = self._seen(value, slope, d)
+        t, over, curvature = np.ones(len(size)), norm <= close, None
         for _ in range(MOST_TRIALS):
             if over.all():
                 break
+            if curvature is None:
+                curvature = self.samples.curvature(self.z, self.s, d)
             step = curvature.solve(F)
             falls = kernels.to_host(xp.sum(F * step, axis=1))  # sync
             trial = d - from_host(t[:, None]) * step
-            value_there, norm_there, G = self._look(trial)
+            value_there, norm_there, G = self._seen(*self.samples.sums(self.z, self.s, trial), trial)
             lower = (value_there < value - 0.01 * t * falls) | (norm_there < 0.5 * norm)
             good = ~over & np.isfinite(norm_there) & lower
             over |= ~good & ((norm <= 8 * close) | (t < 1e-6))
@@ -208,16 +208,16 @@ class _Root:
             value, norm = np.where(good, value_there, value), np.where(good, norm_there, norm)
             over |= norm <= close
             t = np.where(good, 1.0, 0.25 * t)
-            if slow.any():
-                curvature = self.samples.curvature(self.z, self.s, d)
+            curvature = None if slow.any() else curvature
         widest = kernels.to_host(xp.max(xp.abs(d), axis=1))  # sync
         return d, np.where(norm <= 8 * close, np.maximum(norm - rounding, 0.0) * (1.0 + widest), np.inf)
 
-    def _look(self, d: Array) -> tuple[Floats, Floats, Array]:
-        """`Σ s loss - aim d (A,)`, and what is left, `(A, K)`, with the sum of its absolute values `(A,)`."""
+    def _seen(self, value: Array, slope: Array, d: Array) -> tuple[Floats, Floats, Array]:
+        """Of the two sums at `d`: `Σ s loss - aim d (A,)`, and what is left, `(A, K)`, with the sum of its absolute
+        values `(A,)`.
+        """
         kernels = self.samples.kernels
         xp = kernels.backend.xp
-        value, slope = self.samples.sums(self.z, self.s, d)
         F = slope - self.aim
         numbers = xp.stack([value - xp.sum(self.aim * d, axis=1), xp.sum(xp.abs(F), axis=1)], axis=0)
         found: Floats = kernels.to_host(numbers)  # sync

@@ -33,7 +33,7 @@ from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
 FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
-SLACK = 0.25  # of the tolerance: the certificate is computed again at the end, by a pass with other rounding errors
+SLACK = 0.25  # of the tolerance: the rest is for what a certificate adds, a free bias's share and rounding
 LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
 
@@ -43,11 +43,12 @@ class LbfgsDescent:
 
     `config.tol` is a bound on the gap to the optimum, in nats of the mean objective; for a model of a fold, which is
     scored but not kept, 100 times that. A model has converged when
-    `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights with the bias
-    at its optimum. Without a penalty there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which
-    estimates twice the gap. `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at
-    an objective of at most this, for comparing solvers at equal quality. `resolution`: objectives whose relative
-    difference is less than this count as equal; default the float type's. `hessians`: when one is worth its cost.
+    `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights, in which a
+    free bias has its share (`rows.dual`). Without a penalty there is no bound: then when `-g'd <= tol`, d the
+    quasi-Newton direction, which estimates twice the gap. `config.max_iter` bounds the iterations of a model.
+    `target (L,)`: a model also stops at an objective of at most this, for comparing solvers at equal quality.
+    `resolution`: objectives whose relative difference is less than this count as equal; default the float type's.
+    `hessians`: when one is worth its cost.
     `measures`: whether the outcome has losses and accuracies. `bequeaths`: other models start from these, so their
     pairs are kept.
     """

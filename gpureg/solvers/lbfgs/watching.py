@@ -37,7 +37,7 @@ def tell(watch: Watch, descent: Finishing, iterations: int, point: Callable[[], 
 
 
 def _stopped(descent: Finishing, iterations: int, point: Callable[[], Floats], reason: StopReason) -> Floats:
-    """Weights `(D, K)` after the end of a fit that stops at a point: with the bias at its optimum, for example."""
+    """Weights `(D, K)` after the end of a fit that stops at a point, with the last step that some fits end with."""
     state = descent.blank()
     state.finals[0], state.reasons[0], state.iterations[0] = point(), reason, iterations
     return descent.finish(state)[0].weights[0]
