@@ -34,7 +34,8 @@ NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at 
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
-ROWS_AT_ONCE = 4096  # that are copied
+ROWS_AT_ONCE = 4096  # of a weighted mean
+ELEMENTS_AT_ONCE = 1 << 16  # that are copied: they stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,13 @@ def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order
     """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
     if centre is None:
         return (X if order is None else X[order]).astype(dtype, copy=False)
-    D = np.ones((len(X), X.shape[1] + 1), dtype)
+    D = np.empty((len(X), X.shape[1] + 1), dtype)
+    D[:, -1] = 1
+    step = max(1, ELEMENTS_AT_ONCE // D.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(X), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            D[rows, :-1] = X[rows] if order is None else X[order[rows]]
-            D[rows, :-1] -= centre
+        for start in range(0, len(X), step):
+            rows = slice(start, start + step)
+            np.subtract(X[rows] if order is None else X[order[rows]], centre, out=D[rows, :-1], casting="same_kind")
     return D
 
 

@@ -69,6 +69,18 @@ class Block(Protocol):
         ...
 
 
+class OneModel(Protocol):
+    """The data's part of one model's objective, on the host in float64, prepared for many evaluations."""
+
+    def value(self, W: Floats) -> tuple[float, Floats]:
+        """`Σ_i s_i loss_i` and its gradient `(K, D)` at weights `(K, D)`."""
+        ...
+
+    def curvature(self) -> Floats:
+        """Its Hessian `(K*D, K*D)` at the weights of the last `value`; row `k*D + d` is class k, feature d."""
+        ...
+
+
 class Kernels(Protocol):
     """The arithmetic of L linear classifiers in one product. Shapes: `gpureg.types`."""
 
@@ -189,6 +201,12 @@ class Kernels(Protocol):
         """
         ...
 
+    def one_model(self, rows: Any, column: int | None) -> OneModel | None:
+        """One model with that `column` of the row-weight table (None: weights of 1), for a solver whose passes are so
+        short that what surrounds the products decides; None if this twin has no such way, or not in its dtype.
+        """
+        ...
+
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """Whether the way of stepping that was named supports D features and batches of B; if not, the fused kernels
         are used.
@@ -214,6 +232,10 @@ class OneLane:
     are."""
 
     lanes = 1
+
+    def one_model(self, rows: Any, column: int | None) -> OneModel | None:
+        """See the protocol: there is none."""
+        return None
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol: there is one way."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.errors import UsageError, named
-from gpureg.kernels.protocol import Kernels, Ready
+from gpureg.kernels.protocol import Kernels, OneModel, Ready
 from gpureg.rows import csr_moments, dual, moments
 from gpureg.rows.csr_steps import steps
 from gpureg.rows.dense import DenseRows
+from gpureg.rows.one_model import SummedModel
 from gpureg.rows.samples import CsrPart, CsrSamples, DenseBlock, DenseBlocks, pieces
 from gpureg.rows.span import Basis, CsrFeatures, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -125,6 +126,10 @@ class CsrRows:
             slopes.append(slope)
         gradient = slopes[0] if len(slopes) == 1 else np.concatenate([slope.T for slope in slopes]).T
         return costs, gradient, hits if column is None or self.weights is None else None
+
+    def one_model(self, column: int | None) -> OneModel:
+        """See the protocol."""
+        return SummedModel(self.kernels, self, column)
 
     def mean(self) -> Floats:
         """See the protocol."""

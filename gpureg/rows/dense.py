@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from gpureg.kernels.protocol import Block, Evaluation, Kernels
+from gpureg.kernels.protocol import Block, Evaluation, Kernels, OneModel
 from gpureg.rows import dual, moments
+from gpureg.rows.one_model import SummedModel
 from gpureg.rows.sampled import DenseSampled
 from gpureg.rows.span import Basis, DenseFeatures, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -80,8 +82,16 @@ class DenseRows:
         """See the protocol."""
         return self.kernels.cost_and_gradient(W, self.block, column)
 
-    def mean(self) -> Floats:
+    def one_model(self, column: int | None) -> OneModel:
         """See the protocol."""
+        return self.kernels.one_model(self.block, column) or SummedModel(self.kernels, self, column)
+
+    def mean(self) -> Floats:
+        """See the protocol; a copy."""
+        return self._mean.copy()
+
+    @cached_property
+    def _mean(self) -> Floats:
         return moments.mean_row(self.kernels, self.block)
 
     def scatter(self, centre: Floats, *, diagonal: bool = False) -> Array:

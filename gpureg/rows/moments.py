@@ -243,4 +243,4 @@ def _blocks(
             weight = xp.astype(weight[start:stop, :], xp.float64)
             weight = weight if table else xp.mean(weight, axis=1)
         X = rows.X[start:stop, :]
-        yield X if as_stored else xp.astype(X, xp.float64), rows.y[start:stop], weight
+        yield X if as_stored else xp.astype(X, xp.float64, copy=False), rows.y[start:stop], weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gpureg.kernels.protocol import Evaluation
+from gpureg.kernels.protocol import Evaluation, OneModel
 from gpureg.rows.dual import Balanced
 from gpureg.rows.moments import KroneckerSums
 from gpureg.rows.span import Basis
@@ -66,6 +66,10 @@ class Rows(Protocol):
 
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """`Σ_i s_il loss_il` `(L,)`, its gradient `(D, C)` and perhaps the hits; see `Kernels.cost_and_gradient`."""
+        ...
+
+    def one_model(self, column: int | None) -> OneModel:
+        """One model with that `column` of the row-weight table (None: weights of 1), prepared for many passes."""
         ...
 
     def mean(self) -> Floats:

@@ -20,6 +20,7 @@ Certificate = dict[str, float | bool | None]
 # at least the first number, and four for each column, and one in the second
 SAMPLES = ((1024, 32), (4096, 8), (0, 1))
 FEW_SAMPLES = ((1024, 128), (0, 1))  # a part of sparse rows is a copy of them: a small one, or none
+SLACK = 0.25  # of the tolerance: a solver leaves the rest for what a certificate adds, a free bias's share and rounding
 MODELS_AT_ONCE = 8  # at least, so that every thread has some
 
 

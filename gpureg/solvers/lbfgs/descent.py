@@ -20,7 +20,7 @@ from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.certificate import Accuracy
+from gpureg.solvers.lbfgs.certificate import SLACK, Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
 from gpureg.solvers.lbfgs.directions import Hessians, inner_products
 from gpureg.solvers.lbfgs.finish import finished
@@ -33,7 +33,6 @@ from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
 FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
-SLACK = 0.25  # of the tolerance: the rest is for what a certificate adds, a free bias's share and rounding
 LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
 
