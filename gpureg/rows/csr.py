@@ -18,6 +18,7 @@ from gpureg.kernels.protocol import Kernels, OneModel, Ready
 from gpureg.rows import csr_moments, dual, moments
 from gpureg.rows.csr_steps import steps
 from gpureg.rows.dense import DenseRows
+from gpureg.rows.kronecker import KroneckerSums, kronecker
 from gpureg.rows.one_model import SummedModel
 from gpureg.rows.samples import CsrPart, CsrSamples, DenseBlock, DenseBlocks, pieces
 from gpureg.rows.span import Basis, CsrFeatures, basis_of
@@ -163,16 +164,13 @@ class CsrRows:
 
     def every(self, stride: int) -> CsrPart:
         """See `sampled.Sampled`."""
-        if stride == 1:
-            return CsrPart(self.samples)
-        return CsrPart(self.samples.take(np.arange(0, self.n, stride)))
+        samples = self.samples if stride == 1 else self.samples.take(np.arange(0, self.n, stride))
+        return CsrPart(samples, self.y[::stride], None if self.weights is None else self.weights[::stride])
 
-    def kronecker(
-        self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False
-    ) -> moments.KroneckerSums | None:
+    def kronecker(self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False) -> KroneckerSums | None:
         """See the protocol."""
         if not diagonal:
-            return moments.kronecker(self.kernels, self._block(), W, column, free=free)
+            return kronecker(self.kernels, self._block(), W, column, free=free)
         weight = None if column is None or self.weights is None else self.weights[:, int(column[0])]
         return csr_moments.kronecker(self, W, weight, free=free)
 

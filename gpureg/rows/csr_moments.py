@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpureg.rows.moments import KroneckerSums, curved
+from gpureg.rows.kronecker import KroneckerSums, curved
 from gpureg.rows.samples import CsrSamples
 from gpureg.types import Array, Floats, Ints
 
@@ -47,7 +47,7 @@ def scatter(samples: CsrSamples, weight: Floats, centre: Floats) -> Floats:
 
 
 def kronecker(rows: CsrRows, W: Array, weight: Array | None, *, free: bool) -> KroneckerSums | None:
-    """`moments.kronecker` with the diagonal of S, of one model `W (D, K)` with row weights `weight (N,)` or None."""
+    """`kronecker.kronecker` with the diagonal of S, of one model `W (D, K)` with row weights `weight (N,)` or None."""
     kernels, K = rows.kernels, rows.kernels.n_columns
     s = np.ones(rows.n) if weight is None else weight.astype(np.float64)
     u, sums = np.zeros(rows.n), np.zeros((kernels.lanes, K, K))

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpureg.kernels.protocol import Block, Evaluation, Kernels, OneModel
 from gpureg.rows import dual, moments
+from gpureg.rows.kronecker import KroneckerSums, kronecker
 from gpureg.rows.one_model import SummedModel
 from gpureg.rows.sampled import DenseSampled
 from gpureg.rows.span import Basis, DenseFeatures, basis_of
@@ -115,8 +116,6 @@ class DenseRows:
         """See the protocol."""
         return dual.balanced(self.kernels, DenseSampled(self.kernels, self.block), W, column, imbalance, samples)
 
-    def kronecker(
-        self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False
-    ) -> moments.KroneckerSums | None:
+    def kronecker(self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False) -> KroneckerSums | None:
         """See the protocol."""
-        return moments.kronecker(self.kernels, self.block, W, column, free=free, diagonal=diagonal)
+        return kronecker(self.kernels, self.block, W, column, free=free, diagonal=diagonal)

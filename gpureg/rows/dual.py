@@ -54,19 +54,19 @@ def balanced(
     K, models = kernels.n_columns, imbalance.shape[0]
     most = max(1, MOST_ELEMENTS // K)
     stride = -(-rows.n // min(most, max(1, samples)))
-    part, y = rows.every(stride), rows.y[::stride]
-    at_once = max(1, min(-(-models // kernels.lanes), most // y.shape[0]))
+    part = rows.every(stride)
+    at_once = max(1, min(-(-models // kernels.lanes), most // part.y.shape[0]))
     groups = [np.arange(start, min(start + at_once, models)) for start in range(0, models, at_once)]
     found: list[Balanced | None] = [None] * len(groups)
 
     def task(number: int) -> None:
         mine = groups[number]
         weight = None
-        if rows.weights is not None and column is not None:
+        if part.weights is not None and column is not None:
             picked = kernels.backend.from_host(np.asarray(column[mine], np.int64))
-            weight = kernels.backend.xp.take(rows.weights[::stride, :], picked, axis=1)
+            weight = kernels.backend.xp.take(part.weights, picked, axis=1)
         own = W[:, int(mine[0]) * K : (int(mine[-1]) + 1) * K]
-        found[number] = _Samples(kernels, part, y, weight, rows.n).balanced(own, imbalance[mine])
+        found[number] = _Samples(kernels, part, weight, rows.n).balanced(own, imbalance[mine])
 
     kernels.share_out(len(groups), task)
     parts = [part for part in found if part is not None]
@@ -76,11 +76,10 @@ def balanced(
 
 @dataclass(frozen=True)
 class _Samples:
-    """S for A models: `part`, its labels `y (m,)`, `weight (m, A)` or None for ones, out of n samples."""
+    """S for A models: `part`, `weight (m, A)` or None for ones, out of n samples."""
 
     kernels: Kernels
     part: Part
-    y: Array
     weight: Array | None
     n: int
 
@@ -92,11 +91,11 @@ class _Samples:
         s = xp.full((z.shape[0], A), 1.0 / self.n, dtype=xp.float64, device=getattr(z, "device", None))
         if self.weight is not None:
             s = xp.astype(self.weight, xp.float64) / self.n
-        before, _, residual = loss.value(xp, z, self.y)
+        before, _, residual = loss.value(xp, z, self.part.y)
         value, slope = xp.sum(s * before, axis=0), xp.sum(s[:, :, None] * residual, axis=0)
         root = _Root(self, z, s, slope - backend.from_host(imbalance))
         d, rest = root.find(value, slope, np.abs(imbalance).sum(axis=1))
-        after, _, there = loss.value(xp, z + d, self.y)
+        after, _, there = loss.value(xp, z + d, self.part.y)
         change = s[:, :, None] * (there - residual)
         cost = xp.sum(s * (before - after + xp.sum(there * d, axis=2)), axis=0)
         slope = self.part.combined(xp.reshape(change, (z.shape[0], A * K)))
@@ -106,13 +105,13 @@ class _Samples:
     def sums(self, z: Array, s: Array, d: Array) -> tuple[Array, Array]:
         """`Σ s loss (A,)` and `Σ s r (A, K)` at the shift `d (A, K)`."""
         xp = self.kernels.backend.xp
-        value, _, residual = self.kernels.loss.value(xp, z + d, self.y)
+        value, _, residual = self.kernels.loss.value(xp, z + d, self.part.y)
         return xp.sum(s * value, axis=0), xp.sum(s[:, :, None] * residual, axis=0)
 
     def curvature(self, z: Array, s: Array, d: Array) -> _Curvature:
         """The derivative of the second sum."""
         xp = self.kernels.backend.xp
-        own, f = self.kernels.loss.second(xp, z + d, self.y)
+        own, f = self.kernels.loss.second(xp, z + d, self.part.y)
         if f is not None:
             root = xp.sqrt(s)[:, :, None]  # each model's own block, as products want it
             f = xp.stack([f[:, model, :] * root[:, model, :] for model in range(f.shape[1])], axis=0)

@@ -12,7 +12,6 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +21,8 @@ from gpureg.types import Array, Floats, Ints
 LEAST_ROWS = 4096  # below that, the threads are not worth starting
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB in addition to the samples
 
+Weighed = tuple[Array, Array | float]  # a weighted sum over samples and the sum of the weights
+
 
 def mean_row(kernels: Kernels, rows: Block) -> Floats:
     """The weighted mean of the samples `(D,)`, `Σ v_i x_i / Σ v_i`, on the host; the bias column's is 1.
@@ -29,12 +30,22 @@ def mean_row(kernels: Kernels, rows: Block) -> Floats:
     `v_i` is sample i's weight averaged over the columns of the row-weight table (1 without a table), so that a
     weight of 2 is the same as the sample given twice, and every fold of a batch sees the same mean.
     """
+    return mean_of(kernels, mean_sums(kernels, rows))
+
+
+def mean_sums(kernels: Kernels, rows: Block) -> Weighed:
+    """`Σ v_i x_i` `(D,)` and `Σ v_i`; those of several blocks add up."""
     xp = kernels.backend.xp
 
     def part(X: Array, y: Array, weight: Array | None) -> Array:
         return xp.sum(X if weight is None else weight[:, None] * X, axis=0)
 
-    return np.array(kernels.to_host(_summed(kernels, rows, part) / _mass(kernels, rows)))  # sync; the caller may write
+    return _summed(kernels, rows, part), _mass(kernels, rows)
+
+
+def mean_of(kernels: Kernels, sums: Weighed) -> Floats:
+    """The mean `(D,)` of its sums, on the host."""
+    return np.array(kernels.to_host(sums[0] / sums[1]))  # sync; the caller may write
 
 
 def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = False) -> Array:
@@ -42,6 +53,11 @@ def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = F
 
     `v` as in `mean_row`; `centre c (D,)`. Subtracting before multiplying keeps the digits that E[xx'] - mm' loses.
     """
+    return scatter_of(scatter_sums(kernels, rows, centre, diagonal=diagonal))
+
+
+def scatter_sums(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = False) -> Weighed:
+    """`Σ v_i (x_i - c)(x_i - c)'` and `Σ v_i`; those of several blocks about the same centre add up."""
     xp = kernels.backend.xp
     shift = kernels.backend.from_host(np.asarray(centre, np.float64))
 
@@ -50,7 +66,12 @@ def scatter(kernels: Kernels, rows: Block, centre: Floats, *, diagonal: bool = F
         X = X if weight is None else X * xp.sqrt(weight)[:, None]
         return xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X)
 
-    return _summed(kernels, rows, part) / _mass(kernels, rows)
+    return _summed(kernels, rows, part), _mass(kernels, rows)
+
+
+def scatter_of(sums: Weighed) -> Array:
+    """The second moments of their sums."""
+    return sums[0] / sums[1]
 
 
 def moments_bytes(rows: int, features: int) -> int:
@@ -75,7 +96,7 @@ def curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None, cent
     W = xp.astype(W, xp.float64)
     own: Array = 0.0
     outer: Array = 0.0
-    for X, y, table in _blocks(kernels, rows, per_row=2 * models * K * D, table=True):
+    for X, y, table in blocks_of(kernels, rows, per_row=2 * models * K * D, table=True):
         d, f = kernels.loss.second(xp, xp.reshape(xp.matmul(X, W), (X.shape[0], models, K)), y)
         X = X if shift is None else X - shift
         weight = None
@@ -107,92 +128,6 @@ def _diagonal_part(xp: Array, d: Array, X: Array) -> Array:
     return xp.matmul(xp.reshape(d[:, :, None, :] * xp.matrix_transpose(X)[None, None, :, :], (-1, X.shape[0])), X)
 
 
-@dataclass(frozen=True)
-class KroneckerSums:
-    """What describes the Hessian at a model's weights as A ⊗ S; see `kronecker`. `classes A (K, K)` and `centre (D,)`
-    on the host, `moments` S `(D, D)` or its diagonal `(D,)` on the device.
-    """
-
-    classes: Floats
-    centre: Floats
-    moments: Array
-
-
-def kronecker(
-    kernels: Kernels, rows: Block, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False
-) -> KroneckerSums | None:
-    """`A = Σ s_i (diag(d_i) - f_i f_i') / Σ s_i` and `S = Σ s_i u_i (x_i - c)(x_i - c)' / Σ s_i u_i` at the weights `W
-    (D, K)` of one model, d and f from the loss (`Loss.second`), u the trace of a sample's own `diag(d) - f f'`.
-
-    `column (1,)`: the model's row weights s, None for 1. `free`: c is the mean under s u, the exact Schur complement of
-    a free bias; else 0. None where Σ s u is below n eps: probabilities are 0 and 1, and there is nothing to describe.
-    """
-    backend, xp = kernels.backend, kernels.backend.xp
-    picked = None if column is None or rows.weights is None else backend.from_host(np.asarray(column, np.int64))
-    stretches = _stretches(kernels, rows)
-    found: list[_Curved] = [_Curved(kernels, W, picked) for _ in stretches]
-
-    def weigh(number: int) -> None:
-        for block in _blocks(kernels, rows, 4 * kernels.n_columns, table=True, as_stored=True, span=stretches[number]):
-            found[number].add(*block)
-
-    kernels.share_out(len(stretches), weigh)
-    own, mass, under, total = (sum(one.sums[place] for one in found) for place in range(4))
-    mass_under = float(kernels.to_host(under))  # sync
-    if not mass_under > rows.n * float(np.finfo(backend.dtype).eps):
-        return None
-    centre = np.array(kernels.to_host(total)) / mass_under if free else np.zeros(W.shape[0])
-    shift, moments = backend.from_host(centre), [0.0 for _ in stretches]
-
-    def multiply(number: int) -> None:
-        for (X, _, _), u in zip(
-            _blocks(kernels, rows, 4 * kernels.n_columns, span=stretches[number]), found[number].weights, strict=True
-        ):
-            X = (X - shift) * xp.sqrt(u)[:, None]
-            moments[number] = moments[number] + (
-                xp.sum(X * X, axis=0) if diagonal else xp.matmul(xp.matrix_transpose(X), X)
-            )
-
-    kernels.share_out(len(stretches), multiply)
-    return KroneckerSums(kernels.to_host(own / mass), centre, functools.reduce(operator.add, moments) / mass_under)
-
-
-def curved(kernels: Kernels, logits: Array, y: Array, s: Array) -> tuple[Array, Array]:
-    """`Σ s (diag(d) - f f')` `(K, K)` and `s u (b,)` of samples with float64 logits `(b, K)` and weights `s (b,)`; see
-    `kronecker`.
-    """
-    xp = kernels.backend.xp
-    d, f = kernels.loss.second(xp, logits[:, None, :], y)
-    d, f = d[:, 0, :], None if f is None else f[:, 0, :]
-    eye = kernels.backend.from_host(np.eye(kernels.n_columns))
-    own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * eye, xp.sum(d, axis=1)
-    if f is not None:
-        own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
-    return own, s * xp.where(trace > 0.0, trace, xp.zeros_like(trace))
-
-
-class _Curved:
-    """The sums of `kronecker` over some blocks: `Σ s (diag(d) - f f')`, `Σ s`, `Σ s u`, `Σ s u x`; and `weights`, s u
-    of each block.
-    """
-
-    def __init__(self, kernels: Kernels, W: Array, column: Array | None) -> None:
-        self.kernels, self.W, self.column = kernels, W, column
-        self.sums: list[Array] = [0.0, 0.0, 0.0, 0.0]
-        self.weights: list[Array] = []
-
-    def add(self, X: Array, y: Array, table: Array | None) -> None:
-        """Add the samples of a block `X (b, D)`."""
-        xp = self.kernels.backend.xp
-        logits = xp.astype(xp.matmul(X, self.W), xp.float64)
-        alone = self.column is None or table is None
-        s = xp.ones_like(logits[:, 0]) if alone else xp.take(table, self.column, axis=1)[:, 0]
-        own, u = curved(self.kernels, logits, y, s)
-        self.weights.append(u)
-        parts = (own, xp.sum(s), xp.sum(u), xp.matmul(u[None, :], xp.astype(X, xp.float64))[0, :])
-        self.sums = [total + part for total, part in zip(self.sums, parts, strict=True)]
-
-
 def _mass(kernels: Kernels, rows: Block) -> Array | float:
     """`Σ v_i`, a scalar on the device if there are weights."""
     xp = kernels.backend.xp
@@ -203,25 +138,25 @@ def _mass(kernels: Kernels, rows: Block) -> Array | float:
 
 def _summed(kernels: Kernels, rows: Block, part: Callable[[Array, Array, Array | None], Array]) -> Array:
     """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has its own stretch."""
-    stretches = _stretches(kernels, rows)
-    sums: list[Array] = [0.0 for _ in stretches]
+    cuts = stretches(kernels, rows)
+    sums: list[Array] = [0.0 for _ in cuts]
 
     def task(number: int) -> None:
-        for X, y, weight in _blocks(kernels, rows, span=stretches[number]):
+        for X, y, weight in blocks_of(kernels, rows, span=cuts[number]):
             sums[number] = sums[number] + part(X, y, weight)
 
-    kernels.share_out(len(stretches), task)
+    kernels.share_out(len(cuts), task)
     return functools.reduce(operator.add, sums)
 
 
-def _stretches(kernels: Kernels, rows: Block) -> list[tuple[int, int]]:
+def stretches(kernels: Kernels, rows: Block) -> list[tuple[int, int]]:
     """A stretch of the rows for each of the kernels' threads."""
     count = kernels.lanes if rows.n >= LEAST_ROWS else 1
     bounds = [rows.n * number // count for number in range(count + 1)]
     return list(itertools.pairwise(bounds))
 
 
-def _blocks(
+def blocks_of(
     kernels: Kernels,
     rows: Block,
     per_row: int = 0,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gpureg.kernels.protocol import Evaluation, OneModel
 from gpureg.rows.dual import Balanced
-from gpureg.rows.moments import KroneckerSums
+from gpureg.rows.kronecker import KroneckerSums
 from gpureg.rows.span import Basis
 from gpureg.types import Array, Floats, Ints, StepPlan
 
@@ -95,5 +95,5 @@ class Rows(Protocol):
         ...
 
     def kronecker(self, W: Array, column: Ints | None, *, free: bool, diagonal: bool = False) -> KroneckerSums | None:
-        """The Hessian at the weights `W (D, K)` of a model as a Kronecker product; see `moments.kronecker`."""
+        """The Hessian at the weights `W (D, K)` of a model as a Kronecker product; see `kronecker.kronecker`."""
         ...

@@ -10,7 +10,17 @@ from gpureg.types import Array
 
 
 class Part(Protocol):
-    """The samples S and their products."""
+    """The m samples S and their products."""
+
+    @property
+    def y(self) -> Array:
+        """Their class indices `(m,)`."""
+        ...
+
+    @property
+    def weights(self) -> Array | None:
+        """Their rows of the row-weight table `(m, F)`, or None for ones."""
+        ...
 
     def logits(self, W: Array) -> Array:
         """`(m, C)` of `W (D, C)`."""
@@ -22,21 +32,11 @@ class Part(Protocol):
 
 
 class Sampled(Protocol):
-    """All samples, of which S is every `stride`-th; the rest as `Block` has it."""
+    """All samples, of which S is about every `stride`-th."""
 
     @property
     def n(self) -> int:
         """N."""
-        ...
-
-    @property
-    def y(self) -> Array:
-        """The class indices `(N,)`."""
-        ...
-
-    @property
-    def weights(self) -> Array | None:
-        """The row-weight table `(N, F)`, or None for ones."""
         ...
 
     def every(self, stride: int) -> Part:
@@ -50,6 +50,8 @@ class DensePart:
 
     xp: Array
     X: Array
+    y: Array
+    weights: Array | None
 
     def logits(self, W: Array) -> Array:
         """See the protocol."""
@@ -57,8 +59,7 @@ class DensePart:
 
     def combined(self, R: Array) -> Array:
         """See the protocol."""
-        R = self.xp.astype(R, self.X.dtype)
-        return self.xp.astype(self.xp.matmul(self.xp.matrix_transpose(R), self.X), self.xp.float64)
+        return combined(self.xp, self.X, R)
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,18 @@ class DenseSampled:
         """See the protocol."""
         return self.block.n
 
-    @property
-    def y(self) -> Array:
-        """See the protocol."""
-        return self.block.y
-
-    @property
-    def weights(self) -> Array | None:
-        """See the protocol."""
-        return self.block.weights
-
     def every(self, stride: int) -> DensePart:
         """See the protocol."""
-        return DensePart(self.kernels.backend.xp, self.block.X[::stride, :])
+        return DensePart(self.kernels.backend.xp, *every(self.block, stride))
+
+
+def every(block: Block, stride: int) -> tuple[Array, Array, Array | None]:
+    """Every `stride`-th sample of a block, its label, and its row of the table."""
+    table = block.weights
+    return block.X[::stride, :], block.y[::stride], None if table is None else table[::stride, :]
+
+
+def combined(xp: Array, X: Array, R: Array) -> Array:
+    """`R' X` `(C, D)` of `R (m, C)` and `X (m, D)`, in the type of X, as float64."""
+    R = xp.astype(R, X.dtype)
+    return xp.astype(xp.matmul(xp.matrix_transpose(R), X), xp.float64)

@@ -120,6 +120,8 @@ class CsrPart:
     """Some samples and their products; see `sampled.Part`."""
 
     samples: CsrSamples
+    y: Ints
+    weights: Array | None
 
     def logits(self, W: Array) -> Array:
         """See the protocol."""
