@@ -10,6 +10,7 @@ and the number of features hardly matters. Both are made in float64.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from gpureg.types import Array, Floats, Ints
 
 RANK = 1e-13  # of the trace of the Gram matrix: what is left of a row below it is rounding
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block of features
+FEW_ROWS = 512  # whose factorisation takes no threads
 
 
 class Features(Protocol):
@@ -175,7 +177,7 @@ def basis_of(samples: Features, centre: Floats | None) -> tuple[Basis, Floats]:
     from scipy.linalg.lapack import dpstrf, dtrtri
 
     G = samples.gram(centre)
-    with threadpool_limits(1, user_api="blas"):  # SciPy has its own BLAS, whose threads would fight with NumPy's
+    with _single() if samples.n > FEW_ROWS else nullcontext():
         factor, order, rank, _ = dpstrf(G, lower=1, tol=RANK * float(np.trace(G)), overwrite_a=1)
         rank = max(1, int(rank))
         lower, place = np.tril(factor)[:, :rank], order.astype(np.int64) - 1
@@ -183,3 +185,8 @@ def basis_of(samples: Features, centre: Floats | None) -> tuple[Basis, Floats]:
     inside = np.empty((samples.n, rank))
     inside[place] = lower
     return Basis(samples, centre, place[:rank], inverse), inside
+
+
+def _single() -> AbstractContextManager[Any]:
+    """SciPy has its own BLAS, whose threads would fight with NumPy's; to look for it takes milliseconds."""
+    return threadpool_limits(1, user_api="blas")

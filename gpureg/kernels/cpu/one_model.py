@@ -18,7 +18,7 @@ from gpureg.types import Array, Floats
 
 TILE_ELEMENTS = 1 << 17  # of samples in a tile: 1 MiB
 WORTH_THREADS = 1 << 20  # multiply-adds of a product above which threads are worth starting
-ELEMENTS_AT_ONCE = 1 << 19  # of the factors of a Hessian's product: 4 MiB
+ELEMENTS_AT_ONCE = 1 << 16  # of the factors of a Hessian's product: half a MiB, a core's cache
 
 ShareOut = Callable[[int, Callable[[int], None]], None]
 
