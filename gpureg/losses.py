@@ -77,8 +77,14 @@ class Loss(Protocol):
         ...
 
 
+class Entropic:
+    """A loss whose residuals are probabilities less the target, so that its conjugate is their negative entropy: what
+    it costs to change the probabilities from p to q is the Kullback-Leibler divergence of q from p.
+    """
+
+
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Entropic):
     """Cross-entropy of a softmax: `loss = log Σ_k exp(z_k - m) - (z_y - m)`, `m = max_k z_k`."""
 
     name: str = "softmax"
@@ -131,7 +137,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Entropic):
     """Cross-entropy of the logistic function: `loss = max(z, 0) - z t + log(1 + exp(-|z|))`, t = 1 for class 0."""
 
     name: str = "logistic"

@@ -13,6 +13,13 @@ By weak duality the objective at (w, b) is above the optimum by at most
 for any set S of samples and any convex loss. A part of the samples costs a part of a pass and is enough where the
 biases are nearly optimal. (Source: Rockafellar, Convex Analysis, 1970, theorem 31.3; the second term is the Bregman
 divergence of the losses, for a softmax the mean Kullback-Leibler divergence of the shifted probabilities.)
+
+For a loss with probabilities (`losses.Entropic`) a tilt does the same without a search for d: with H_i the Hessian of
+the loss in the logits, `r_i(c) = r_i - H_i c` are residuals of probabilities `p (1 - (c - p·c))` as long as c is no
+wider than 1, they sum to 0 where `Σ_(i in S) s_i H_i c = Σ_i s_i r_i`, a linear system, and their divergence is about
+half of `c' H_i c`, the variance of c under p: `E (1 + u) log(1 + u)` with `u = p·c - c`. Since
+`((1 + u) log(1 + u) - u) / u²` falls in u, it is at most `h(m) E u² / 2`, `h(m) = 2 ((1 - m) log(1 - m) + m) / m²`, for
+c of the width m.
 """
 
 from __future__ import annotations
@@ -22,12 +29,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.kernels.protocol import Kernels
+from gpureg.losses import Entropic
 from gpureg.rows.sampled import Part, Sampled
 from gpureg.types import Array, Floats, Ints
 
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
 MOST_TRIALS = 40  # of d; some six are taken
 ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
+MOST_REFINED = 12  # times that a tilt is refined
 MOST_TURNS = 200  # of conjugate gradients, which end when the squared residual has fallen to this part of its start:
 ENOUGH = 1e-5
 SOLVED = 512  # columns up to which a Newton system is solved, and from which on conjugate gradients are quicker
@@ -85,22 +94,47 @@ class _Samples:
 
     def balanced(self, W: Array, imbalance: Floats) -> Balanced:
         """See `balanced`; `W (D, A*K)`."""
-        backend, loss = self.kernels.backend, self.kernels.loss
-        xp, (A, K) = backend.xp, imbalance.shape
+        xp, (A, K) = self.kernels.backend.xp, imbalance.shape
         z = xp.reshape(xp.astype(self.part.logits(W), xp.float64), (-1, A, K))
         s = xp.full((z.shape[0], A), 1.0 / self.n, dtype=xp.float64, device=getattr(z, "device", None))
         if self.weight is not None:
             s = xp.astype(self.weight, xp.float64) / self.n
+        found = self._tilted(z, s, imbalance) if isinstance(self.kernels.loss, Entropic) else None
+        change, cost = found or self._shifted(z, s, imbalance)
+        slope = self.part.combined(xp.reshape(change, (z.shape[0], A * K)))
+        return Balanced(xp.reshape(slope, (A, K, W.shape[0])), cost)
+
+    def _tilted(self, z: Array, s: Array, imbalance: Floats) -> tuple[Array, Floats] | None:
+        """The change of `s r` `(m, A, K)` by a tilt, and its cost `(A,)`; None if a model would need too wide a one."""
+        kernels, aim = self.kernels, self.kernels.backend.from_host(imbalance)
+        xp, K = kernels.backend.xp, imbalance.shape[1]
+        rounding, close = _close(imbalance)
+        own, f = kernels.loss.second(xp, z, self.part.y)
+        H, c, before = self._curvature_of(own, f, s), xp.zeros_like(aim), np.full(len(imbalance), np.inf)
+        for _ in range(MOST_REFINED):
+            left = aim - H.times(c)
+            norm = kernels.to_host(xp.sum(xp.abs(left), axis=1))  # sync
+            if (norm <= close).all() or not (norm <= 0.1 * before).all():
+                break
+            c, before = c + H.solve(left), norm
+        widest = xp.max(xp.abs(c), axis=1) if K == 1 else xp.max(c, axis=1) - xp.min(c, axis=1)
+        wide, cost = kernels.to_host(xp.stack([widest, xp.sum(c * H.times(c), axis=1)], axis=0))  # sync
+        if not ((wide <= 1.0) & (norm <= 8 * close)).all():
+            return None
+        t = own * c if f is None else own * c - f * xp.sum(f * c, axis=2, keepdims=True)
+        cost = 0.5 * _divergence(wide) * np.maximum(cost, 0.0)
+        return -s[:, :, None] * t, cost + np.maximum(norm - rounding, 0.0) * (1.0 + wide)
+
+    def _shifted(self, z: Array, s: Array, imbalance: Floats) -> tuple[Array, Floats]:
+        """The same by a shift of the logits."""
+        xp, loss = self.kernels.backend.xp, self.kernels.loss
         before, _, residual = loss.value(xp, z, self.part.y)
         value, slope = xp.sum(s * before, axis=0), xp.sum(s[:, :, None] * residual, axis=0)
-        root = _Root(self, z, s, slope - backend.from_host(imbalance))
-        d, rest = root.find(value, slope, np.abs(imbalance).sum(axis=1))
+        root = _Root(self, z, s, slope - self.kernels.backend.from_host(imbalance))
+        d, rest = root.find(value, slope, imbalance)
         after, _, there = loss.value(xp, z + d, self.part.y)
-        change = s[:, :, None] * (there - residual)
         cost = xp.sum(s * (before - after + xp.sum(there * d, axis=2)), axis=0)
-        slope = self.part.combined(xp.reshape(change, (z.shape[0], A * K)))
-        slope = xp.reshape(slope, (A, K, W.shape[0]))
-        return Balanced(slope, np.maximum(self.kernels.to_host(cost), 0.0) + rest)  # sync
+        return s[:, :, None] * (there - residual), np.maximum(self.kernels.to_host(cost), 0.0) + rest  # sync
 
     def sums(self, z: Array, s: Array, d: Array) -> tuple[Array, Array]:
         """`Σ s loss (A,)` and `Σ s r (A, K)` at the shift `d (A, K)`."""
@@ -111,11 +145,28 @@ class _Samples:
     def curvature(self, z: Array, s: Array, d: Array) -> _Curvature:
         """The derivative of the second sum."""
         xp = self.kernels.backend.xp
-        own, f = self.kernels.loss.second(xp, z + d, self.part.y)
+        return self._curvature_of(*self.kernels.loss.second(xp, z + d, self.part.y), s)
+
+    def _curvature_of(self, own: Array, f: Array | None, s: Array) -> _Curvature:
+        """`Σ s (diag(own) - f f')`, `own` and `f` as `Loss.second` gives them."""
+        xp = self.kernels.backend.xp
         if f is not None:
             root = xp.sqrt(s)[:, :, None]  # each model's own block, as products want it
             f = xp.stack([f[:, model, :] * root[:, model, :] for model in range(f.shape[1])], axis=0)
         return _Curvature(self.kernels, xp.sum(s[:, :, None] * own, axis=0), f)
+
+
+def _divergence(width: Floats) -> Floats:
+    """h of the widths `(A,)` of tilts, at most 1; where a logarithm would lose digits, what its series is below."""
+    inside = np.clip(width, 1e-3, 1.0 - 1e-16)
+    exact = 2.0 * ((1.0 - inside) * np.log1p(-inside) + inside) / inside**2
+    return np.where(width < 1e-3, 1.0 + width, exact)
+
+
+def _close(imbalance: Floats) -> tuple[float, Floats]:
+    """The rounding error of sums over samples, and what of an `imbalance (A, K)` may be left, `(A,)`."""
+    rounding = ROUNDING * (1.0 + imbalance.shape[1] / 3.0)
+    return rounding, 1e-10 * np.abs(imbalance).sum(axis=1) + rounding
 
 
 @dataclass(frozen=True)
@@ -125,6 +176,13 @@ class _Curvature:
     kernels: Kernels
     own: Array
     f: Array | None
+
+    def times(self, c: Array) -> Array:
+        """`H c` for `c (A, K)`."""
+        xp = self.kernels.backend.xp
+        if self.f is None:
+            return self.own * c
+        return self.own * c - xp.matmul(xp.matrix_transpose(self.f), xp.matmul(self.f, c[:, :, None]))[:, :, 0]
 
     def solve(self, F: Array) -> Array:
         """`H^-1 F` for `F (A, K)`; orthogonal to a shift of all columns if that changes nothing."""
@@ -145,15 +203,14 @@ class _Curvature:
     def _by_conjugate_gradients(self, F: Array) -> Array:
         """With the diagonal as the preconditioner."""
         xp = self.kernels.backend.xp
-        assert self.f is not None
-        diagonal = self.own - xp.sum(self.f * self.f, axis=1)
+        diagonal = self.own if self.f is None else self.own - xp.sum(self.f * self.f, axis=1)
         diagonal = xp.where(diagonal > 1e-15 * self.own, diagonal, xp.ones_like(diagonal))
         found, left = xp.zeros_like(F), F
         p = left / diagonal
         rho = xp.sum(left * p, axis=1, keepdims=True)
         first = rho
         for _ in range(MOST_TURNS):
-            Hp = self.own * p - xp.matmul(xp.matrix_transpose(self.f), xp.matmul(self.f, p[:, :, None]))[:, :, 0]
+            Hp = self.times(p)
             along = xp.sum(p * Hp, axis=1, keepdims=True)
             step = xp.where(along > 0.0, rho / xp.where(along > 0.0, along, xp.ones_like(along)), xp.zeros_like(along))
             found, left = found + step * p, left - step * Hp
@@ -177,18 +234,17 @@ class _Root:
     s: Array
     aim: Array
 
-    def find(self, value: Array, slope: Array, size: Floats) -> tuple[Array, Floats]:
+    def find(self, value: Array, slope: Array, imbalance: Floats) -> tuple[Array, Floats]:
         """`d (A, K)` where `Σ s r = aim`, and what its last digits may cost `(A,)`, infinite where it was not found.
 
-        `value (A,)` and `slope (A, K)`: the two sums at 0; `size (A,)`: how far from the aim they are there.
+        `value (A,)` and `slope (A, K)`: the two sums at 0; `imbalance (A, K)`: how far from the aim they are there.
         """
         kernels = self.samples.kernels
         xp, from_host = kernels.backend.xp, kernels.backend.from_host
-        rounding = ROUNDING * (1.0 + self.aim.shape[1] / 3.0)
-        close = 1e-10 * size + rounding
+        rounding, close = _close(imbalance)
         d = xp.zeros_like(self.aim)
         value, norm, F = self._seen(value, slope, d)
-        t, over, curvature = np.ones(len(size)), norm <= close, None
+        t, over, curvature = np.ones(len(close)), norm <= close, None
         for _ in range(MOST_TRIALS):
             if over.all():
                 break

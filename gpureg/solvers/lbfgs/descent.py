@@ -266,7 +266,7 @@ class LbfgsDescent:
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
             state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        if self.bequeaths and state.evaluated[batch.active[places]].sum() <= self.build:  # else variables are rebuilt
+        if self.bequeaths:
             state.pairs |= batch.bequeathed(places)
 
     def _handed(self, state: LbfgsState, batch: Batch, stuck: np.ndarray) -> np.ndarray:

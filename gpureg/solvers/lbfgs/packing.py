@@ -14,7 +14,7 @@ import numpy as np
 
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
-from gpureg.solvers.lbfgs.directions import MEMORY, Directions, Newton, QuasiNewton
+from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton, memory_of
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.pairs import Heritage
@@ -138,14 +138,15 @@ def _pack_pairs(kernels: Kernels, pairs: Mapping[int, Heritage]) -> HostArrays:
 
 def _pairs_left(objective: Objective, read: Unpacker) -> dict[int, Heritage]:
     models, from_host = read.ints("left.models", None, below=len(objective.table)), objective.kernels.backend.from_host
-    counts, shape = read.ints("left.count", len(models)), (2 * MEMORY, objective.kernels.n_columns * objective.D)
+    counts, size = read.ints("left.count", len(models)), objective.kernels.n_columns * objective.D
+    memory = memory_of(objective.rows.n, size)
     found = {}
     parts = zip(
         models.tolist(), read.ragged("left.vectors"), read.ragged("left.age", "int64"), counts.tolist(), strict=True
     )
     for model, vectors, age, count in parts:
-        if vectors.shape != shape or age.shape != (MEMORY,):
-            raise ValueError(f"pairs {vectors.shape} of ages {age.shape}, expected {shape} and {(MEMORY,)}")
+        if vectors.shape != (2 * memory, size) or age.shape != (memory,):
+            raise ValueError(f"pairs {vectors.shape} of ages {age.shape}, expected {memory} of {size} numbers")
         found[model] = Heritage(from_host(vectors), age, count)
     return found
 

@@ -13,7 +13,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.rows.moments import moments_bytes
 from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
-from gpureg.solvers.lbfgs.directions import MEMORY, Hessians
+from gpureg.solvers.lbfgs.directions import Hessians, memory_of
 from gpureg.solvers.lbfgs.single import SingleDescent, is_single
 from gpureg.solvers.lbfgs.watched import WatchedDescent, WatchedSingle
 from gpureg.solvers.lbfgs.watching import Watch
@@ -56,7 +56,7 @@ class Lbfgs:
         """Pairs (those of the last λ too) and vectors, the Hessian if it may come to that, and the logits of a tile."""
         size = D * K
         whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
-        return 8 * size * (4 * MEMORY + 16) + whitening + 2 * 8 * K * 512
+        return 8 * size * (4 * memory_of(n, size) + 16) + whitening + 2 * 8 * K * 512
 
     def shared_bytes(self, n: int, D: int) -> int:
         """The second moments of the samples."""

@@ -16,7 +16,11 @@ from gpureg.types import HostArrays, Ints
 def pack(descent: LbfgsDescent, state: PathState) -> tuple[HostArrays, dict[str, Any]]:
     """A boundary's state."""
     arrays, meta = descent.pack(state.run)
-    return arrays | {"scores": np.array(state.scores, np.float64)}, meta | {"point": state.point, "ended": state.ended}
+    return arrays | {"scores": np.array(state.scores, np.float64)}, meta | {
+        "point": state.point,
+        "ended": state.ended,
+        "spent": state.spent,
+    }
 
 
 def unpack(descent: LbfgsDescent, points: Sequence[Ints], arrays: HostArrays, meta: dict[str, Any]) -> PathState:
@@ -29,4 +33,4 @@ def unpack(descent: LbfgsDescent, points: Sequence[Ints], arrays: HostArrays, me
     run = descent.unpack(arrays, meta, later)
     if run.gradients.keys() != run.finals.keys():  # the next point begins from them
         raise ValueError(f"gradients of the models {sorted(run.gradients)}, expected those of {sorted(run.finals)}")
-    return PathState(run, point, scores, bool(meta["ended"]))
+    return PathState(run, point, scores, bool(meta["ended"]), count_of(meta, "spent"))
