@@ -19,6 +19,7 @@ from gpureg.data.files import read_path
 from gpureg.data.in_memory import Arrays, in_memory
 from gpureg.data.labels_file import read_labelled
 from gpureg.data.named import read_named
+from gpureg.data.of_rows import refuse_held_only, surveyed
 from gpureg.data.parquet_folder import files_in
 from gpureg.data.parts import chosen_classes, taken_rows
 from gpureg.data.raw import RawData
@@ -53,13 +54,18 @@ def load(
     """
     loss, seed = _of_the_fit(task, seed)
     spec, stamp = CATALOG.get(config.dataset), _stamp(config.dataset)
+    if spec is not None and config.stream:
+        raise UsageError(
+            f"{named('stream', True)}: the data set {spec.name!r} is held; files are streamed. Leave out "
+            f"{named('stream')}."
+        )
     if spec is not None:
         _refuse_columns(spec, config)
         chosen = _of_the_catalog(config, spec, loss)
         raw = read_named(spec)
     else:
         chosen = config
-        raw = read_labelled(config) if config.labels is not None else read_path(config.dataset, Uses.of(config))
+        raw = _read(config)
     if config.val is not None:
         _refuse_sizes(config, raw)
         chosen = replace(chosen, val_size=0)
@@ -77,6 +83,15 @@ def load(
         dataset = replace(dataset, unseen=Unseen(config.dataset, config.target, config.weights, selected, own=True))
     whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
     return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
+
+
+def _read(config: DataConfig) -> RawData:
+    """A file's rows, or if they are streamed their labels, and a pass over the rest."""
+    uses = Uses.of(config)
+    if uses.stream:
+        refuse_held_only(uses)
+    raw = read_labelled(config) if config.labels is not None else read_path(config.dataset, uses)
+    return surveyed(raw) if uses.stream else raw
 
 
 def _used(raw: RawData, config: DataConfig, uses: Uses, seed: int, loss: Loss) -> Dataset:
