@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import invoke
+from commands import invoke, same_run, script, started
+from resuming import Memory
 
 import gpureg
+from gpureg.config import FitConfig
 from gpureg.data import Dataset
 from gpureg.data.array_rows import npy_rows
 from gpureg.data.streamed import Part, Streamed, is_streamed, row_pieces
-from gpureg.errors import DataError, UsageError
+from gpureg.errors import DataError, RunError, UsageError
 from gpureg.events import Event, RowsRead, StreamBegun
+from gpureg.fitting.entry import Hooks, run_fit
+from gpureg.storage.checkpoint import read_checkpoint
+from gpureg.storage.directory import is_under_way
 
 N, F, K = 600, 7, 3
 LONG = pytest.mark.long
@@ -304,6 +311,67 @@ def test_a_file_that_changes_is_an_error_that_names_it(
     with pytest.raises(DataError, match=f"X.npy {said}"):
         gpureg.fit(data, block_rows=100, observe=see, **options)
     assert blocks >= 23
+
+
+@pytest.mark.parametrize(
+    "options", [{"solver": "lbfgs", "l2": (0.1, 0.01, 1e-3), "cv": 3}, {"solver": "sgd", "epochs": 5, "cv": 3}], ids=str
+)
+@pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
+def test_a_fit_that_was_interrupted_goes_on_with_the_same_bits(tmp_path: Path, options: dict[str, Any]) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    config = FitConfig(**options, block_rows=130)
+
+    def load() -> Dataset:
+        return gpureg.load_dataset(**given, stream=True, val_size=0)
+
+    whole, keeper = run_fit(load(), config, Hooks()), Memory()
+    for boundaries in (1, 3):
+        left = [boundaries]
+
+        def stops(left: list[int] = left) -> bool:
+            left[0] -= 1
+            return left[0] < 0
+
+        begun = run_fit(load(), config, Hooks(should_stop=stops, keeper=keeper))
+        assert "interrupted" in {model.stop_reason for model in begun.models}
+        same_fit(run_fit(load(), config, Hooks(), saved=keeper.saved), whole)
+    file = tmp_path / "X.npy"
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(RunError, match="are not the data that the run began with"):
+        run_fit(load(), config, Hooks(), saved=keeper.saved)
+
+
+def trains(run: Path) -> bool:
+    """Whether there is a checkpoint of something that was trained."""
+    with suppress(FileNotFoundError, RunError):
+        return read_checkpoint(run)[1]["data_sha256"] is not None
+    return False
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("change", [truncated, Path.unlink])
+def test_the_last_checkpoint_stays_if_the_file_does_not(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """Exit code 2 with the file's name; with the file back, the run goes on to the bits of one never stopped."""
+    given = npy_and_labels(tmp_path, *samples())
+    file = tmp_path / "X.npy"
+    command = ("--dataset", file, "--labels", given["labels"], "--stream", "--block-rows", 50, "--val-size", 0)
+    command += ("--lambda-grid", "1e-6:1:60", "--cv", 5, "--dtype", "float64", "--threads", 1)
+    assert script("sweep-lambda", *command, "--out", "whole", cwd=tmp_path).returncode == 0
+    content, stat = file.read_bytes(), file.stat()
+    process = started("sweep-lambda", *command, "--out", "run", "--checkpoint-seconds", 0.05, cwd=tmp_path)
+    while process.poll() is None and not trains(tmp_path / "run"):
+        time.sleep(0.01)
+    change(file)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2, stderr
+    assert "X.npy" in stderr
+    assert "Traceback" not in stderr
+    assert is_under_way(tmp_path / "run")
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    done = script("train", "--resume", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def packed(folder: Path) -> dict[str, Any]:

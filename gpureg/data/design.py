@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,7 @@ class Designer:
         try:
             with np.errstate(over="raise"):
                 if self.quick:
-                    np.subtract(rows, self._offset, out=scaled, dtype=np.float32)
-                    scaled *= self._factor
+                    scaled = self._quickly(rows, scaled)
                 else:
                     np.subtract(rows, scaling.offset, out=scaled, dtype=np.float64)
                     scaled /= scaling.scale
@@ -87,11 +87,19 @@ class Designer:
         except FloatingPointError as error:
             raise DataError(beyond(self.dtype)) from error
 
-    @property
+    def _quickly(self, rows: Matrix, scaled: Matrix) -> Matrix:
+        """The scaled rows in float32; as they are where nothing changes."""
+        if self._offset.any():
+            rows = np.subtract(rows, self._offset, out=scaled, dtype=np.float32)
+        if (self._factor != 1).any():
+            rows = np.multiply(rows, self._factor, out=scaled, dtype=np.float32)
+        return rows
+
+    @cached_property
     def _offset(self) -> Matrix:
         return self.scaling.offset.astype(np.float32)
 
-    @property
+    @cached_property
     def _factor(self) -> Matrix:
         factor = (1.0 / self.scaling.scale).astype(np.float32)
         if self.scaling.constant is not None:
