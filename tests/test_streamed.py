@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from commands import invoke, same_run, script, started
 from resuming import Memory
 
 import gpureg
-from gpureg.config import FitConfig
-from gpureg.data import Dataset
+from gpureg.config import DataConfig, FitConfig
+from gpureg.data import Dataset, load
 from gpureg.data.array_rows import npy_rows
+from gpureg.data.limits import Limit
 from gpureg.data.streamed import Part, Streamed, is_streamed, row_pieces
 from gpureg.errors import DataError, RunError, UsageError
 from gpureg.events import Event, RowsRead, StreamBegun
@@ -445,6 +447,30 @@ def test_what_can_t_be_streamed_is_refused_with_the_conversion(
 def test_what_is_made_of_held_rows_is_refused(tmp_path: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         gpureg.load_dataset(**npz(tmp_path, *samples()), stream=True, **options)
+
+
+def test_rows_that_fit_in_no_memory_are_streamed_by_themselves(tmp_path: Path) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    config = DataConfig(str(given["name_or_path"]), labels=str(given["labels"]))
+    data = load(config, limit=Limit(10_000))
+    assert "more than half of this machine's memory: they are read in blocks" in data.notices[-1]
+    same_data = gpureg.load_dataset(**given, stream=True)
+    assert np.array_equal(rows_of(data.X_train), rows_of(same_data.X_train))
+    with pytest.warns(gpureg.GpuregWarning, match="they are read in blocks"):
+        same_fit(
+            replace(gpureg.fit(data, l2=0.1, block_rows=100), warnings=()),
+            gpureg.fit(same_data, l2=0.1, block_rows=100),
+        )
+    with pytest.raises(UsageError, match=r"streamed only when told: give stream=True"):
+        gpureg.fit(data, epochs=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"missing": "mean"}], ids=str)
+def test_rows_that_fit_in_no_memory_and_can_t_be_streamed_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    made = text(tmp_path) if not options else npz(tmp_path, *samples())
+    said = "Convert it to Parquet" if not options else "makes features of rows that are held"
+    with pytest.raises(DataError, match=rf"half of this machine's memory.*Nor can they be read in blocks\..*{said}"):
+        load(DataConfig(str(made["name_or_path"]), **options), limit=Limit(30))
 
 
 def test_a_named_set_is_not_streamed() -> None:

@@ -33,15 +33,16 @@ Array = npt.NDArray[Any]
 _DELIMITERS = ",;\t"
 
 
-def read_labelled(config: DataConfig) -> RawData:
+def read_labelled(config: DataConfig, uses: Uses, limit: Limit | None = None) -> RawData:
     """The features of an npy file, `X (N, F)` or images `(N, H, W)`, or of a sparse npz, and their labels, which
     `config.labels` names.
 
     The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
-    (the only array, or `y`); `target` and `weights` name columns of it. Raises UsageError and DataError.
+    (the only array, or `y`); `uses` names columns of it. `limit` bounds the memory, by default to the machine's. Raises
+    UsageError and DataError.
     """
     file, labels = existing(config.dataset), existing(str(config.labels), "labels")
-    uses, limit = Uses.of(config), machine_limit()
+    limit = limit or machine_limit()
     refuse_labels(file, str(labels))
     refuse_marks(uses.marks, f"the features of {file} with a file of {named('labels')}")
     X = _features_of(file, uses, limit)

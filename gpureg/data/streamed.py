@@ -148,10 +148,11 @@ class Opened:
 @dataclass(frozen=True, eq=False)
 class Streamed:
     """Rows `(N, F)` of files, one part after the other; see the module. It has an array's shape and type, and a
-    selection of rows, in rising order, is another such value.
+    selection of rows, in rising order, is another such value. `asked`: whether the caller asked for it.
     """
 
     parts: tuple[Part, ...]
+    asked: bool = True
 
     ndim = 2
 
@@ -176,7 +177,7 @@ class Streamed:
             found.append(part.take(own))
             first += len(part)
         kept = [part for part in found if len(part)]
-        return Streamed(tuple(kept or found[:1]))
+        return Streamed(tuple(kept or found[:1]), self.asked)
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
@@ -249,4 +250,4 @@ def regrouped(pieces: Iterator[Matrix], size: int, shape: tuple[int, int], dtype
 
 def joined(one: Streamed, other: Streamed) -> Streamed:
     """The rows of both, one after the other."""
-    return Streamed((*one.parts, *other.parts))
+    return Streamed((*one.parts, *other.parts), one.asked)

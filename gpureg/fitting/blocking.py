@@ -101,6 +101,12 @@ def _check(data: Dataset, config: FitConfig, *, streams: bool, minibatches: bool
                 f"blocks. Leave out {named('block_rows')}."
             )
         return
+    if minibatches and streams and not data.X_train.asked:  # type: ignore[attr-defined]
+        raise UsageError(
+            f"The rows of {data.name} take more than half of this machine's memory, and minibatches are streamed only "
+            f"when told: give {named('stream', True)}, whose order is {named('shuffle_by', 'blocks')}, or "
+            f"{named('solver', 'lbfgs')}."
+        )
     if not minibatches or not config.shuffle or by_blocks:
         return
     if streams:
