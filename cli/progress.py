@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from .reading import Reading, opening
 from .states import INDENT, ModelStates
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Plain(Quiet):
 
     def __init__(self, console: Console, total: int, members: int) -> None:
         super().__init__(console)
-        self.states = ModelStates(total, members)
+        self.states, self.reading = ModelStates(total, members), Reading()
         self.last = time.monotonic()
 
     def expect(self, total: int, members: int) -> None:
@@ -85,13 +86,18 @@ class Plain(Quiet):
 
     def see(self, event: Event) -> None:
         """Count the event; print a line if the last one is old enough."""
-        from gpureg.events import EpochEnded, Iterated
+        from gpureg.events import EpochEnded, Iterated, RowsRead, StreamBegun
 
         self.states.see(event)
-        if isinstance(event, (EpochEnded, Iterated)) and time.monotonic() - self.last >= PLAIN_SECONDS:
+        if isinstance(event, StreamBegun):
+            self.console.print(opening(event), soft_wrap=True)
+        elif isinstance(event, RowsRead):
+            self.reading.see(event)
+        if isinstance(event, (EpochEnded, Iterated, RowsRead)) and time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
             counts = [self.states.counts()] if self.states.total > 1 else []
             phrases = [self.states.title(), self.states.where(), *self.states.losses(), *counts]
+            phrases += self.reading.phrases()
             self.console.print("  ".join(phrases), soft_wrap=True)
 
 
@@ -110,7 +116,7 @@ class Bars:
 
     def __init__(self, console: Console, total: int, members: int) -> None:
         self.console, self.total = console, total
-        self.states = ModelStates(total, members)
+        self.states, self.reading = ModelStates(total, members), Reading()
         elapsed: list[ProgressColumn] = [TimeElapsedColumn()] if console.width >= NARROW else []
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -139,10 +145,14 @@ class Bars:
 
     def see(self, event: Event) -> None:
         """Update the picture; a separate thread draws it eight times a second."""
-        from gpureg.events import EpochEnded, Iterated, PathPoint, Started
+        from gpureg.events import EpochEnded, Iterated, PathPoint, RowsRead, Started, StreamBegun
 
         self.states.see(event)
-        if isinstance(event, Started):
+        if isinstance(event, StreamBegun):
+            self.say(opening(event))
+        elif isinstance(event, RowsRead):
+            self.reading.see(event)
+        elif isinstance(event, Started):
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.begun, self.rate = time.monotonic(), ""
@@ -162,7 +172,7 @@ class Bars:
         width = self.console.width
         if self.task is None:
             return Group(Text(INDENT + "preparing the data"))
-        phrases = [phrase for phrase in (*self.states.losses(), self.rate) if phrase]
+        phrases = [phrase for phrase in (*self.states.losses(), self.rate, *self.reading.phrases()) if phrase]
         rows: list[Any] = [self.bar, *(Text(line) for line in _lines(phrases, width))]
         if self.total > 1:
             rows += [self.states.picture(width), Text(INDENT + self.states.counts())]

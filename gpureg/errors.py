@@ -30,6 +30,10 @@ class DataError(UsageError):
     """A data set is not available or can't be read (exit code 2)."""
 
 
+class TooLargeError(DataError):
+    """The rows of a data set take more memory than they may (exit code 2)."""
+
+
 class RunError(UsageError):
     """A run directory is missing, damaged, or already there (exit code 2)."""
 

@@ -84,4 +84,35 @@ class PathPoint:
     points: int
 
 
-Event = FitBegun | Started | Evaluated | ModelStopped | EpochEnded | Iterated | PathPoint | FitEnded
+@dataclass(frozen=True)
+class StreamBegun:
+    """Rows are read in blocks during the fit: `rows` for training in blocks of `block_rows`, of which those in memory
+    take `block_bytes`; all of the fit takes at most about `peak` bytes.
+    """
+
+    rows: int
+    block_rows: int
+    block_bytes: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class RowsRead:
+    """So much has been read since the fit began: `rows`, and the `size` of their numbers in bytes."""
+
+    rows: int
+    size: int
+
+
+Event = (
+    FitBegun
+    | StreamBegun
+    | RowsRead
+    | Started
+    | Evaluated
+    | ModelStopped
+    | EpochEnded
+    | Iterated
+    | PathPoint
+    | FitEnded
+)

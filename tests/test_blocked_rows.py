@@ -55,7 +55,7 @@ def close(kernels: Kernels, found: object, expected: object, rtol: float = 1e-9)
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
-@pytest.mark.parametrize("sizes", CUTS, ids=str)
+@pytest.mark.parametrize("sizes", [*(pytest.param(cut, marks=pytest.mark.long) for cut in CUTS[:2]), CUTS[2]], ids=str)
 def test_every_sum_is_that_of_the_rows_in_one_piece(
     any_backend: BackendFactory, sizes: tuple[int, ...], task: str, weighted: bool
 ) -> None:
@@ -156,7 +156,7 @@ def test_evaluations_share_a_pass() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
-@pytest.mark.parametrize("batch", [1, 8, 64])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.long), 8, 64])
 def test_minibatches_cross_blocks(any_backend: BackendFactory, task: str, weighted: bool, batch: int) -> None:
     """In any order: one that follows the blocks, and one that doesn't."""
     kernels = choose_kernels(any_backend("float64"), loss_of(task), K)

@@ -109,7 +109,14 @@ def sparse_files(values: dict[str, Any]) -> None:
     values.update(X=X, y=y)
 
 
-GIVEN = {"sparse.md": sparse_files}
+def large_files(values: dict[str, Any]) -> None:
+    """What the page on large data begins with."""
+    random = np.random.default_rng(0)
+    np.save("y.npy", np.arange(200) % 3)
+    np.save("X.npy", random.normal(size=(200, 4)) + (np.arange(200) % 3)[:, None])
+
+
+GIVEN = {"sparse.md": sparse_files, "large-data.md": large_files}
 
 
 @pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")

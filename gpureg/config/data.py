@@ -142,6 +142,14 @@ class DataConfig:
         ),
     ] = None
 
+    stream: Annotated[
+        bool,
+        About(
+            "Read the rows in blocks during the fit instead of holding them: npy, uncompressed npz, idx, parquet.",
+            "Data",
+        ),
+    ] = False
+
     def __post_init__(self) -> None:
         for option in ("features", "drop"):
             object.__setattr__(self, option, _columns(getattr(self, option), option))
@@ -201,3 +209,4 @@ class DataOptions(TypedDict, total=False):
     labels: str | None
     val: str | None
     test: str | None
+    stream: bool

@@ -17,6 +17,7 @@ from gpureg.config.names import (
     SCALES,
     SCORES,
     SELECTS,
+    SHUFFLES,
     SOLVERS,
     TASKS,
 )
@@ -26,6 +27,7 @@ from gpureg.errors import UsageError, named
 from gpureg.losses import Loss, loss_of
 
 REPORT_LAMBDAS = (2.0, 0.2, 0.02, 0.002)
+BLOCK_ROWS = 1 << 16
 LBFGS_GRID = "1e-6:10:32"  # of a sweep to the optimum
 
 
@@ -38,8 +40,7 @@ class FitConfig:
     the other solver. `l2` None means 0 with `sgd`, C = 1 with `lbfgs`; `penalize_bias` None means on with `sgd`, off
     with `lbfgs`; `lr` None means the task's default (0.01 softmax, 0.05 logistic); `scale` None means `pixels` if the
     data are images, `none` if they are sparse, else `standard`; `threads` None means the BLAS's own choice.
-    `memory` is a budget in bytes: a fixed number, so that the free memory of the moment never reshapes a run. Raises
-    UsageError.
+    `memory` is a budget in bytes: a fixed number, so that what is free never reshapes a run. Raises UsageError.
     """
 
     scale: Annotated[
@@ -65,22 +66,13 @@ class FitConfig:
         tuple[float, ...] | None,
         About("C = 1 / (2 λ S) instead of λ, S the sum of the training rows' weights.", "Model", above=0),
     ] = None
-    cv: Annotated[
-        int | None,
-        About(
-            "Number of stratified folds, all in the same batch.",
-            "Choice of λ",
-            least=2,
-        ),
-    ] = None
+    cv: Annotated[int | None, About("Number of stratified folds, all in the same batch.", "Choice of λ", least=2)] = (
+        None
+    )
     score: Annotated[str, About("The score that compares the λ.", "Choice of λ", choices=SCORES)] = "loss"
     select: Annotated[
         str,
-        About(
-            "The best mean score, or the largest λ within one standard error of it.",
-            "Choice of λ",
-            choices=SELECTS,
-        ),
+        About("The best mean score, or the largest λ within one standard error of it.", "Choice of λ", choices=SELECTS),
     ] = "min"
     refit: Annotated[
         str,
@@ -92,11 +84,7 @@ class FitConfig:
     ] = "train"
     seeds: Annotated[
         int,
-        About(
-            "With --cv, the number of fold assignments; otherwise the number of shuffles.",
-            "Choice of λ",
-            least=1,
-        ),
+        About("With --cv, the number of fold assignments; otherwise the number of shuffles.", "Choice of λ", least=1),
     ] = 1
     lr: Annotated[
         tuple[float, ...] | None,
@@ -114,6 +102,16 @@ class FitConfig:
     epochs: Annotated[int, About("Maximum number of epochs.", "Training", least=1, solver="sgd")] = 50
     batch_size: Annotated[int, About("Samples of a minibatch.", "Training", least=1, solver="sgd")] = 128
     shuffle: Annotated[bool, About("A new order of the samples in every epoch.", "Training", solver="sgd")] = True
+    shuffle_by: Annotated[
+        str | None,
+        About(
+            "rows: any order. blocks: the blocks in a new order, and the rows within each.",
+            "Training",
+            choices=SHUFFLES,
+            shown="rows; blocks with --stream",
+            solver="sgd",
+        ),
+    ] = None
     seed: Annotated[
         int, About("Seed for the shuffle, the split and the folds.", "Training", least=0, most=2**32 - 1)
     ] = 0
@@ -155,10 +153,18 @@ class FitConfig:
     max_iter: Annotated[int, About("Maximum number of iterations.", "Training", least=1, solver="lbfgs")] = 1000
     device: Annotated[str, About("auto, cpu, cuda or cuda:N.", "Device", metavar="NAME")] = "auto"
     strict_device: Annotated[bool, About("Fail with exit code 3 rather than fall back to the CPU.", "Device")] = False
+    block_rows: Annotated[
+        int | None,
+        About(
+            "Rows of a block, of those that are streamed or held; sums are added up block by block.",
+            "Data",
+            least=1,
+            shown="65536, if there are blocks",
+        ),
+    ] = None
     dtype: Annotated[str, About("The float type of the arithmetic.", "Device", choices=DTYPES)] = "float32"
     bootstrap: Annotated[
-        int,
-        About("Resamples of the test set's rows, for 95% intervals of the metrics.", "Data", least=0),
+        int, About("Resamples of the test set's rows, for 95% intervals of the metrics.", "Data", least=0)
     ] = 0
     threads: Annotated[
         int | None, About("Threads of the BLAS.", "Device", least=1, shown="the library's own choice")
@@ -178,10 +184,7 @@ class FitConfig:
     kernels: Annotated[
         str,
         About(
-            "auto, fused, reference; on CUDA also pair (2 launches a step).",
-            "Device",
-            choices=KERNELS,
-            metavar="NAME",
+            "auto, fused, reference; on CUDA also pair (2 launches a step).", "Device", choices=KERNELS, metavar="NAME"
         ),
     ] = "auto"
 
@@ -244,6 +247,11 @@ class FitConfig:
     def n_models(self) -> int:
         """The number of models before a refit."""
         return len(self.l2 or self.Cs or (1.0,)) * len(self.rates) * self.seeds * (self.cv or 1)
+
+    @property
+    def rows_of_a_block(self) -> int:
+        """The rows of a block, where there are blocks."""
+        return BLOCK_ROWS if self.block_rows is None else self.block_rows
 
     @property
     def loss(self) -> Loss:

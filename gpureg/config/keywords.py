@@ -26,6 +26,7 @@ class FitOptions(TypedDict, total=False):
     epochs: int
     batch_size: int
     shuffle: bool
+    shuffle_by: str | None
     seed: int
     evals_per_epoch: int
     patience: int
@@ -42,3 +43,4 @@ class FitOptions(TypedDict, total=False):
     threads: int | None
     memory: int
     kernels: str
+    block_rows: int | None

@@ -7,8 +7,9 @@ from gpureg.data.blocks import Block, Blocks, Request, open_blocks
 from gpureg.data.cache import cache_dir, dataset_dir
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset
+from gpureg.data.design import design_matrix
 from gpureg.data.load import load, load_dataset, make_dataset
-from gpureg.data.scaling import Scaling, default_scaling, design_matrix, fit_scaling
+from gpureg.data.scaling import Scaling, default_scaling, fit_scaling
 from gpureg.data.sources import fetch, find_spec, is_cached
 from gpureg.data.weighting import check_class_weights, class_weights
 

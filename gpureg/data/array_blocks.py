@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.data.array_streams import ArrayStream, Matrix, idx_stream, npy_stream, npz_stream
-from gpureg.data.arrays import label_column, numpy_errors
+from gpureg.data.array_streams import ArrayStream, Matrix, idx_stream, npy_stream, npz_stream, numpy_errors
+from gpureg.data.arrays import label_column
 from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights, choose_columns
 from gpureg.data.files import existing
 from gpureg.data.idx_set import images_in, labels_of, validation_of

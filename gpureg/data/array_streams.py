@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,8 +16,8 @@ import numpy.typing as npt
 
 from gpureg.data.idx import read_idx_header
 from gpureg.data.limits import UNLIMITED, machine_limit
-from gpureg.data.opening import opened, reading
-from gpureg.errors import DataError
+from gpureg.data.opening import first_words, opened, reading
+from gpureg.errors import DataError, GpuregError
 
 Matrix = npt.NDArray[Any]
 
@@ -96,3 +98,23 @@ def idx_stream(path: Path, stack: ExitStack) -> ArrayStream:
     with reading(path):
         shape, dtype = read_idx_header(stream, path)
     return ArrayStream(str(path), shape, dtype, stream)
+
+
+@contextmanager
+def numpy_errors(file: Path) -> Iterator[None]:
+    """Turn what reading raises into a DataError: NumPy's header parser lets errors through, even tokenize's."""
+    try:
+        with reading(file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged header is read as Python's source, which has its own
+            yield
+    except GpuregError:
+        raise
+    except Exception as error:  # as above, and zipfile's and zlib's
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{file} holds pickled Python objects, which gpureg does not load: they can run any code. "
+                "Store plain arrays of numbers or fixed-width words."
+            ) from error
+        raise DataError(
+            f"can't read {file}: {first_words(error)}. It is damaged or cut off; write it again."
+        ) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.kept import Kept
+from gpureg.data.array_rows import ArrayRows, npy_rows, npz_rows
+from gpureg.data.array_streams import numpy_errors
+from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit
 from gpureg.data.marks import Marks
-from gpureg.data.opening import first_words, reading, refuse_special
+from gpureg.data.of_rows import column_of, of_rows, rows_of
+from gpureg.data.opening import refuse_special
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, pick_column
 from gpureg.data.uses import Uses
-from gpureg.errors import DataError, GpuregError, UsageError, named
+from gpureg.errors import DataError, UsageError, named
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +45,11 @@ class _Keys:
         """Those that can't name groups or folds too."""
         return [key for key in (self.X, self.y, self.weights) if key is not None]
 
+    @property
+    def features(self) -> list[str]:
+        """Those of features."""
+        return [self.X] if self.X_val is None else [self.X, self.X_val]
+
     def given(self) -> list[str]:
         found = (self.X, self.y, self.X_val, self.y_val, self.weights, self.weights_val)
         return [key for key in found if key is not None]
@@ -60,17 +67,18 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         there = archive.files
         keys = _keys(file, there, uses.target, uses.weights)
         marks = uses.marked(there, keys.taken, str(file))
-        arrays = _load(file, archive, [*dict.fromkeys((*keys.given(), *marks.values()))], limit)
-    row_weights, rows = None, len(_rows(arrays[keys.X]))
+        named_ones = [*dict.fromkeys((*keys.given(), *marks.values()))]
+        arrays = _load(file, archive, named_ones, limit, keys.features if uses.stream else ())
+    row_weights, rows = None, _rows(arrays[keys.X])
     if keys.weights is not None:
         row_weights = check_weights(arrays[keys.weights], rows, f"{keys.weights} in {file}")
     kept = Kept.of_weights(row_weights)
-    check_lengths(rows, len(_rows(arrays[keys.y])), f"{file}, {keys.X} and {keys.y}")
-    features = as_features(kept.of(arrays[keys.X]), f"{keys.X} in {file}", kept, uses)
+    check_lengths(rows, _rows(arrays[keys.y]), f"{file}, {keys.X} and {keys.y}")
+    features = _features(arrays[keys.X], f"{keys.X} in {file}", kept, uses)
     columns = [_labels(kept.of(arrays[keys.y]), f"{keys.y} in {file}", kept)]
     X_val = weights_val = None
     if keys.X_val is not None and keys.y_val is not None:
-        own = as_features(arrays[keys.X_val], f"{keys.X_val} in {file}", uses=uses)
+        own = _features(arrays[keys.X_val], f"{keys.X_val} in {file}", ALL, uses)
         if own.width != features.width:
             raise DataError(
                 f"{file}: {keys.X} has {features.width} features, {keys.X_val} {own.width}. Expected the same number."
@@ -101,8 +109,8 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
 
     Raises UsageError for a column that is not there, DataError for an array that can't be used.
     """
-    matrix = load_npy(file, limit)
-    if matrix.ndim != 2 or matrix.shape[1] < 2:
+    matrix = _Matrix(npy_rows(file)) if uses.stream else _Matrix(load_npy(file, limit))
+    if len(matrix.shape) != 2 or matrix.shape[1] < 2:
         raise DataError(
             f"{file} has shape {matrix.shape}; expected (rows, features + 1), the label in the last column. Name a "
             f"file of labels with {named('labels')}, or store an npz: {_SAVEZ}."
@@ -114,30 +122,53 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         weights = pick_column(uses.weights, columns, "weights")
         if weights == label:
             raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
-        row_weights = check_weights(matrix[:, int(weights)], len(matrix), f"column {weights} of {file}")
+        row_weights = check_weights(matrix.column(weights), matrix.shape[0], f"column {weights} of {file}")
     kept = Kept.of_weights(row_weights)
     taken = [name for name in (label, weights) if name is not None]
     marks = uses.marked(columns, taken, str(file))
-    marked = {option: matrix[:, int(name)] for option, name in marks.items()}
-    rows, matrix = len(matrix), kept.of(matrix)
+    marked = {option: matrix.column(name) for option, name in marks.items()}
     taken += marks.values()
     others = [name for name in columns if name not in taken]
     chosen = uses.chosen(others, taken, str(file), label=label)
-    X = matrix[:, [int(name) for name in chosen]]
-    check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
-    found = find_labels(matrix[:, int(label)], f"column {label} (the label) of {file}", kept)
+    X = matrix.features(chosen, kept)
+    if not uses.stream:
+        check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
+    found = find_labels(kept.of(matrix.column(label)), f"column {label} (the label) of {file}", kept)
     (codes,), labels = settle([found])
     positions = None if len(chosen) == len(others) else tuple(others.index(name) for name in chosen)
-    native = X.astype(X.dtype.newbyteorder("="), copy=False)
     return RawData(
         name=file.stem,
-        features=Features(native, width=len(others), positions=positions),
+        features=Features(X, width=len(others), positions=positions),
         codes=codes,
         labels=labels,
         weights=None if row_weights is None else kept.of(row_weights),
         target=label,
-        marks=Marks.of(marked, rows, str(file), kept),
+        marks=Marks.of(marked, matrix.shape[0], str(file), kept),
     )
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A matrix of an npy file, held or not; its columns are named by number."""
+
+    rows: Array | ArrayRows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rows.stored_shape if isinstance(self.rows, ArrayRows) else self.rows.shape
+
+    def column(self, name: str) -> Array:
+        if isinstance(self.rows, ArrayRows):
+            return column_of(self.rows, int(name))
+        return np.asarray(self.rows[:, int(name)])
+
+    def features(self, names: tuple[str, ...], kept: Kept) -> Any:
+        """The kept rows of some columns, in the machine's byte order."""
+        numbers = [int(name) for name in names]
+        if isinstance(self.rows, ArrayRows):
+            return rows_of(self.rows.of(numbers), kept)
+        X = kept.of(self.rows)[:, numbers]
+        return X.astype(X.dtype.newbyteorder("="), copy=False)
 
 
 def load_npy(file: Path, limit: Limit) -> Array:
@@ -168,16 +199,20 @@ def _archive(file: Path) -> Iterator[Any]:
             yield archive
 
 
-def _load(file: Path, archive: Any, keys: list[str], limit: Limit) -> dict[str, Array]:
-    """The arrays of these names. The archive's directory bounds what each unpacks to."""
+def _load(file: Path, archive: Any, keys: list[str], limit: Limit, streamed: Collection[str] = ()) -> dict[str, Any]:
+    """The arrays of these names, of which the `streamed` ones stay in the file. The archive's directory bounds what
+    each unpacks to.
+    """
+    rows = {key: npz_rows(file, key) for key in keys if key in streamed}
+    keys = [key for key in keys if key not in streamed]
     members = {name.removesuffix(".npy"): name for name in archive.zip.namelist()}
     found = [archive.zip.getinfo(members[key]) for key in keys]
     limit.check(sum(info.file_size for info in found), file, sum(info.compress_size for info in found))
-    arrays = {key: archive[members[key]] for key in keys}
+    arrays: dict[str, Any] = {key: archive[members[key]] for key in keys}
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise DataError(f"{file}: {key!r} is not a NumPy array. Write the file with {_SAVEZ}.")
-    return arrays
+    return arrays | rows
 
 
 def _keys(file: Path, there: list[str], target: str | None, weights: str | None) -> _Keys:
@@ -210,8 +245,13 @@ def _one_of(file: Path, there: list[str], names: tuple[str, ...]) -> str | None:
     return found[0] if found else None
 
 
-def _rows(array: Array) -> Array:
-    return np.atleast_1d(array)
+def _rows(array: Any) -> int:
+    return int(array.shape[0]) if array.shape else 1
+
+
+def _features(X: Any, where: str, kept: Kept, uses: Uses) -> Features:
+    """The kept rows of an array, or of one that stays in its file."""
+    return of_rows(X, kept, uses) if isinstance(X, ArrayRows) else as_features(kept.of(X), where, kept, uses)
 
 
 def _labels(y: Array, where: str, kept: Kept | None = None) -> Found:
@@ -228,23 +268,3 @@ def label_column(y: Array, where: str) -> Array:
             "turns those into labels."
         )
     return y
-
-
-@contextmanager
-def numpy_errors(file: Path) -> Iterator[None]:
-    """Turn what reading raises into a DataError: NumPy's header parser lets errors through, even tokenize's."""
-    try:
-        with reading(file), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged header is read as Python's source, which has its own
-            yield
-    except GpuregError:
-        raise
-    except Exception as error:  # as above, and zipfile's and zlib's
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{file} holds pickled Python objects, which gpureg does not load: they can run any code. "
-                "Store plain arrays of numbers or fixed-width words."
-            ) from error
-        raise DataError(
-            f"can't read {file}: {first_words(error)}. It is damaged or cut off; write it again."
-        ) from error

@@ -36,7 +36,7 @@ def _npz(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.sparse_files import is_sparse_npz, no_labels
 
     if is_sparse_npz(file):
-        raise no_labels(file)
+        raise _cannot_stream(file, "sparse rows") if uses.stream else no_labels(file)
     return read_npz_data(file, uses, limit)
 
 
@@ -62,6 +62,8 @@ def _npy_blocks(file: Path, request: Request) -> Blocks:
 def _csv(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.tables import read_table
 
+    if uses.stream:
+        raise _cannot_stream(file, "CSV")
     return read_table(file, uses, limit, csv=True)
 
 
@@ -90,7 +92,7 @@ def _idx(file: Path, uses: Uses, limit: Limit) -> RawData:
         if value is not None:
             raise UsageError(f"{named(option, value)}: IDX files have no columns to name. Leave out {named(option)}.")
     uses.refuse_choice("IDX images")
-    return read_idx_path(file, limit)
+    return read_idx_path(file, limit, stream=uses.stream)
 
 
 def _idx_blocks(file: Path, request: Request) -> Blocks:
@@ -102,6 +104,8 @@ def _idx_blocks(file: Path, request: Request) -> Blocks:
 def _svmlight(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.sparse_files import read_svmlight_data
 
+    if uses.stream:
+        raise _cannot_stream(file, "sparse rows")
     return read_svmlight_data(file, uses, limit)
 
 
@@ -122,6 +126,19 @@ FORMATS = (
     IDX,
     FileFormat("svmlight", SVMLIGHT, None, _svmlight, _svmlight_blocks),
 )
+
+
+def _cannot_stream(file: Path, what: str) -> DataError:
+    """The error for a format whose rows can't be read again and again, with the conversion to one that can."""
+    how = {
+        "CSV": "Convert it to Parquet once, in pieces, with pyarrow.csv.open_csv and pyarrow.parquet.ParquetWriter; "
+        "docs/large-data.md has the lines.",
+        "sparse rows": f"Sparse rows are held: leave out {named('stream')}. Dense ones can be streamed as npy or npz.",
+    }
+    return DataError(
+        f"{named('stream', True)}: {file} holds {what}, which is not read in blocks for a fit; expected npy, an npz "
+        f"that is not compressed, IDX or Parquet. {how[what]}"
+    )
 
 
 def format_of(file: Path) -> FileFormat:

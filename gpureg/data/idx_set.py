@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.array_rows import idx_rows
 from gpureg.data.idx import read_idx
+from gpureg.data.kept import ALL
 from gpureg.data.labels import find_labels, settle
 from gpureg.data.limits import Limit
+from gpureg.data.of_rows import of_rows
 from gpureg.data.opening import reading
-from gpureg.data.raw import RawData, as_features, check_lengths
+from gpureg.data.raw import Features, RawData, as_features, check_lengths
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 Pair = tuple[Path, Path]
@@ -21,7 +25,7 @@ _FOLDER_NAMES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 _VAL_NAMES = ("t10k", "test", "val")
 
 
-def read_idx_path(path: Path, limit: Limit) -> RawData:
+def read_idx_path(path: Path, limit: Limit, *, stream: bool = False) -> RawData:
     """Read the IDX images at `path` (a folder: its `train-images-idx3-ubyte`), plain or gzip, and what belongs to them.
 
     The labels have the images' name with `labels` and `idx1` in it. If the name contains `train`, files with `t10k`,
@@ -32,7 +36,7 @@ def read_idx_path(path: Path, limit: Limit) -> RawData:
     """
     images = images_in(path) if path.is_dir() else path
     labels = labels_of(images)
-    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), validation_of(images), limit)
+    return read_idx_files(path.name.removesuffix(".gz"), (images, labels), validation_of(images), limit, stream=stream)
 
 
 def labels_of(images: Path) -> Path:
@@ -48,14 +52,16 @@ def labels_of(images: Path) -> Path:
     return labels
 
 
-def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> RawData:
-    """Read pairs of (images, labels). Raises DataError if they don't belong together."""
-    features = as_features(read_idx(train[0], limit), str(train[0]))
+def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit, *, stream: bool = False) -> RawData:
+    """Read pairs of (images, labels); `stream`: the images stay in their files. Raises DataError if they don't belong
+    together.
+    """
+    features = _images(train[0], limit, stream=stream)
     columns = [find_labels(_labels(train[1], limit), str(train[1]))]
-    check_lengths(len(features.X), len(columns[0].codes), f"{train[0]} and {train[1].name}")
+    check_lengths(features.X.shape[0], len(columns[0].codes), f"{train[0]} and {train[1].name}")
     X_val = None
     if val is not None:
-        X_val = as_features(read_idx(val[0], limit), str(val[0])).X
+        X_val = _images(val[0], limit, stream=stream).X
         columns.append(find_labels(_labels(val[1], limit), str(val[1])))
         check_lengths(len(X_val), len(columns[1].codes), f"{val[0]} and {val[1].name}")
         if X_val.shape[1] != features.width:
@@ -71,6 +77,10 @@ def read_idx_files(name: str, train: Pair, val: Pair | None, limit: Limit) -> Ra
         X_val=X_val,
         codes_val=None if val is None else codes[1],
     )
+
+
+def _images(path: Path, limit: Limit, *, stream: bool) -> Features:
+    return of_rows(idx_rows(path), ALL, Uses()) if stream else as_features(read_idx(path, limit), str(path))
 
 
 def _labels(path: Path, limit: Limit) -> npt.NDArray[np.generic]:

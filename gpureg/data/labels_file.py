@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.config import DataConfig
+from gpureg.data.array_rows import ArrayRows, npy_rows
 from gpureg.data.arrays import label_column, load_npy, npz_arrays
 from gpureg.data.files import existing, named_as
 from gpureg.data.formats import format_of
@@ -19,6 +20,7 @@ from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.marks import refuse_marks
+from gpureg.data.of_rows import of_rows
 from gpureg.data.opening import opened
 from gpureg.data.raw import Features, RawData, as_features, check_lengths, check_weights
 from gpureg.data.sparse import is_sparse
@@ -31,20 +33,19 @@ Array = npt.NDArray[Any]
 _DELIMITERS = ",;\t"
 
 
-def read_labelled(config: DataConfig) -> RawData:
+def read_labelled(config: DataConfig, uses: Uses, limit: Limit | None = None) -> RawData:
     """The features of an npy file, `X (N, F)` or images `(N, H, W)`, or of a sparse npz, and their labels, which
     `config.labels` names.
 
     The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
-    (the only array, or `y`); `target` and `weights` name columns of it. Raises UsageError and DataError.
+    (the only array, or `y`); `uses` names columns of it. `limit` bounds the memory, by default to the machine's. Raises
+    UsageError and DataError.
     """
     file, labels = existing(config.dataset), existing(str(config.labels), "labels")
-    uses, limit = Uses.of(config), machine_limit()
+    limit = limit or machine_limit()
     refuse_labels(file, str(labels))
     refuse_marks(uses.marks, f"the features of {file} with a file of {named('labels')}")
-    X = load_sparse_npz(file, limit) if is_sparse_npz(file) else load_npy(file, limit)
-    if X.ndim not in (2, 3):
-        raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
+    X = _features_of(file, uses, limit)
     rows = X.shape[0]
     columns = label_file(labels, uses, rows, limit)
     check_lengths(rows, len(columns.labels), f"{file} and {labels.name}")
@@ -52,7 +53,9 @@ def read_labelled(config: DataConfig) -> RawData:
     if columns.weights is not None:
         row_weights = check_weights(columns.weights, rows, f"{named('weights', uses.weights)} of {labels}")
     kept = Kept.of_weights(row_weights)
-    if is_sparse(X):
+    if isinstance(X, ArrayRows):
+        features = of_rows(X, kept, uses)
+    elif is_sparse(X):
         uses.refuse_of_sparse(str(file))
         features = Features(kept.of(X))
     else:
@@ -68,6 +71,18 @@ def read_labelled(config: DataConfig) -> RawData:
         ),
         file,
     )
+
+
+def _features_of(file: Path, uses: Uses, limit: Limit) -> Any:
+    """The array of a file, sparse or not, or its rows if they stay there."""
+    if uses.stream:
+        if is_sparse_npz(file):
+            return format_of(file).labelled(file, uses, limit)  # which refuses them
+        return npy_rows(file)
+    X = load_sparse_npz(file, limit) if is_sparse_npz(file) else load_npy(file, limit)
+    if X.ndim not in (2, 3):
+        raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
+    return X
 
 
 def refuse_labels(file: Path, labels: str) -> None:

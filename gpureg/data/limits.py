@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpureg.errors import DataError, size_text
+from gpureg.errors import DataError, TooLargeError, size_text
 
 # A gigabyte that takes a five-hundredth of that in its file: deflate's best is a thousandth, and tables of numbers come
 # nowhere near it.
@@ -26,9 +26,11 @@ class Limit:
     suspicious: int = BOMB_BYTES
 
     def check(self, size: int, file: Path, packed: int | None = None) -> None:
-        """Raise DataError if `size` bytes, unpacked from `packed` if the file is compressed, are too many."""
+        """Raise TooLargeError if `size` bytes, unpacked from `packed` if the file is compressed, are too many, and
+        DataError for a bomb.
+        """
         if size > self.most:
-            raise DataError(
+            raise TooLargeError(
                 f"{file}: its rows take {size_text(size)} to read; expected {size_text(self.most)} or less, half of "
                 "this machine's memory. Keep fewer rows or columns, store a narrower type (float32, uint8), or use a "
                 "machine with more memory."

@@ -18,18 +18,26 @@ from gpureg.data.encoded import encoded
 from gpureg.data.files import read_path
 from gpureg.data.in_memory import Arrays, in_memory
 from gpureg.data.labels_file import read_labelled
+from gpureg.data.limits import Limit
 from gpureg.data.named import read_named
+from gpureg.data.of_rows import refuse_held_only, surveyed
 from gpureg.data.parquet_folder import files_in
 from gpureg.data.parts import chosen_classes, taken_rows
 from gpureg.data.raw import RawData
+from gpureg.data.streamed import is_streamed
 from gpureg.data.uses import Uses
 from gpureg.data.validation import with_validation
-from gpureg.errors import DataError, UsageError, named
+from gpureg.errors import DataError, TooLargeError, UsageError, named
 from gpureg.losses import Loss, loss_of
 
 
 def load(
-    config: DataConfig, *, task: str | Loss = FitConfig.task, seed: int = FitConfig.seed, folds: bool = False
+    config: DataConfig,
+    *,
+    task: str | Loss = FitConfig.task,
+    seed: int = FitConfig.seed,
+    folds: bool = False,
+    limit: Limit | None = None,
 ) -> Dataset:
     """Load the data that `config` describes, split and with classes chosen.
 
@@ -45,6 +53,9 @@ def load(
     rows are held out in `folds`, all rows train. Rows of a group (`groups` names their column) are never on both
     sides of the split; `folds` names the column of each row's fold.
 
+    With `stream`, and if they take more than half of the memory (or a `limit`), the rows stay in their file, and are
+    read in blocks during the fit.
+
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
     3). For softmax the classes are sorted.
 
@@ -53,13 +64,18 @@ def load(
     """
     loss, seed = _of_the_fit(task, seed)
     spec, stamp = CATALOG.get(config.dataset), _stamp(config.dataset)
+    if spec is not None and config.stream:
+        raise UsageError(
+            f"{named('stream', True)}: the data set {spec.name!r} is held; files are streamed. Leave out "
+            f"{named('stream')}."
+        )
     if spec is not None:
         _refuse_columns(spec, config)
         chosen = _of_the_catalog(config, spec, loss)
         raw = read_named(spec)
     else:
         chosen = config
-        raw = read_labelled(config) if config.labels is not None else read_path(config.dataset, Uses.of(config))
+        raw = _read(config, limit)
     if config.val is not None:
         _refuse_sizes(config, raw)
         chosen = replace(chosen, val_size=0)
@@ -68,6 +84,8 @@ def load(
     if by_default and folds:
         chosen = replace(chosen, val_size=0)
     dataset = _used(raw, chosen, Uses.of(config), seed, loss)
+    if is_streamed(raw.features.X) and not config.stream:
+        dataset = replace(dataset, notices=(*dataset.notices, _by_itself(config.dataset)))
     selected = chosen.classes is not None
     if config.val is not None:
         dataset = with_validation(dataset, Unseen(config.val, config.target, config.weights, selected))
@@ -77,6 +95,42 @@ def load(
         dataset = replace(dataset, unseen=Unseen(config.dataset, config.target, config.weights, selected, own=True))
     whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
     return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
+
+
+def _read(config: DataConfig, limit: Limit | None) -> RawData:
+    """A file's rows; if they are streamed their labels, and a pass over the rest."""
+    uses = Uses.of(config)
+    if uses.stream:
+        return _streamed(config, uses, limit, asked=True)
+    try:
+        return _of_file(config, uses, limit)
+    except TooLargeError as error:
+        try:
+            return _streamed(config, replace(uses, stream=True), limit, asked=False)
+        except TooLargeError:
+            raise
+        except UsageError as cause:
+            raise TooLargeError(f"{error} Nor can they be read in blocks. {cause}") from cause
+
+
+def _of_file(config: DataConfig, uses: Uses, limit: Limit | None) -> RawData:
+    if config.labels is not None:
+        return read_labelled(config, uses, limit)
+    return read_path(config.dataset, uses, limit)
+
+
+def _streamed(config: DataConfig, uses: Uses, limit: Limit | None, *, asked: bool) -> RawData:
+    refuse_held_only(uses)
+    raw = surveyed(_of_file(config, uses, limit))
+    streamed = replace(raw.features.X, asked=asked)
+    return replace(raw, features=replace(raw.features, X=streamed))
+
+
+def _by_itself(name: str) -> str:
+    return (
+        f"The rows of {name} take more than half of this machine's memory: they are read in blocks during the fit, as "
+        f"with {named('stream', True)}."
+    )
 
 
 def _used(raw: RawData, config: DataConfig, uses: Uses, seed: int, loss: Loss) -> Dataset:

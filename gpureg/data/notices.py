@@ -19,7 +19,7 @@ _FIRST = 64  # rows in which a number that repeats is looked for first
 def data_notices(raw: RawData) -> tuple[str, ...]:
     """What is odd about the features and the target of data, over all their rows."""
     found = []
-    ids = _all_different(raw)
+    ids = _all_different(raw) if raw.ids is None else list(raw.ids)
     if ids:
         many = len(ids) > 1
         words = raw.features.words is not None and any(raw.features.words[column] is not None for column in ids)
@@ -56,7 +56,9 @@ def _all_different(raw: RawData) -> list[int]:
     first = np.sort(X[:_FIRST], axis=0)
     maybe = (first[1:] != first[:-1]).all(axis=0)
     if X.dtype.kind == "f":
-        maybe &= ((first == np.floor(first)) & (np.abs(first) < EXACT)).all(axis=0)  # beyond it all are whole
+        maybe &= ((first == np.floor(first)) & (np.abs(first.astype(np.float64)) < EXACT)).all(
+            axis=0
+        )  # beyond it all are whole
     return [int(column) for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
 
 

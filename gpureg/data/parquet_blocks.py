@@ -12,17 +12,10 @@ from gpureg.data.blocks import Block, Blocks, Columns, Request, checked_weights,
 from gpureg.data.columns import label_column
 from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
-from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, table_matrix
-from gpureg.data.opening import reading
-from gpureg.data.parquet_files import index_columns, opened_parquet, width_of
+from gpureg.data.parquet_files import index_columns, tables_of
 from gpureg.data.parquet_folder import ParquetSet, parquet_set
 from gpureg.data.words import is_text
-
-BUFFER = 1 << 18  # bytes of a column that are read at once
-# A smaller file is read a whole column of a row group at a time, bounded by the file's size: in a buffer, Arrow trusts
-# the header of a page, which may claim 2 GiB.
-SMALL_FILE = 1 << 23
 
 
 def parquet_blocks(file: Path, request: Request) -> Blocks:
@@ -48,7 +41,7 @@ def _rows(parquet: ParquetSet, chosen: Columns, request: Request, once: list[str
     first = 0
     for member in parquet.members:
         stored = [name for name in chosen.all if name not in dict(member.partitions)]
-        for table in _tables(member.file, stored, request, [name for name in once if name in stored]):
+        for table in tables_of(member.file, stored, request.block_rows, [name for name in once if name in stored]):
             whole = (
                 parquet.completed(table, member, chosen.all, once)
                 if len(stored) < len(chosen.all) or len(parquet.members) > 1
@@ -56,21 +49,6 @@ def _rows(parquet: ParquetSet, chosen: Columns, request: Request, once: list[str
             )
             yield _block(whole, first, chosen, request, str(member.file))
             first += table.num_rows
-
-
-def _tables(file: Path, columns: list[str], request: Request, once: list[str]) -> Iterator[Any]:
-    """Some columns of a file, block by block."""
-    import pyarrow as pa
-
-    with reading(file):
-        buffer = BUFFER if file.stat().st_size > SMALL_FILE else 0
-    # read-ahead buffers stay until the file is closed, and would hold all of it
-    with opened_parquet(file, pre_buffer=False, buffer_size=buffer, read_dictionary=once) as parquet:
-        width = sum(width_of(parquet.schema_arrow.field(name).type) for name in columns if name not in once)
-        machine_limit().check(2 * min(request.block_rows, parquet.metadata.num_rows) * width, file)
-        for batch in parquet.iter_batches(request.block_rows, columns=columns):
-            rows = batch.num_rows
-            yield pa.Table.from_batches([batch]) if columns else pa.table({"": pa.nulls(rows)})
 
 
 def _block(table: Any, first: int, chosen: Columns, request: Request, where: str) -> Block:

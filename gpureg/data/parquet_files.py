@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gpureg.data.limits import Limit
+from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.opening import first_words, reading, refuse_special
 from gpureg.errors import DataError, GpuregError
 
@@ -17,6 +17,10 @@ Table = Any  # pyarrow.Table; pyarrow has no types
 Schema = Any  # pyarrow.Schema
 
 _ROWS_OF_LISTS = 1024  # that are read at once
+BUFFER = 1 << 18  # bytes of a column that are read at once
+# A smaller file is read a whole column of a row group at a time, bounded by the file's size: in a buffer, Arrow trusts
+# the header of a page, which may claim 2 GiB.
+SMALL_FILE = 1 << 23
 
 
 def read_schema(file: Path) -> Schema:
@@ -120,3 +124,38 @@ def opened_parquet(file: Path, **options: Any) -> Iterator[Any]:
         raise
     except Exception as error:  # Arrow's own, and Python's for names and numbers that it passes on
         raise DataError(f"can't read {file} as Parquet: {first_words(error)}. Write the file again.") from error
+
+
+def tables_of(
+    file: Path, columns: list[str], at_once: int, once: Sequence[str] = (), *, skipped: int = 0
+) -> Iterator[Table]:
+    """Some columns of a file, at most `at_once` rows at a time, after the first rows, which are `skipped`; `once`:
+    columns of words of which each different one is held once. Memory is that of two such pieces.
+    """
+    import pyarrow as pa
+
+    with reading(file):
+        buffer = BUFFER if file.stat().st_size > SMALL_FILE else 0
+    # read-ahead buffers stay until the file is closed, and would hold all of it
+    with opened_parquet(file, pre_buffer=False, buffer_size=buffer, read_dictionary=list(once)) as parquet:
+        width = sum(width_of(parquet.schema_arrow.field(name).type) for name in columns if name not in once)
+        machine_limit().check(2 * min(at_once, parquet.metadata.num_rows) * width, file)
+        groups, before = _groups_from(parquet.metadata, skipped) if skipped else (None, 0)
+        left_out = skipped - before
+        for batch in parquet.iter_batches(at_once, row_groups=groups, columns=columns):
+            if left_out >= batch.num_rows:
+                left_out -= batch.num_rows
+                continue
+            batch, left_out = batch.slice(left_out), 0
+            yield pa.Table.from_batches([batch]) if columns else pa.table({"": pa.nulls(batch.num_rows)})
+
+
+def _groups_from(metadata: Any, row: int) -> tuple[list[int], int]:
+    """The row groups from the one on that holds a row, and the number of rows before them."""
+    before = 0
+    for number in range(metadata.num_row_groups):
+        rows = max(0, metadata.row_group(number).num_rows)
+        if row < before + rows:
+            return list(range(number, metadata.num_row_groups)), before
+        before += rows
+    return [], before

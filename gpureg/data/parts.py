@@ -17,6 +17,7 @@ from gpureg.data.raw import RawData
 from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import Label
 from gpureg.data.split import VAL_FRACTION, group_split, stratified_split
+from gpureg.data.streamed import is_streamed
 from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss
 
@@ -79,14 +80,14 @@ def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.gen
     if is_sparse(X) and isinstance(rows, slice) and rows.indices(X.shape[0]) == (0, X.shape[0], 1):
         return X  # SciPy's slice would be a copy
     part = X[rows]
-    if is_sparse(X):
+    if is_sparse(X) or is_streamed(X):
         return part
     return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
 
 
 def _moved(X: npt.NDArray[np.generic], rows: slice | Codes, at_once: int = 1 << 12) -> npt.NDArray[np.generic]:
     """Chosen rows in rising order, moved to the front of their own matrix: no second one is made."""
-    if is_sparse(X):
+    if is_sparse(X) or is_streamed(X):
         return _rows(X, rows)
     if isinstance(rows, slice) or not X.flags.c_contiguous or not X.flags.writeable or 2 * len(rows) < len(X):
         return _rows(X, rows)
@@ -165,7 +166,7 @@ def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic]
     """Rows whose label is kept (>= 0). Without anything to drop, X is passed on, not copied."""
     kept = y >= 0
     if kept.all():
-        return X if is_sparse(X) else np.ascontiguousarray(X), y, None
+        return X if is_sparse(X) or is_streamed(X) else np.ascontiguousarray(X), y, None
     return X[kept], y[kept], kept
 
 

@@ -28,7 +28,7 @@ class Features:
     `width` (None: all).
     """
 
-    X: npt.NDArray[Any]
+    X: Any  # an array, SciPy's csr_array, or rows that stay in their file (`streamed.Streamed`)
     names: tuple[str, ...] | None = None
     words: Categories | None = None
     image_shape: tuple[int, int] | None = None
@@ -43,7 +43,8 @@ class RawData:
     `weights (N,)`; `X_val (M, R)`, with words as in the `features`, `codes_val (M,)` and `weights_val (M,)` where the
     data have a validation part of their own. `target` is the label column's name where it has one; `has_test`: the
     file has a part for testing too. `read`: its arrays were made here. `left_out`: number of rows that were left out
-    for missing values. `marks`: groups and folds.
+    for missing values. `marks`: groups and folds. `ids`: columns of whole numbers that are all different, if they are
+    known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RawData:
     left_out: int = 0
     read: bool = False
     marks: Marks = Marks()  # noqa: RUF009  # it is frozen
+    ids: tuple[int, ...] | None = None
 
     def complete(self) -> RawData:
         """Without the rows in which a value is missing. Raises DataError if none is left."""
@@ -156,11 +158,12 @@ def check_features(
             name = repr(listed(names[column : column + 1])) if names else str(column)
             raise DataError(
                 f"{where}: row {kept.number(start + row)} (counted from 0), feature {name} is "
-                f"{X[start + row, column]}. {_advice(float(X[start + row, column]))}"
+                f"{X[start + row, column]}. {advice_of(float(X[start + row, column]))}"
             )
 
 
-def _advice(value: float) -> str:
+def advice_of(value: float) -> str:
+    """What to do about a value that is not finite, for a message."""
     return "Remove or replace infinite values." if np.isinf(value) else advice_missing()
 
 

@@ -1,4 +1,4 @@
-"""Scaling of the inputs, and the design matrix that the fit works on: scaled features and a column of ones."""
+"""Scaling of the inputs: statistics of the training rows, and what becomes of sparse ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpureg.data.dataset import Dataset
 from gpureg.data.sparse import Csr, all_finite, is_sparse
+from gpureg.data.streamed import row_pieces
 from gpureg.errors import DataError, UsageError, named
 
 ScalingKind = Literal["none", "standard", "pixels"]
@@ -67,38 +68,6 @@ def fit_scaling(kind: str, dataset: Dataset, weights: npt.ArrayLike | None = Non
     raise UsageError(f"{named('scale', kind)} is not known; expected one of {', '.join(KINDS)}.")
 
 
-def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """The matrix that the products run over: `(X - offset) / scale`, 0 if constant, and a last column of ones.
-
-    Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64). The scaling
-    is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB for one
-    block of rows (never a float64 copy of X).
-
-    Raises UsageError if the numbers of features differ, DataError if a value overflows `dtype`.
-    """
-    if X.ndim != 2 or X.shape[1] != scaling.offset.size:
-        raise UsageError(
-            f"X has shape {X.shape}, but the scaling is for (N, {scaling.offset.size}): the features differ."
-        )
-    n_rows, n_features = X.shape
-    result = np.empty((n_rows, n_features + 1), dtype=dtype)
-    result[:, n_features] = 1
-    block = _block_rows(n_features)
-    buffer = np.empty((min(block, n_rows), n_features))
-    try:
-        with np.errstate(over="raise"):
-            for start in range(0, n_rows, block):
-                rows = X[start : start + block]
-                scaled = np.subtract(rows, scaling.offset, out=buffer[: len(rows)], dtype=np.float64)
-                scaled /= scaling.scale
-                if scaling.constant is not None:
-                    scaled[:, scaling.constant] = 0
-                result[start : start + block, :n_features] = scaled
-    except FloatingPointError as error:
-        raise DataError(_beyond(dtype)) from error
-    return result
-
-
 def sparse_design(X: Csr, scaling: Scaling, dtype: npt.DTypeLike) -> tuple[Csr, Floats | None]:
     """`X / scale` in CSR of `dtype`, 0 where constant, and what is to be subtracted from its rows, `offset / scale
     (F,)`, or None for nothing: the design matrix, of which neither the difference nor the column of ones is made.
@@ -122,19 +91,21 @@ def sparse_design(X: Csr, scaling: Scaling, dtype: npt.DTypeLike) -> tuple[Csr, 
         return X, shift if shift.any() else None
     found = type(X)((data, X.indices, X.indptr), shape=X.shape, copy=False)
     if not all_finite(found):
-        raise DataError(_beyond(dtype))
+        raise DataError(beyond(dtype))
     found.has_canonical_format = True
     return found, shift if shift.any() else None
 
 
-def _beyond(dtype: npt.DTypeLike) -> str:
+def beyond(dtype: npt.DTypeLike) -> str:
+    """The message for a value that overflows."""
     return (
         f"a feature value is beyond the range of {np.dtype(dtype)} after scaling. "
         f"Rescale that feature in the data, use {named('scale', 'standard')}, or use {named('dtype', 'float64')}."
     )
 
 
-def _block_rows(n_features: int) -> int:
+def block_rows(n_features: int) -> int:
+    """Rows that are worked on at once."""
     return max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
 
 
@@ -211,10 +182,10 @@ def _fit_sparse(X: Csr, weights: Floats) -> Scaling:
 
 def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:
     """Blocks of the rows of weight above 0, in float64, and their weights: what other rows hold counts nowhere."""
-    block = _block_rows(X.shape[1])
-    for start in range(0, len(X), block):
-        share = weights[start : start + block]
-        rows = X[start : start + block]
+    start = 0
+    for rows in row_pieces(X, block_rows(X.shape[1])):
+        share = weights[start : start + len(rows)]
+        start += len(rows)
         if not share.all():
             rows, share = rows[share > 0], share[share > 0]
         if len(rows):

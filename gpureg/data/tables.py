@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.data.columns import feature_matrix, label_column, refuse_types
 from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import Header, read_header
 from gpureg.data.csv_matrix import csv_matrix
 from gpureg.data.kept import ALL, Kept
-from gpureg.data.labels import listed, settle
+from gpureg.data.labels import Found, listed, settle
 from gpureg.data.limits import Limit
 from gpureg.data.marks import Marks
+from gpureg.data.of_rows import rows_of
 from gpureg.data.parquet_files import index_columns
 from gpureg.data.parquet_folder import ParquetSet, parquet_set
+from gpureg.data.parquet_rows import ParquetRows
 from gpureg.data.raw import Features, RawData, check_features, check_weights, pick_column
 from gpureg.data.spelling import MISSING_CELLS, MISSING_WORDS
 from gpureg.data.uses import Uses
@@ -71,21 +74,15 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     and for columns of words and missing values that `uses` does not keep.
     """
     source = _open(file, csv, limit)
-    label = _label(source, uses)
-    weight = None if uses.weights is None else pick_column(uses.weights, source.names, "weights", source.hidden)
-    if weight == label:
-        raise UsageError(f"{named('weights', weight)} is the label column of {file}. Name another column.")
-    others = (label,) if weight is None else (label, weight)
-    marks = uses.marked((*source.names, *source.hidden), others, str(file))
-    free = tuple(dict.fromkeys((label, *marks.values())))
-    taken = tuple(dict.fromkeys((*others, *free)))
-    rest = [name for name in source.names if name not in taken]
-    features = uses.chosen(rest, taken, str(file), source.hidden, label=label)
-    numbers = features if weight is None else (*features, weight)
-    quick = None
+    chosen = _Chosen.of(source, uses)
+    if uses.stream:
+        return _streamed(source, chosen)
+    weight, features, numbers, quick = chosen.weight, chosen.features, chosen.numbers, None
     if source.header is not None:
-        quick = csv_matrix(file, source.header, numbers, free, limit, missing=uses.keeps_missing)
-    table = source.rows((*features, *taken), free, one_hot=uses.one_hot) if quick is None else quick.others
+        quick = csv_matrix(file, source.header, numbers, chosen.free, limit, missing=uses.keeps_missing)
+    table = (
+        source.rows((*features, *chosen.taken), chosen.free, one_hot=uses.one_hot) if quick is None else quick.others
+    )
     row_weights, kept, whole = None, ALL, table
     if weight is not None:
         values = feature_matrix(table, (weight,), str(file)).X[:, 0] if quick is None else quick.X[:, -1]
@@ -98,17 +95,88 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
         X = quick.X if weight is None else np.ascontiguousarray(quick.X[:, :-1])
         found = Features(kept.of(X), features)
         check_features(found.X, str(file), features, kept, missing=uses.keeps_missing)
-    where = f"{file}, column {listed([label])!r} (the label)"
-    labels = label_column(table.column(label), where, kept, MISSING_WORDS if csv else frozenset())
+    labels = label_column(table.column(chosen.label), chosen.where(file), kept, MISSING_WORDS if csv else frozenset())
+    return _raw(file, chosen, found, labels, row_weights, _marks(whole, chosen.marks, str(file), kept, csv))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The columns of a table by their use; `marks` by their options."""
+
+    label: str
+    weight: str | None
+    features: tuple[str, ...]
+    marks: dict[str, str]
+
+    @classmethod
+    def of(cls, source: _Source, uses: Uses) -> _Chosen:
+        """Raises UsageError for columns that are not there, or have another use."""
+        file, label = source.file, _label(source, uses)
+        weight = None if uses.weights is None else pick_column(uses.weights, source.names, "weights", source.hidden)
+        if weight == label:
+            raise UsageError(f"{named('weights', weight)} is the label column of {file}. Name another column.")
+        others = (label,) if weight is None else (label, weight)
+        marks = uses.marked((*source.names, *source.hidden), others, str(file))
+        taken = (*others, *marks.values())
+        rest = [name for name in source.names if name not in taken]
+        return cls(label, weight, uses.chosen(rest, taken, str(file), source.hidden, label=label), marks)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Those that may be words."""
+        return tuple(dict.fromkeys((self.label, *self.marks.values())))
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Those that may not."""
+        return self.features if self.weight is None else (*self.features, self.weight)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Those that are not features, each once."""
+        weight = () if self.weight is None else (self.weight,)
+        return tuple(dict.fromkeys((self.label, *weight, *self.marks.values())))
+
+    def where(self, file: Path) -> str:
+        """What messages call the labels."""
+        return f"{file}, column {listed([self.label])!r} (the label)"
+
+
+def _streamed(source: _Source, chosen: _Chosen) -> RawData:
+    """The rows of Parquet files whose features stay there."""
+    file, weight = source.file, chosen.weight
+    assert source.parquet is not None
+    refuse_types(source.parquet.schema, chosen.features, str(file))
+    rows = ParquetRows.of(source.parquet, chosen.features)
+    table = source.rows(chosen.taken, chosen.taken, one_hot=False)
+    row_weights = None
+    if weight is not None:
+        values = feature_matrix(table, (weight,), str(file)).X[:, 0]
+        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}")
+    kept = Kept.of_weights(row_weights)
+    column = table.column(chosen.label)
+    labels = label_column(column if kept.rows is None else column.take(kept.rows), chosen.where(file), kept)
+    marks = _marks(table, chosen.marks, str(file), kept, csv=False)
+    return _raw(file, chosen, Features(rows_of(rows, kept), rows.names), labels, row_weights, marks)
+
+
+def _raw(
+    file: Path,
+    chosen: _Chosen,
+    features: Features,
+    labels: Found,
+    weights: npt.NDArray[np.float64] | None,
+    marks: Marks,
+) -> RawData:
     (codes,), classes = settle([labels])
     return RawData(
         name=file.stem,
-        features=found,
+        features=features,
         codes=codes,
         labels=classes,
-        weights=None if row_weights is None else kept.of(row_weights),
-        target=label,
-        marks=_marks(whole, marks, str(file), kept, csv),
+        weights=None if weights is None else Kept.of_weights(weights).of(weights),
+        target=chosen.label,
+        marks=marks,
     )
 
 

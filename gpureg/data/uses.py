@@ -14,7 +14,8 @@ from gpureg.errors import DataError, UsageError, named
 @dataclass(frozen=True)
 class Uses:
     """The columns of the label, of the weights, of groups and of folds; the `features`, or those that are left out
-    (`drop`); `one_hot`: columns of words become features; `missing`: what becomes of rows with missing values.
+    (`drop`); `one_hot`: columns of words become features; `missing`: what becomes of rows with missing values;
+    `stream`: features stay in their file.
 
     Columns without names are named by their number, from 0.
     """
@@ -27,6 +28,7 @@ class Uses:
     missing: str = DataConfig.missing
     groups: str | None = None
     folds: str | None = None
+    stream: bool = False
 
     @classmethod
     def of(cls, config: DataConfig) -> Uses:
@@ -40,6 +42,7 @@ class Uses:
             config.missing,
             config.groups,
             config.folds,
+            config.stream,
         )
 
     @property

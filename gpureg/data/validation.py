@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.blocks import Blocks, Request, open_blocks
+from gpureg.data.blocks import BLOCK_BYTES, BLOCK_ROWS, Blocks, Request, open_blocks
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.known import Known, known_rows
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected, NotFinite, not_finite
+from gpureg.data.opened_rows import OpenedRows, stamps_of
 from gpureg.data.sparse import all_finite, as_in_training, is_sparse, sparse_parts, stacked
+from gpureg.data.streamed import Part, Streamed, is_streamed
 from gpureg.errors import UsageError, named
 
 
@@ -60,6 +63,8 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
     Raises UsageError and DataError for rows that can't be validated on: columns that are not there, classes that no
     training row has.
     """
+    if is_streamed(data.X_train):
+        return _streamed(data, unseen)
     notices: list[str] = []
     blocks = opened_for(data, unseen, "val", notices.append)
     limit, size, parts = machine_limit(), 0, []
@@ -72,6 +77,32 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
     return replace(
         data,
         X_val=stacked([part.X for part in parts]),
+        y_val=np.concatenate([part.y for part in parts]),
+        val_weight=np.concatenate(weights) if weights else None,
+        notices=(*data.notices, *notices),
+    )
+
+
+def _streamed(data: Dataset, unseen: Unseen) -> Dataset:
+    """The same, with features that stay in the file: a pass checks them, and keeps their labels."""
+    notices: list[str] = []
+    stamps = stamps_of(unseen.path)
+    parts, narrow, kind = [], True, data.X_train.dtype
+    for part in known_rows(opened_for(data, unseen, "val", notices.append), data.classes, select=unseen.selected):
+        own = _narrow(np.asarray(finite(part, data, unseen.path).X), kind)
+        narrow &= own.dtype == kind
+        parts.append(replace(part, X=own[:0]))
+    numbers = np.concatenate([part.numbers for part in parts])
+    dtype = kind if narrow else np.result_type(*(part.X.dtype for part in parts))
+    shape, block = (int(numbers[-1]) + 1, data.X_train.shape[1]), 2 * 8 * data.X_train.shape[1] * BLOCK_ROWS
+    again = partial(opened_for, data, unseen, "val", lambda notice: None)
+    X: Any = Streamed(
+        (Part(OpenedRows(unseen.path, again, shape, dtype, stamps, min(block, 2 * BLOCK_BYTES)), numbers),)
+    )
+    weights = [part.weights for part in parts if part.weights is not None]
+    return replace(
+        data,
+        X_val=X,
         y_val=np.concatenate([part.y for part in parts]),
         val_weight=np.concatenate(weights) if weights else None,
         notices=(*data.notices, *notices),

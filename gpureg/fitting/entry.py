@@ -18,13 +18,14 @@ from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, UsageError, named
-from gpureg.events import Event, FitBegun, FitEnded
+from gpureg.events import Event, FitBegun, FitEnded, StreamBegun
 from gpureg.fitting.assemble import Trained, linear_model, model_results
+from gpureg.fitting.blocking import Blocking, with_solver
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.grid import model_table, with_refits
 from gpureg.fitting.groups import fold_numbers, grouped
-from gpureg.fitting.memory import cut, on_device
+from gpureg.fitting.memory import cut, needed, on_device
 from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
 from gpureg.fitting.prepare import assignments_of, prepare, sizes_of
@@ -37,7 +38,6 @@ from gpureg.fitting.stages import Hooks, Stages
 from gpureg.fitting.testing import TestRows, tested, tester
 from gpureg.fitting.unseen import Lacking
 from gpureg.kernels.choice import choose_kernels
-from gpureg.solvers.choice import choose_solver
 from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints
 
@@ -120,7 +120,7 @@ def run_fit(
         threads = config.threads if saved is None else saved.meta["threads"]  # bits depend on their number
         if threads is not None:
             stack.enter_context(threadpool_limits(threads, user_api="blas"))
-        solver = choose_solver(config)
+        config, solver = with_solver(config, data)
         backend = choose_backend(
             config.device,
             config.dtype,
@@ -153,15 +153,17 @@ def fit_on(
     `notices` are shown to the user with the others.
     """
     config = settled(config, data, folds)
-    solver = solver or choose_solver(config)
+    if solver is None:
+        config, solver = with_solver(config, data)
     check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
     table = model_table(config)
     if config.cv is not None and solver.refits_along:
         table = with_refits(table, config.seeds * config.cv)
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
-    stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved)
-    sizes = sizes_of(data, config, len(np.unique(solver.members(table))), int(table.column.max()) + 1)
+    blocking = Blocking.of(data, config, hooks.observe, minibatches=solver.minibatches)
+    stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved, blocking)
+    sizes = sizes_of(data, config, len(np.unique(solver.members(table))), int(table.column.max()) + 1, blocking)
     notices = [*([backend.notice] if backend.notice else []), *data.notices, *notices]
     notices += solver.notices(kernels, sizes.rows, sizes.features)
     if saved is not None:
@@ -171,8 +173,11 @@ def fit_on(
     assignments = assignments_of(data, config, folds)
     lacking, scored = Lacking.of(data, config, scaling, assignments), Scored.of(data, config, assignments)
     notices += [*of_folds(data, config), *lacking.notices(), *scored.notices()]
-    problem = prepare(data, config, kernels, table, scaling, assignments)
+    problem = prepare(data, config, kernels, table, scaling, assignments, blocking)
     hooks.observe(FitBegun(_run_config(data, config), table))
+    if blocking is not None and sizes.streamed is not None:
+        peak = sum(needed(solver, kernels, sizes, max(map(len, blocks)), config.memory - sizes.streamed))
+        hooks.observe(StreamBegun(sizes.rows, blocking.rows, sizes.streamed, peak))
     trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:

@@ -22,6 +22,7 @@ from gpureg.solvers.protocol import Solver
 from gpureg.types import Ints, ModelTable, RunShape
 
 T = TypeVar("T")
+LABEL_BYTES = 32  # of a streamed row: its label, its number in the file, those of its fold, and what it counts
 CERTIFYING = 10  # arrays as large as the weights, in float64
 
 
@@ -32,7 +33,8 @@ class Sizes:
     `models` that have work arrays at the same time; `rows` training samples with D `features`, `evaluated` validation
     samples; `weights` columns of the row-weight table; `copies` of the training samples, each to be evaluated fold by
     fold; `measured` models at once in the last evaluation, which is of all of them, and in their certificates;
-    `row_bytes` of a sample, None for all of its features.
+    `row_bytes` of a sample, None for all of its features; `streamed`: what the blocks in memory take, if the rows are
+    streamed.
     """
 
     models: int
@@ -43,6 +45,7 @@ class Sizes:
     copies: int = 0
     measured: int = 0
     row_bytes: int | None = None
+    streamed: int | None = None
 
 
 def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memory: int) -> list[Ints]:
@@ -54,6 +57,7 @@ def cut(solver: Solver, kernels: Kernels, table: ModelTable, sizes: Sizes, memor
     per_model = solver.bytes_per_model(sizes.rows, sizes.features, kernels.n_columns)
     members = solver.members(table)
     sizes = replace(sizes, measured=min(len(table), max(1, COLUMNS_AT_ONCE // kernels.n_columns)))
+    memory -= sizes.streamed or 0
     blocks = chunks(sizes.models, per_model, memory, batches=solver.minibatches)
     check_memory(solver, kernels, sizes, max(map(len, blocks)), memory)
     return [np.flatnonzero(np.isin(members, block)) for block in blocks]
@@ -105,6 +109,8 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
     work += solver.shared_bytes(n, D)
+    if sizes.streamed is not None:
+        return sizes.streamed + n * (sizes.weights * item + LABEL_BYTES) + sizes.evaluated * LABEL_BYTES, work
     rows = n * (1 + copies) + sizes.evaluated
     of_a_row = D * item if sizes.row_bytes is None else sizes.row_bytes
     return rows * (of_a_row + 4) + n * sizes.weights * item, work

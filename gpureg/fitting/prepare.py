@@ -15,10 +15,12 @@ from gpureg.data.scaling import sparse_design
 from gpureg.data.sparse import is_sparse
 from gpureg.data.split import group_folds
 from gpureg.errors import UsageError
+from gpureg.fitting.blocking import Blocking
 from gpureg.fitting.defaults import row_weights
 from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.ahead import HostRows
 from gpureg.rows.csr import CsrRows
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.protocol import Rows
@@ -37,9 +39,10 @@ def prepare(
     table: ModelTable,
     scaling: Scaling,
     assignments: Sequence[Ints] = (),
+    blocking: Blocking | None = None,
 ) -> Problem:
     """Place the data, for the models of a table; `assignments` names the fold in which each row is held out, `(N,)`
-    each."""
+    each; `blocking`: how the rows are cut in blocks, None for one piece."""
     base = base_weights(data, config)
     weights = None if base is None else base[:, None]
     if assignments:
@@ -47,19 +50,25 @@ def prepare(
         if base is not None or table.column.max() == weights.shape[1]:  # behind the folds' columns, for refits
             base = np.ones(len(weights)) if base is None else base
             weights = np.concatenate([weights, base[:, None]], axis=1)
-    rows = designed(data.X_train, scaling, config.dtype)
     fold = assignments[0] if assignments else None
-    train = place(kernels, rows, data.y_train, weights, fold, data.sample_weight)
-    val = None
+    rows = HostRows(data.X_train, data.y_train, weights, data.sample_weight, fold)
+    train, val = rows_of(kernels, rows, scaling, config.dtype, blocking), None
     if len(data.y_val):
-        rows = designed(data.X_val, scaling, config.dtype)
-        val = place(kernels, rows, data.y_val, None, None, data.val_weight)
+        rows = HostRows(data.X_val, data.y_val, None, data.val_weight)
+        val = rows_of(kernels, rows, scaling, config.dtype, blocking)
     held_out = {
         a * (config.cv or 1) + fold: train.subset(np.flatnonzero(assignment == fold))
         for a, assignment in enumerate(assignments)
         for fold in range(config.cv or 1)
     }
     return Problem(train, val, held_out, table, train.n, train.features, train.weighted, score=config.score)
+
+
+def rows_of(kernels: Kernels, rows: HostRows, scaling: Scaling, dtype: str, blocking: Blocking | None = None) -> Rows:
+    """Samples on the device, scaled and with a bias column: in blocks, or in one piece."""
+    if blocking is not None:
+        return blocking.place(kernels, rows, scaling, dtype)
+    return place(kernels, designed(rows.X, scaling, dtype), rows.y, rows.weights, rows.fold, rows.sample_weight)
 
 
 def place(
@@ -91,7 +100,7 @@ def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float,
     return replace(problem, held_out={}, table=replace(alone, column=alone.column + column), weighted=weighted)
 
 
-def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Sizes:
+def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int, blocking: Blocking | None = None) -> Sizes:
     """What the memory of a fit depends on: `models` that have work arrays, and columns of row weights
     (0: as many as the folds and weights need).
     """
@@ -104,6 +113,7 @@ def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int) -> Siz
         max(folds + is_weighted(data, config), columns),
         config.seeds if folds else 0,
         row_bytes=bytes_of_a_row(data.X_train, config.dtype),
+        streamed=blocking.bytes_of(data, config.dtype) if blocking is not None and blocking.streams else None,
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.data.sparse import is_sparse
+from gpureg.data.streamed import is_streamed, joined
 from gpureg.fitting.assemble import Trained, join
 from gpureg.fitting.defaults import total_weight
 from gpureg.fitting.prepare import prepare
@@ -36,7 +37,8 @@ def refitted(stages: Stages, chosen: Chosen, data: Dataset, config: FitConfig, s
     at = l2 * (total_weight(data, config) / total_weight(rows, config))
     kind = config.scale or default_scaling(data)
     scaling = fit_scaling(kind, rows, rows.sample_weight) if kind == "standard" else scaling
-    problem = prepare(rows, config, stages.kernels, ModelTable.plain(np.array([at]), table.lr[[index]]), scaling)
+    alone = ModelTable.plain(np.array([at]), table.lr[[index]])
+    problem = prepare(rows, config, stages.kernels, alone, scaling, blocking=stages.blocking)
     if stages.solver.minibatches:
         steps = max(1, round(int(outcome.steps[index]) * len(rows.y_train) / len(data.y_train)))
         problem = replace(problem, limit=Limit(steps, "refit_steps"))
@@ -67,6 +69,8 @@ def all_rows(data: Dataset) -> Dataset:
 
 
 def _stacked(X: Any, X_val: Any) -> Any:
+    if is_streamed(X):
+        return joined(X, X_val)
     if not is_sparse(X):
         return np.concatenate([X, X_val])
     from scipy import sparse

@@ -18,6 +18,7 @@ from gpureg.config import FitConfig, options_of
 from gpureg.config.options import brief
 from gpureg.data import Dataset
 from gpureg.data.sparse import sparse_parts
+from gpureg.data.streamed import is_streamed
 from gpureg.environment import blas_threads
 from gpureg.errors import RunError
 from gpureg.fitting.assemble import Trained
@@ -123,11 +124,16 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
 
 
 def data_sha256(data: Dataset) -> str:
-    """SHA-256 of the data set's arrays (types, shapes, values) and classes."""
+    """SHA-256 of the data set's arrays (types, shapes, values) and classes; of rows that are streamed the path, size
+    and time of their file.
+    """
     digest = hashlib.sha256(repr(data.classes).encode())
-    given = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
+    given: tuple[Any, ...] = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
     marks = (data.groups, data.folds)
-    for array in (*(part for whole in given for part in sparse_parts(whole)), *marks):
+    for streamed in filter(is_streamed, given):
+        digest.update(streamed.identity().encode())
+    held = [whole for whole in given if not is_streamed(whole)]
+    for array in (*(part for whole in held for part in sparse_parts(whole)), *marks):
         if array is None:
             continue
         digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -16,6 +16,7 @@ import numpy as np
 from gpureg.errors import OutOfMemoryError
 from gpureg.events import Evaluated, Event, ModelStopped, Started
 from gpureg.fitting.assemble import Trained, in_order
+from gpureg.fitting.blocking import Blocking
 from gpureg.fitting.resume import Keeper, Saved, not_of_this_fit, pack, restore, same_tables
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
@@ -37,7 +38,8 @@ class Hooks:
 class Stages:
     """The stages of one fit, trained in turn.
 
-    `fingerprint` makes what identifies the fit in a checkpoint; `saved` is the checkpoint to resume from, if any.
+    `fingerprint` makes what identifies the fit in a checkpoint; `saved` is the checkpoint to resume from, if any;
+    `blocking` says how rows are cut in blocks.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Stages:
         hooks: Hooks,
         fingerprint: Callable[[], dict[str, Any]] = dict,
         saved: Saved | None = None,
+        blocking: Blocking | None = None,
     ) -> None:
+        self.blocking = blocking
         self.kernels, self.solver, self.hooks, self.saved = kernels, solver, hooks, saved
         self.done: list[Trained] = []
         self.begun = time.perf_counter() - (saved.meta["seconds"] if saved else 0.0)

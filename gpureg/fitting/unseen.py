@@ -17,10 +17,11 @@ from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling
 from gpureg.fitting.assemble import Trained, in_order
 from gpureg.fitting.folds import row_weight_table
-from gpureg.fitting.prepare import base_weights, designed, place
+from gpureg.fitting.prepare import base_weights, rows_of
 from gpureg.fitting.stages import Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import LOSSES, Loss, Softmax
+from gpureg.rows.ahead import HostRows
 from gpureg.solvers.problem import Problem, scores_of
 from gpureg.types import Floats, Ints
 
@@ -94,14 +95,8 @@ class Lacking:
         weight = np.ones(len(known)) if data.sample_weight is None else data.sample_weight
         held = assignment == fold
         weights = row_weight_table(base_weights(data, config), [assignment], config.cv or 1)[:, fold : fold + 1]
-        rows = place(
-            kernels,
-            designed(data.X_train, self.scaling, config.dtype),
-            label,
-            weights,
-            assignment,
-            np.where(known, weight, 0.0),
-        )
+        own_rows = HostRows(data.X_train, label, weights, np.where(known, weight, 0.0), assignment)
+        rows = rows_of(kernels, own_rows, self.scaling, config.dtype, stages.blocking)
         table = replace(problem.table, column=np.zeros(len(ids), np.int64))
         own = Problem(
             rows,

@@ -64,6 +64,11 @@ class BlockedRows:
         """See the protocol."""
         return True
 
+    @property
+    def alongside(self) -> bool:
+        """See the protocol."""
+        return False
+
     def subset(self, index: Ints) -> BlockedRows:
         """See the protocol."""
         return BlockedRows(PickedBlocks.of(self.blocks, index))

@@ -87,6 +87,11 @@ class CsrRows:
         D = self.features
         return D <= ALWAYS_ROTATED or (D <= MOST_ROTATED and self.samples.X.nnz >= D * D)
 
+    @property
+    def alongside(self) -> bool:
+        """See the protocol."""
+        return True
+
     def subset(self, index: Ints) -> CsrRows:
         """See the protocol; a copy."""
         index = np.sort(index)

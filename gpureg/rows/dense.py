@@ -58,6 +58,11 @@ class DenseRows:
         """See the protocol."""
         return True
 
+    @property
+    def alongside(self) -> bool:
+        """See the protocol."""
+        return True
+
     def subset(self, index: Ints) -> DenseRows:
         """See the protocol."""
         block = self.kernels.subset(self.block, index)

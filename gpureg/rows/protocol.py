@@ -46,6 +46,11 @@ class Rows(Protocol):
         """
         ...
 
+    @property
+    def alongside(self) -> bool:
+        """Whether an evaluation may go on while minibatches are taken."""
+        ...
+
     def subset(self, index: Ints) -> Rows:
         """The samples `index` (by their own numbers, not by where they are stored), for evaluation; no table."""
         ...

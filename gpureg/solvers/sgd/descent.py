@@ -18,7 +18,7 @@ from gpureg.events import EpochEnded, Evaluated, Event, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Measurement, Outcome, Problem, start_measure
-from gpureg.solvers.sgd.batches import Shuffler
+from gpureg.solvers.sgd.batches import Shuffler, shuffled_in
 from gpureg.solvers.sgd.early_stopping import Stopping
 from gpureg.solvers.sgd.finish import finished
 from gpureg.solvers.sgd.packing import pack, unpack
@@ -52,7 +52,8 @@ class SgdDescent:
         size = min(config.batch_size, problem.n)
         count = int(self.table.stream.max()) + 1
         self.shufflers = [
-            Shuffler(problem.n, size, shuffle=config.shuffle, seed=config.seed + number) for number in range(count)
+            Shuffler(problem.n, size, shuffle=config.shuffle, seed=config.seed + number, block_rows=shuffled_in(config))
+            for number in range(count)
         ]
         self.steps_per_epoch = self.shufflers[0].batches
         self.interval = max(1, self.steps_per_epoch // config.evals_per_epoch)
@@ -184,6 +185,8 @@ class SgdDescent:
         if self.problem.held_out:
             rows = self.problem.n // len(self.problem.held_out)
         step_rows = 2 * self.interval * self.shufflers[0].batch_size
+        if not self.problem.train.alongside:
+            return False
         return len(state.streams) == 1 and self.kernels.overlaps(columns, step_rows, rows)
 
     def _send(self, state: SgdState) -> None:

@@ -1,0 +1,199 @@
+"""The rows of an array that lies in a file as it is: an npy file, a member of an npz that is not compressed, IDX."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from gpureg.data.array_streams import ArrayStream, npy_stream, numpy_errors
+from gpureg.data.idx import read_idx_header
+from gpureg.data.opening import GZIP, reading, refuse_special
+from gpureg.data.streamed import Stamp
+from gpureg.errors import DataError, named
+
+Matrix = npt.NDArray[Any]
+
+PIECE_BYTES = 1 << 19  # of rows that are read at once: they are still in a core's cache when they are converted
+_LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and further fields are its last four
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """`rows` records of `width` numbers of a type, which begin at byte `begin` of a file; see `streamed.Source`.
+
+    `columns`: those that are features, by number; None for all. `image_shape`: (height, width) of images.
+    """
+
+    stamp: Stamp
+    where: str
+    begin: int
+    rows: int
+    width: int
+    stored: np.dtype[Any]
+    image_shape: tuple[int, int] | None = None
+    columns: tuple[int, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See the protocol."""
+        return self.rows, self.width if self.columns is None else len(self.columns)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See the protocol: the machine's byte order; booleans are 0 and 1, and what is wider than float64 is that."""
+        if self.stored == np.bool_:
+            return np.dtype(np.uint8)
+        wide = self.stored.kind == "f" and self.stored.itemsize > 8
+        return np.dtype(np.float64) if wide else self.stored.newbyteorder("=")
+
+    @property
+    def overhead(self) -> int:
+        """See the protocol."""
+        return 2 * max(PIECE_BYTES, self.width * self.stored.itemsize)
+
+    @property
+    def stamps(self) -> tuple[Stamp, ...]:
+        """See the protocol."""
+        return (self.stamp,)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """As the file has it: (rows, width), or (rows, height, width)."""
+        return (self.rows, self.width) if self.image_shape is None else (self.rows, *self.image_shape)
+
+    def of(self, columns: Sequence[int]) -> ArrayRows:
+        """Some of its columns as the features."""
+        return replace(self, columns=tuple(columns))
+
+    @contextmanager
+    def opened(self) -> Iterator[_ArrayReader]:
+        """See the protocol."""
+        path = self.stamp.path
+        with reading(path):
+            stream = path.open("rb", buffering=0)
+        with stream:
+            yield _ArrayReader(self, stream)
+
+
+class _ArrayReader:
+    """See `streamed.Reader`. Rows are read, not mapped: a file that shrinks is an error, and not the end of the
+    process."""
+
+    def __init__(self, source: ArrayRows, stream: Any) -> None:
+        self._source, self._stream = source, stream
+        self._row_bytes = source.width * source.stored.itemsize
+        self._at_once = max(1, PIECE_BYTES // max(1, self._row_bytes))
+        self._buffer = bytearray(min(self._at_once, source.rows) * self._row_bytes)
+
+    def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
+        """See the protocol."""
+        source = self._source
+        with reading(source.stamp.path):
+            self._stream.seek(source.begin + start * self._row_bytes)
+        for first in range(start, stop, self._at_once):
+            count = min(self._at_once, stop - first)
+            self._fill(count * self._row_bytes)
+            flat = np.frombuffer(self._buffer, source.stored, count * source.width)
+            rows = flat.reshape(count, source.width)
+            rows = rows if source.columns is None else rows[:, list(source.columns)]
+            rows = rows.view(np.uint8) if rows.dtype == np.bool_ else rows
+            with np.errstate(over="ignore"):  # what float64 does not hold becomes infinite, and is refused
+                yield rows.astype(source.dtype, copy=False)
+
+    def _fill(self, size: int) -> None:
+        """The next bytes of the file. Raises DataError if it ends before."""
+        target, filled = memoryview(self._buffer)[:size], 0
+        with reading(self._source.stamp.path):
+            while filled < size:
+                count = self._stream.readinto(target[filled:])
+                if not count:
+                    self._source.stamp.check()
+                    raise DataError(
+                        f"{self._source.where} ends before its {self._source.rows:,} rows do: it is cut off. Write it "
+                        "again."
+                    )
+                filled += count
+
+
+def npy_rows(file: Path) -> ArrayRows:
+    """The rows of an npy file. Raises DataError for one that can't be streamed."""
+    refuse_special(file)
+    stamp = Stamp.of(file)
+    with numpy_errors(file), file.open("rb") as stream:
+        return _of_stream(stamp, stream, str(file))
+
+
+def npz_rows(file: Path, name: str) -> ArrayRows:
+    """The rows of the array `name` of an archive. Raises DataError if it is compressed, or can't be streamed."""
+    refuse_special(file)
+    stamp, where = Stamp.of(file), f"{name} in {file}"
+    with numpy_errors(file), file.open("rb") as stream:
+        with zipfile.ZipFile(stream) as archive:
+            member = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise DataError(
+                f"{where} is compressed, and {named('stream', True)} reads rows where they lie in the file. Write it "
+                f"with np.savez, which does not compress, or write the features as an npy file and name the labels "
+                f"with {named('labels')}."
+            )
+        stream.seek(member.header_offset)
+        head = stream.read(_LOCAL_HEADER)
+        lengths = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+        stream.seek(member.header_offset + _LOCAL_HEADER + lengths)
+        return _of_stream(stamp, stream, where)
+
+
+def idx_rows(file: Path) -> ArrayRows:
+    """The images of an IDX file. Raises DataError for one that is compressed."""
+    refuse_special(file)
+    stamp = Stamp.of(file)
+    with reading(file), file.open("rb") as stream:
+        if stream.read(2) == GZIP:
+            raise DataError(
+                f"{file} is compressed, and {named('stream', True)} reads rows where they lie in the file. Unpack it: "
+                f"gunzip {file.name}"
+            )
+        stream.seek(0)
+        shape, dtype = read_idx_header(stream, file)
+        begin = stream.tell()
+    return _checked(_rows(stamp, str(file), begin, shape, dtype))
+
+
+def _of_stream(stamp: Stamp, stream: BinaryIO, where: str) -> ArrayRows:
+    array: ArrayStream = npy_stream(stream, where, searchable=True)
+    if array.columns_at is not None and array.shape[0] > 1 and array.width > 1:
+        raise DataError(
+            f"{where} is stored column by column, and {named('stream', True)} reads it row by row. Write it again with "
+            "np.save(path, np.ascontiguousarray(X))."
+        )
+    if array.dtype.kind not in "biuf" or len(array.shape) not in (2, 3):
+        raise DataError(
+            f"{where} has type {array.dtype} and shape {array.shape}; expected numbers (rows, features) or images "
+            "(rows, height, width)."
+        )
+    return _checked(_rows(stamp, where, stream.tell(), array.shape, array.dtype))
+
+
+def _rows(stamp: Stamp, where: str, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> ArrayRows:
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(f"{where} has shape {shape}; expected (rows, features), or (rows, height, width) for images.")
+    image = (shape[1], shape[2]) if len(shape) == 3 else None
+    return ArrayRows(stamp, where, begin, shape[0], int(np.prod(shape[1:], dtype=np.int64)), dtype, image)
+
+
+def _checked(rows: ArrayRows) -> ArrayRows:
+    """The rows. Raises DataError if the file is too short for them."""
+    needed = rows.begin + rows.rows * rows.width * rows.stored.itemsize
+    if needed > rows.stamp.size:
+        raise DataError(
+            f"{rows.where} is cut off: its header promises {rows.rows:,} rows of {rows.width:,} numbers, which end at "
+            f"byte {needed:,}, but the file has {rows.stamp.size:,}. Write it again."
+        )
+    return rows

@@ -1,0 +1,140 @@
+"""How a fit cuts its rows in blocks: whether, how large they are, and what streaming them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpureg.config import FitConfig
+from gpureg.data import Dataset, Scaling
+from gpureg.data.design import Designer
+from gpureg.data.sparse import is_sparse
+from gpureg.data.streamed import is_streamed
+from gpureg.errors import UsageError, named, size_text
+from gpureg.events import Event, RowsRead
+from gpureg.kernels.protocol import Kernels
+from gpureg.rows.ahead import BUFFERS, BlockSource, Buffers, HostRows, Meter
+from gpureg.rows.blocked import BlockedRows
+from gpureg.rows.blocks import LocalBlocks, held
+from gpureg.solvers.choice import choose_solver
+from gpureg.solvers.protocol import Solver
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """The `rows` of a block; `buffers` and `meter` of those that are streamed; `streams`: whether some are."""
+
+    rows: int
+    buffers: Buffers
+    streams: bool
+    meter: Meter
+
+    @classmethod
+    def of(
+        cls, data: Dataset, config: FitConfig, observe: Callable[[Event], None], *, minibatches: bool
+    ) -> Blocking | None:
+        """That of a fit, with `minibatches` or without; None if its rows are in one piece.
+
+        Raises UsageError for options that can't go together, and for blocks that exceed the budget.
+        """
+        streams = is_streamed(data.X_train)
+        _check(data, config, streams=streams, minibatches=minibatches)
+        rows, cut = config.rows_of_a_block, streams or config.block_rows is not None or config.shuffle_by == "blocks"
+        if not cut or is_sparse(data.X_train):
+            return None
+        if streams:
+            _check_budget(rows, data, config)
+        meter = Meter(lambda rows, size: observe(RowsRead(rows, size)))
+        return cls(rows, Buffers(rows, config.dtype), streams, meter)
+
+    def place(self, kernels: Kernels, rows: HostRows, scaling: Scaling, dtype: str) -> BlockedRows:
+        """Rows in blocks; those of an array are placed now, and streamed ones in each pass."""
+        if rows.weights is not None:
+            rows = replace(rows, weights=np.asarray(rows.weights, dtype))
+        n = len(rows.y)
+        bounds = (*range(0, n, self.rows), n)
+        designer = Designer.of(scaling, dtype, rows.X.dtype)
+        source = BlockSource(kernels, rows, designer, bounds, self.buffers, self.meter)
+        numbers = range(len(bounds) - 1)
+        if not is_streamed(rows.X):
+            return BlockedRows(held(kernels, source.held(), rows.sample_weight, [source.order(k) for k in numbers]))
+        sizes = tuple(bounds[k + 1] - bounds[k] for k in numbers)
+        blocks = LocalBlocks(
+            kernels,
+            sizes,
+            designer.width,
+            rows.weights is not None,
+            rows.sample_weight,
+            source.ahead,
+            source.order,
+        )
+        return BlockedRows(blocks)
+
+    def bytes_of(self, data: Dataset, dtype: str) -> int:
+        """What the blocks in memory take."""
+        return _two_blocks(self.rows, data.X_train, dtype)
+
+
+def with_solver(config: FitConfig, data: Dataset) -> tuple[FitConfig, Solver]:
+    """The configuration, which shuffles streamed rows by blocks if it does not say otherwise, and its solver."""
+    solver = choose_solver(config)
+    if solver.minibatches and config.shuffle_by is None and is_streamed(data.X_train):
+        config = replace(config, shuffle_by="blocks")
+        solver = choose_solver(config)
+    return config, solver
+
+
+def _two_blocks(rows: int, X: Any, dtype: str) -> int:
+    return BUFFERS * min(rows, X.shape[0]) * (X.shape[1] + 1) * np.dtype(dtype).itemsize
+
+
+def _check(data: Dataset, config: FitConfig, *, streams: bool, minibatches: bool) -> None:
+    """Raise UsageError for options that can't go together."""
+    by_blocks = config.shuffle_by == "blocks"
+    if is_sparse(data.X_train):
+        if config.block_rows is not None and not by_blocks:
+            raise UsageError(
+                f"{named('block_rows', config.block_rows)}: the rows of {data.name} are sparse, and are not cut in "
+                f"blocks. Leave out {named('block_rows')}."
+            )
+        return
+    if minibatches and streams and not data.X_train.asked:  # type: ignore[attr-defined]
+        raise UsageError(
+            f"The rows of {data.name} take more than half of this machine's memory, and minibatches are streamed only "
+            f"when told: give {named('stream', True)}, whose order is {named('shuffle_by', 'blocks')}, or "
+            f"{named('solver', 'lbfgs')}."
+        )
+    if not minibatches or not config.shuffle or by_blocks:
+        return
+    if streams:
+        raise UsageError(
+            f"{named('shuffle_by', 'rows')} needs rows that are held, but {named('stream', True)} was given: it reads "
+            f"blocks of rows. Give {named('shuffle_by', 'blocks')}, or leave {named('shuffle_by')} or "
+            f"{named('stream')} out."
+        )
+    if config.block_rows is not None:
+        raise UsageError(
+            f"{named('block_rows', config.block_rows)}: with {named('shuffle_by', 'rows')} a minibatch has rows of "
+            f"every block. Give {named('shuffle_by', 'blocks')}, or leave out {named('block_rows')}."
+        )
+
+
+def _check_budget(rows: int, data: Dataset, config: FitConfig) -> None:
+    """Raise UsageError if the blocks that are in memory exceed the budget."""
+    size = _two_blocks(rows, data.X_train, config.dtype)
+    if size <= config.memory:
+        return
+    fits = config.memory // _two_blocks(1, data.X_train, config.dtype)
+    blocks = f"two blocks of {min(rows, len(data.y_train)):,} rows take {size_text(size)}"
+    if fits < 1:
+        raise UsageError(
+            f"{named('memory')} {size_text(config.memory)} is too small for two rows of {data.X_train.shape[1]:,} "
+            f"features; give a larger {named('memory')}."
+        )
+    raise UsageError(
+        f"{named('memory')} is {size_text(config.memory)}, but {blocks}: one that is worked on, and one that is read "
+        f"ahead. Give {named('block_rows', fits)} or less, or a larger {named('memory')}."
+    )

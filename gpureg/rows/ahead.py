@@ -1,0 +1,208 @@
+"""Blocks that are read ahead of use: while one is worked on, a thread reads the next and makes it a design matrix."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpureg.data.design import Designer
+from gpureg.data.scaling import block_rows
+from gpureg.data.streamed import Streamed
+from gpureg.kernels.protocol import Block, Kernels
+from gpureg.types import Array, Floats, Ints
+
+Filled = tuple[Array, Ints | None]  # a block's samples, and the order in which they are stored
+BUFFERS = 2  # one that is worked on, and one that is filled meanwhile
+
+
+@dataclass
+class Meter:
+    """How much has been read: `rows`, and `size` in bytes of the file's numbers. `tell(rows, size)` hears it after each
+    block.
+    """
+
+    tell: Callable[[int, int], None] = lambda rows, size: None
+    rows: int = 0
+    size: int = 0
+
+    def add(self, rows: int, size: int) -> None:
+        """A block has been read."""
+        self.rows, self.size = self.rows + rows, self.size + size
+        self.tell(self.rows, self.size)
+
+
+class Buffers:
+    """The memory of the blocks that are read, `(rows, D)` each. All rows of a fit share it, since a pass ends before
+    another begins; it is made when it is first needed.
+    """
+
+    def __init__(self, rows: int, dtype: str) -> None:
+        self.rows, self.dtype = rows, dtype
+        self.lock = threading.Lock()  # held during a pass
+        self._made: list[Array] = []
+
+    def get(self, rows: int, features: int) -> list[Array]:
+        """Arrays of at least `rows` rows, whose last column holds ones."""
+        if not self._made or self._made[0].shape[1] != features or len(self._made[0]) < rows:
+            self._made = []  # before larger ones are made
+            self._made = [np.empty((min(self.rows, max(rows, 1)), features), self.dtype) for _ in range(BUFFERS)]
+            for buffer in self._made:
+                buffer[:, -1] = 1
+        return self._made
+
+
+@dataclass(frozen=True)
+class HostRows:
+    """What the blocks of some rows are made from, on the host and in the order of the data: features `X (N, F)`, held
+    or streamed, class indices `y (N,)`, the row-weight table `(N, T)` or None, what a row counts in an evaluation
+    `(N,)` or None, and the fold in which it is held out `(N,)`, None without.
+    """
+
+    X: Any
+    y: Ints
+    weights: Array | None = None
+    sample_weight: Floats | None = None
+    fold: Ints | None = None
+
+
+@dataclass(frozen=True)
+class BlockSource:
+    """Makes the blocks of some rows, `bounds[k] ... bounds[k + 1] - 1` each."""
+
+    kernels: Kernels
+    rows: HostRows
+    designer: Designer
+    bounds: tuple[int, ...]
+    buffers: Buffers
+    meter: Meter
+
+    def order(self, number: int) -> Ints | None:
+        """The order in which the samples of a block are stored; see `LocalBlocks`."""
+        part = slice(self.bounds[number], self.bounds[number + 1])
+        return self.kernels.storage_order(self.rows.y[part], None if self.rows.fold is None else self.rows.fold[part])
+
+    def held(self) -> list[Block]:
+        """All blocks, of rows that are held."""
+        found = []
+        for number in range(len(self.bounds) - 1):
+            X = np.empty((self.bounds[number + 1] - self.bounds[number], self.designer.width), self.designer.dtype)
+            X[:, -1] = 1
+            found.append(self._placed(number, *self.fill(_Held(self.rows.X), number, X)))
+        return found
+
+    def ahead(self, numbers: Sequence[int]) -> Iterator[Block]:
+        """Blocks of streamed rows, one after the other; each is gone when the next is asked for. Raises what reading
+        raises.
+        """
+        with self.buffers.lock:
+            most = max(stop - start for start, stop in itertools.pairwise(self.bounds))
+            pass_ = _Pass(self, numbers, self.buffers.get(most, self.designer.width))
+            try:
+                for number in numbers:
+                    X, order = pass_.next()
+                    self.meter.add(len(X), len(X) * (self.designer.width - 1) * self.rows.X.dtype.itemsize)
+                    yield self._placed(number, X, order)
+                    pass_.give_back()
+                pass_.finish()
+            finally:
+                pass_.end()
+
+    def fill(self, rows: Any, number: int, out: Array) -> Filled:
+        """Write block `number` to the first rows of `out`, in the order in which it is stored; that is returned too."""
+        start, stop = self.bounds[number], self.bounds[number + 1]
+        order, at_once = self.order(number), block_rows(self.designer.width)
+        work, first = self.designer.work(min(at_once, stop - start)), 0
+        places = None
+        if order is not None:
+            places = np.empty(len(order), np.int64)
+            places[order] = np.arange(len(order))
+        for piece in rows.pieces(start, stop):
+            for begin in range(0, len(piece), at_once):
+                part = piece[begin : begin + at_once]
+                where = slice(first, first + len(part)) if places is None else places[first : first + len(part)]
+                self.designer.write(part, out, where, work)
+                first += len(part)
+        return out[: stop - start], order
+
+    def _placed(self, number: int, X: Array, order: Ints | None) -> Block:
+        """The block of samples `X (n, D)`, which are in the order in which they are stored."""
+        rows = self.rows
+        part: Any = slice(self.bounds[number], self.bounds[number + 1])
+        part = part if order is None else part.start + order
+        weights, sample_weight = (
+            None if values is None else values[part] for values in (rows.weights, rows.sample_weight)
+        )
+        return self.kernels.place(X, rows.y[part], weights, order, sample_weight)
+
+
+class _Held:
+    """An array's rows as `streamed.Opened` has them."""
+
+    def __init__(self, X: Array) -> None:
+        self._X = X
+
+    def pieces(self, start: int, stop: int) -> Iterator[Array]:
+        yield self._X[start:stop]
+
+
+class _Pass:
+    """A thread that fills buffers, and what it hands over."""
+
+    def __init__(self, source: BlockSource, numbers: Sequence[int], buffers: Sequence[Array]) -> None:
+        self._source, self._numbers = source, numbers
+        self._free: queue.SimpleQueue[Array] = queue.SimpleQueue()
+        self._filled: queue.SimpleQueue[tuple[Array, Filled] | BaseException | None] = queue.SimpleQueue()
+        self._ended = False
+        self._current: Array = None
+        for buffer in buffers:
+            self._free.put(buffer)
+        context = contextvars.copy_context()  # messages speak the caller's language
+        self._thread = threading.Thread(target=context.run, args=(self._read,), name="gpureg-read", daemon=True)
+        self._thread.start()
+
+    def next(self) -> Filled:
+        """The next block. Raises what reading it has raised."""
+        found = self._filled.get()
+        if isinstance(found, BaseException):
+            raise found
+        assert found is not None, "fewer blocks than were asked for"
+        self._current, filled = found
+        return filled
+
+    def give_back(self) -> None:
+        """The block is not needed any more."""
+        self._free.put(self._current)
+
+    def finish(self) -> None:
+        """After the last block. Raises what closing the file has raised: it may no longer be what it was."""
+        found = self._filled.get()
+        if isinstance(found, BaseException):
+            raise found
+
+    def end(self) -> None:
+        """No more blocks; wait until the thread has seen it."""
+        self._ended = True
+        self._free.put(None)
+        self._thread.join()
+
+    def _read(self) -> None:
+        X = self._source.rows.X
+        opened: AbstractContextManager[Any] = X.opened() if isinstance(X, Streamed) else nullcontext(_Held(X))
+        try:
+            with opened as rows:
+                for number in self._numbers:
+                    buffer = self._free.get()
+                    if self._ended:
+                        return
+                    self._filled.put((buffer, self._source.fill(rows, number, buffer)))
+            self._filled.put(None)
+        except BaseException as error:  # raised where the block was waited for
+            self._filled.put(error)
