@@ -104,7 +104,7 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
-    work += solver.shared_bytes(n, D)
+    work += solver.shared_bytes(n, D, kernels.n_columns, at_once, sizes.measured)
     rows = n * (1 + copies) + sizes.evaluated
     of_a_row = D * item if sizes.row_bytes is None else sizes.row_bytes
     return rows * (of_a_row + 4) + n * sizes.weights * item, work
