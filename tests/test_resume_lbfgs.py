@@ -2,87 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import json
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import torch_backend
 from full_batch import WAYS, config, place
-from small_problems import blobs
+from resuming_lbfgs import Case, check, through_files
 
-from gpureg.history import History
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.search import LineSearch
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.lbfgs.state import NUMBERS, VECTORS, Batch, LbfgsState
-from gpureg.solvers.problem import Outcome, Start
-from gpureg.storage.encoding import npz_bytes
-from gpureg.types import HostArrays
-
-L2 = [10.0, 1e-2, 1e-4, 0.0]
-
-
-class Case:
-    """A problem, placed anew for every run, as in a process of its own."""
-
-    def __init__(self, way: str, task: str, free: bool = True, more: str = "", backend: Any = None) -> None:
-        self.way, self.task, self.free, self.more, self.backend = way, task, free, more, backend
-
-    def descent(self) -> Any:
-        features = 40 if self.more in ("wide", "reference") else 5  # long sums, whose order would show
-        data = blobs(n=130, features=features, classes=2 if self.task == "logistic" else 3, spread=2.0)
-        weights = np.stack([np.where(np.arange(130) % 4 == fold, 0.0, 1.0) for fold in range(4)], axis=1)
-        folds = self.more == "folds"
-        problem, kernels = place(
-            data.X_train * np.logspace(-1, 1, features),
-            data.y_train,
-            L2,
-            self.task,
-            weights=weights if folds else None,
-            column=[0, 1, 2, 3] if folds else None,
-            backend=self.backend,
-            which="reference" if self.more == "reference" else "auto",
-        )
-        if self.more in ("warm", "wide", "reference"):
-            at = 0.1 * np.random.default_rng(0).normal(size=(len(L2), problem.D, kernels.n_columns))
-            problem = replace(problem, start=Start(at, np.array([3, 0, 1, 2])))
-        made = config(problem, kernels, free=self.free, max_iter=25)
-        return Lbfgs(made, hessians=WAYS[self.way]).on(problem, kernels)
-
-
-def through_files(packed: tuple[HostArrays, dict[str, Any]]) -> tuple[HostArrays, dict[str, Any]]:
-    arrays, meta = packed
-    with np.load(io.BytesIO(npz_bytes(arrays)), allow_pickle=False) as read:
-        return {name: read[name] for name in read.files}, json.loads(json.dumps(meta))
-
-
-def bits(outcome: Outcome, history: History) -> list[Any]:
-    found: list[Any] = [outcome.weights.tobytes(), outcome.steps.tobytes(), outcome.reasons, repr(outcome.certificates)]
-    found += [getattr(history, field.name).tobytes() for field in fields(history)]
-    return found
-
-
-def check(case: Case, *, every: int = 1) -> list[dict[str, Any]]:
-    """Interrupts after every pass (or every so many); what the checkpoints' JSON said."""
-    descent = case.descent()
-    state, boundaries = descent.start(), [through_files(descent.pack(descent.start()))]
-    with descent.kernels.steady():
-        while not descent.done(state):
-            list(descent.advance(state))
-            boundaries.append(through_files(descent.pack(state)))
-        expected = bits(*descent.finish(state))
-    assert len(boundaries) > 5
-    for arrays, meta in boundaries[::every]:
-        again = case.descent()
-        with again.kernels.steady():
-            state = again.unpack(arrays, meta)
-            while not again.done(state):
-                list(again.advance(state))
-            assert bits(*again.finish(state)) == expected
-    return [meta for _, meta in boundaries]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -90,10 +22,10 @@ def check(case: Case, *, every: int = 1) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_after_any_pass(way: str, task: str, free: bool) -> None:
     seen = check(Case(way, task, free))
-    ways = {meta["batch"]["way"] for meta in seen if meta["batch"]}
+    ways = {meta["batch"]["way"] for _, meta in seen if meta["batch"]}
     assert ways == {"newton": {"newton"}, "alone": {"quasi"}, "whitened": {"quasi", "whitened"}}[way]
     if way == "whitened":  # a kill between two batches is among them
-        assert any(meta["batch"] is None and meta["way"] == "whitened" for meta in seen)
+        assert any(meta["batch"] is None and meta["way"] == "whitened" for _, meta in seen)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -108,7 +108,7 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
-    work += solver.shared_bytes(n, D)
+    work += solver.shared_bytes(n, D, kernels.n_columns, at_once, sizes.measured)
     if sizes.streamed is not None:
         return sizes.streamed + n * (sizes.weights * item + LABEL_BYTES) + sizes.evaluated * LABEL_BYTES, work
     rows = n * (1 + copies) + sizes.evaluated

@@ -34,6 +34,7 @@ from gpureg.rows.sampled import Part, Sampled
 from gpureg.types import Array, Floats, Ints
 
 MOST_ELEMENTS = 1 << 22  # logits of S, of the models that are worked on at the same time: 32 MiB an array
+ARRAYS = 8  # of that size, which are held at the same time
 MOST_TRIALS = 40  # of d; some six are taken
 ROUNDING = 1e-16  # of a mean of numbers of the order of 1; a third of that for each further column
 MOST_REFINED = 12  # times that a tilt is refined
@@ -81,6 +82,15 @@ def balanced(
     parts = [part for part in found if part is not None]
     xp = kernels.backend.xp
     return Balanced(xp.concat([part.slope for part in parts], axis=0), np.concatenate([part.cost for part in parts]))
+
+
+def balanced_bytes(n: int, D: int, K: int, models: int) -> int:
+    """Bytes of work arrays that `balanced` takes at most for that many models on n samples, if S is all that fit."""
+    most = max(1, MOST_ELEMENTS // K)
+    samples = max(1, min(n, most))
+    at_once = max(1, min(models, most // samples))
+    columns = min(K, SOLVED)
+    return 8 * (at_once * (samples * (ARRAYS * K + 4) + 3 * columns**2) + samples * D)
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,15 @@ def curvature(kernels: Kernels, rows: Block, W: Array, column: Ints | None, cent
     return xp.reshape(own[:, :, :, None, :] * eye, (models, K * D, K * D)) - outer
 
 
+def curvature_bytes(rows: int, features: int, columns: int, models: int) -> int:
+    """Bytes of work arrays that `curvature` takes for models of `columns` K each, its result not counted: of a block
+    its samples, their `f_i ⊗ x_i` with the copy that a product makes of them, and arrays as large as the logits.
+    """
+    outer = models * columns * features
+    block = min(rows, max(1, ELEMENTS_AT_ONCE // max(features, 2 * outer)))
+    return 8 * block * (2 * features + 3 * outer + 8 * models * columns)
+
+
 def _rows_last(xp: Array, values: Array, weight: Array | None) -> Array:
     """`values (n, L, K)` times `weight (L, 1, n)`, as `(L, K, n)`."""
     values = xp.permute_dims(values, (1, 2, 0))

@@ -128,8 +128,10 @@ class Solver(Protocol):
         """Bytes of work arrays that one member adds."""
         ...
 
-    def shared_bytes(self, n: int, D: int) -> int:
-        """Bytes of work arrays that exist once, whatever the number of models."""
+    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
+        """Bytes of work arrays that are bounded, whatever the number of models: `members` run at the same time, and at
+        the end `measured` models are certified at the same time.
+        """
         ...
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:

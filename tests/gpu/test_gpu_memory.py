@@ -31,6 +31,9 @@ RUNS = {
     "logistic": (4000, 50, 2, {"task": "logistic", "l2": GRID}),
     "full-batch": (2000, 64, 10, {"solver": "lbfgs", "l2": GRID, "max_iter": 30}),
     "full-batch-wide": (4000, 300, 10, {"solver": "lbfgs", "l2": GRID[:2], "max_iter": 10}),
+    "full-batch-rows": (50_000, 4, 10, {"solver": "lbfgs", "l2": GRID[:4], "max_iter": 10}),
+    "full-batch-classes": (3000, 20, 100, {"solver": "lbfgs", "l2": GRID[:4], "max_iter": 10}),
+    "full-batch-logistic": (2000, 64, 2, {"solver": "lbfgs", "task": "logistic", "l2": GRID}),
     "full-batch-folds": (2000, 64, 10, {"solver": "lbfgs", "l2": GRID[:4], "cv": 4, "max_iter": 10}),
 }
 

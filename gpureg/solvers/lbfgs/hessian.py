@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.moments import curvature_bytes
 from gpureg.solvers.lbfgs.conditioning import Conditioning, centred
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.types import Array, Floats, Ints
@@ -19,6 +20,14 @@ DEAD = 1e-30  # of the largest curvature: a weight that no sample moves
 RIDGES = (1e-12, 1e-9, 1e-6)  # of the diagonal: keep what no sample moves (a constant feature, equal biases) solvable
 LEAST_BLOCK = 64  # rows of a triangle that LAPACK inverts as a whole
 HESSIAN_BYTES = 1 << 26  # Hessians that are held at once
+COPIES = 6  # of them while they are made, scaled and factorised
+
+
+def hessian_bytes(n: int, D: int, K: int, models: int) -> int:
+    """Bytes of work arrays that the Hessians of that many models take on n samples."""
+    each = 8 * (K * D) ** 2
+    at_once = max(1, min(models, HESSIAN_BYTES // each))
+    return curvature_bytes(n, D, K, at_once) + COPIES * at_once * each
 
 
 def scaled_hessian(objective: Objective, W: Array, centre: Floats | None) -> tuple[Array, Array]:

@@ -10,15 +10,17 @@ from gpureg.config import FitConfig
 from gpureg.errors import named
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.dual import balanced_bytes
 from gpureg.rows.moments import moments_bytes
 from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians, memory_of
+from gpureg.solvers.lbfgs.hessian import hessian_bytes
 from gpureg.solvers.lbfgs.single import SingleDescent, is_single
 from gpureg.solvers.lbfgs.watched import WatchedDescent, WatchedSingle
 from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.path.descent import PathDescent
-from gpureg.solvers.path.members import along_a_path
+from gpureg.solvers.path.members import MOST_IN_BLOCK, along_a_path
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.remarks import diverged, worse_than_a_constant
 from gpureg.types import Floats, Ints, ModelTable
@@ -58,9 +60,15 @@ class Lbfgs:
         whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
         return 8 * size * (4 * memory_of(n, size) + 16) + whitening + 2 * 8 * K * 512
 
-    def shared_bytes(self, n: int, D: int) -> int:
-        """The second moments of the samples."""
-        return moments_bytes(n, min(D, MOST_ROTATED))
+    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
+        """The second moments of the samples, then Hessians if it may come to that, and at last the dual points of the
+        certificates: none of them while another is made.
+        """
+        made = self.hessians.newton_first(n, D * K) or self.hessians.handover(n, D * K) is not None
+        parts = [moments_bytes(n, min(D, MOST_ROTATED))]
+        parts += [hessian_bytes(n, D, K, MOST_IN_BLOCK * members)] if made else []
+        parts += [] if self.config.penalizes_bias else [balanced_bytes(n, D, K, measured)]
+        return max(parts)
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
         """None."""
