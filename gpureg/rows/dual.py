@@ -15,8 +15,8 @@ biases are nearly optimal. (Source: Rockafellar, Convex Analysis, 1970, theorem 
 divergence of the losses, for a softmax the mean Kullback-Leibler divergence of the shifted probabilities.)
 
 For a loss with probabilities (`losses.Entropic`) a tilt does the same without a search for d: with H_i the Hessian of
-the loss in the logits, `r_i(c) = r_i - H_i c` are residuals of probabilities `p (1 - (c - p·c))` as long as c is no
-wider than 1, they sum to 0 where `Σ_(i in S) s_i H_i c = Σ_i s_i r_i`, a linear system, and their divergence is about
+the loss in the logits, `r_i(c) = r_i - H_i c` are residuals of probabilities `p (1 - (c - p·c))` if c is at most 1
+wide, they sum to 0 where `Σ_(i in S) s_i H_i c = Σ_i s_i r_i`, a linear system, and their divergence is about
 half of `c' H_i c`, the variance of c under p: `E (1 + u) log(1 + u)` with `u = p·c - c`. Since
 `((1 + u) log(1 + u) - u) / u²` falls in u, it is at most `h(m) E u² / 2`, `h(m) = 2 ((1 - m) log(1 - m) + m) / m²`, for
 c of the width m.
