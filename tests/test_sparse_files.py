@@ -142,6 +142,78 @@ def test_new_rows_of_svmlight_have_the_features_of_the_model(tmp_path: Path) -> 
     assert f"{rows} has 5 features; expected at most 3, those that this model was trained on" in refused.stderr
 
 
+FROM = {0: "1 0:1 2:1\n0 1:1\n", 1: "1 1:1 3:1\n0 2:1\n"}  # the same rows, their indices counted from 0 and from 1
+NEW = {0: "1 1:3 2:1\n0 2:2\n", 1: "1 2:3 3:1\n0 3:2\n"}  # of which none has the first feature
+NEW_ROWS = np.array([[0.0, 3, 1], [0, 0, 2]])
+
+
+def of_base(folder: Path, base: int) -> tuple[Path, Path, Path]:
+    """A run on a file counted from `base`, that file, and new rows that are counted likewise."""
+    (folder / "old.svm").write_text(FROM[base] * 4)
+    (folder / "new.svm").write_text(NEW[base])
+    return folder / "run", folder / "old.svm", folder / "new.svm"
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_new_rows_are_counted_as_the_training_rows_are(base: int, tmp_path: Path) -> None:
+    run, old, new = of_base(tmp_path, base)
+    done = invoke("train", "--dataset", old, "--val-size", 0, "--dtype", "float64", "--out", run)
+    assert done.exit_code == 0, done.stderr
+    model = gpureg.load_run(run).model
+    assert model.index_base == base
+    predicted = invoke("predict", run, new, "--out", tmp_path / "p.npy")
+    assert predicted.exit_code == 0, predicted.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "p.npy"), model.predict_proba(NEW_ROWS), rtol=1e-12)
+    evaluated = invoke("evaluate", run, new, "--json")
+    assert evaluated.exit_code == 0, evaluated.stderr
+    expected = model.evaluate(NEW_ROWS, [1, 0])
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(expected.loss, abs=1e-12)
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_files_for_validation_and_test_are_counted_as_the_training_rows_are(base: int, tmp_path: Path) -> None:
+    run, old, new = of_base(tmp_path, base)
+    done = invoke("train", "--dataset", old, "--val", new, "--test", new, "--dtype", "float64", "--out", run, "--json")
+    assert done.exit_code == 0, done.stderr
+    result, expected = json.loads(done.stdout), gpureg.load_run(run).model.evaluate(NEW_ROWS, [1, 0])
+    assert result["models"][0]["val_loss"] == pytest.approx(expected.loss, abs=1e-12)
+    assert result["test"]["loss"] == pytest.approx(expected.loss, abs=1e-12)
+
+
+@pytest.mark.parametrize("use", ["predict", "evaluate", "val", "test"])
+def test_an_index_0_is_refused_if_the_training_rows_count_from_1(use: str, tmp_path: Path) -> None:
+    run, old, new = of_base(tmp_path, 1)
+    new.write_text(FROM[0])
+    train = ["train", "--dataset", old, "--out", run]
+    if use in ("predict", "evaluate"):
+        assert invoke(*train, "--val-size", 0).exit_code == 0
+        refused = invoke(use, run, new)
+    else:
+        refused = invoke(*train, f"--{use}", new)
+        assert not run.exists()
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"{new} has an index 0, but in the training file the lowest possible index is 1" in refused.stderr
+
+
+def test_a_model_of_old_does_not_know_its_base_and_judges_each_file(tmp_path: Path) -> None:
+    run, old, new = of_base(tmp_path, 1)
+    assert invoke("train", "--dataset", old, "--val-size", 0, "--out", run).exit_code == 0
+    from gpureg.data.blocks import Request, open_blocks
+    from gpureg.model.metadata import described, model_of
+
+    model = gpureg.load_run(run).model
+    known = described(model)
+    arrays = {name: getattr(model, name) for name in ("coef", "intercept", "offset", "scale")}
+    earlier = model_of({name: value for name, value in known.items() if name != "index_base"}, arrays)
+    assert earlier.index_base is None
+    for text, rows in ((NEW[1], NEW_ROWS), (FROM[0], np.array([[1.0, 0, 1], [0, 1, 0]]))):
+        new.write_text(text)
+        (block,) = open_blocks(new, Request(earlier.expected)).rows
+        assert (block.X.toarray() == rows).all()
+    with pytest.raises(ValueError, match="index_base is 2"):
+        model_of(known | {"index_base": 2}, arrays)
+
+
 @pytest.mark.parametrize("damage", ["cut", "shape", "format", "indices"])
 def test_damaged_archives_are_refused(damage: str, tmp_path: Path) -> None:
     path = archive(tmp_path)

@@ -45,6 +45,8 @@ class Dataset:
     warn of, one line each. `target`: the label's column, None if it has no name. `unseen`: a test set. `encoding`: how
     the columns of the data became the features, None if each is one as it is. `groups (N,)`: training rows of equal
     numbers are in the same fold; `folds (N,)`: rows of equal numbers are a fold; None if the data name none.
+    `index_base`: the number, 0 or 1, from which the indices of an svmlight file count, so that further such files are
+    read in the same way; else None.
 
     Raises UsageError for arrays that do not fit one another.
     """
@@ -67,6 +69,7 @@ class Dataset:
     encoding: Encoding | None = None
     groups: npt.NDArray[np.int64] | None = None
     folds: npt.NDArray[np.int64] | None = None
+    index_base: int | None = None
     # a copy with other rows (`dataclasses.replace`) has neither of the two
     options: dict[str, Any] = field(init=False, default_factory=dict)
     whole: Callable[[], Dataset] | None = field(init=False, default=None, compare=False)

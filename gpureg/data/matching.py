@@ -20,21 +20,25 @@ from gpureg.errors import DataError, GpuregWarning, UsageError
 
 Matrix = npt.NDArray[Any]
 Table = Any  # a table or a batch of pyarrow, which has no types
+Names = tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Expected:
     """The columns that a model takes: how many there are, and their names if the training data had any. `encoding`
-    makes its features of them, None if each is one as it is."""
+    makes its features of them, None if each is one as it is. `index_base`: the number from which the indices of an
+    svmlight file count, None if that is not known."""
 
     n_features: int
-    names: tuple[str, ...] | None = None
+    names: Names = None
     encoding: Encoding | None = None
+    index_base: int | None = None
 
     @classmethod
-    def of(cls, n_features: int, names: tuple[str, ...] | None, encoding: Encoding | None) -> Expected:
+    def of(cls, n_features: int, names: Names, encoding: Encoding | None, index_base: int | None = None) -> Expected:
         """What a model takes that has this number of features, of these names."""
-        return cls(n_features, names) if encoding is None else cls(encoding.width, encoding.names, encoding)
+        own = cls(n_features, names, None, index_base)
+        return own if encoding is None else cls(encoding.width, encoding.names, encoding)
 
     @property
     def leaves_out(self) -> bool:

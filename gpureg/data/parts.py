@@ -54,6 +54,7 @@ def taken_rows(raw: RawData, config: DataConfig, seed: int) -> Dataset:
         sample_weight=None if raw.weights is None else raw.weights[train],
         image_shape=raw.features.image_shape,
         pixel_max=raw.features.pixel_max,
+        index_base=raw.features.index_base,
         source=raw.source,
         notices=notices,
         val_weight=_val_weight(raw, val_size, val),

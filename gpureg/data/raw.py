@@ -25,7 +25,7 @@ class Features:
     """Columns as a matrix `X (N, R)`; a column of words holds indices into its `words[r]`, NaN where one is missing.
 
     `words` is None if there are none, `names` if the columns have none; then `positions` are those that were chosen of
-    `width` (None: all).
+    `width` (None: all). `index_base`: the number from which an svmlight file counts its indices, else None.
     """
 
     X: Any  # an array, SciPy's csr_array, or rows that stay in their file (`streamed.Streamed`)
@@ -35,6 +35,7 @@ class Features:
     pixel_max: float | None = None
     width: int = 0
     positions: tuple[int, ...] | None = None
+    index_base: int | None = None
 
 
 @dataclass(frozen=True)

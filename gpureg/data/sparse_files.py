@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpureg.data.arrays import numpy_errors
 from gpureg.data.blocks import BLOCK_BYTES, BLOCK_ROWS, Block, Blocks, Request, checked_weights
@@ -49,21 +51,33 @@ def read_svmlight_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     """The rows of an svmlight file, `label index:value ...` in each line. Raises UsageError and DataError."""
     _refuse_columns(file, uses.target, uses.weights)
     uses.refuse_of_sparse(str(file))
-    X, y = load_svmlight(file, limit)
-    (codes,), labels = settle([find_labels(y, f"{file} (the labels)")])
-    return RawData(name=file.stem, features=Features(read_sparse(X, str(file))), codes=codes, labels=labels)
+    found = load_svmlight(file, limit)
+    (codes,), labels = settle([find_labels(found.y, f"{file} (the labels)")])
+    features = Features(read_sparse(found.X, str(file)), index_base=found.index_base)
+    return RawData(name=file.stem, features=features, codes=codes, labels=labels)
 
 
-def load_svmlight(file: Path, limit: Limit, features: int | None = None) -> tuple[Csr, np.ndarray]:
-    """Features and labels of an svmlight file; `features`: how many there are, by default what its indices say.
+@dataclass(frozen=True)
+class Svmlight:
+    """The features `X (N, F)` and the labels `y (N,)` of an svmlight file; `index_base`: the number, 0 or 1, from which
+    its indices count, None if it has none.
+    """
 
-    Indices count from 1, and from 0 if a 0 is among them. Raises DataError, and UsageError for further features.
+    X: Csr
+    y: npt.NDArray[Any]
+    index_base: int | None
+
+
+def load_svmlight(file: Path, limit: Limit, index_base: int | None = None) -> Svmlight:
+    """An svmlight file whose indices count from `index_base`; if that is None from 1, and from 0 if a 0 is among them.
+
+    Raises DataError.
     """
     from sklearn.datasets import load_svmlight_file
 
     with opened(file, limit) as stream:
         try:
-            X, y = load_svmlight_file(stream)
+            X, y = load_svmlight_file(stream, zero_based=True)
         except DataError:
             raise
         except (ValueError, OverflowError, MemoryError, IndexError) as error:
@@ -71,23 +85,35 @@ def load_svmlight(file: Path, limit: Limit, features: int | None = None) -> tupl
                 f"can't read {file} as svmlight: {first_words(error)}. Expected a label and index:value pairs in each "
                 "line, indices from 1 in rising order."
             ) from error
-    if features is not None and X.shape[1] > features:
-        raise UsageError(
-            f"{file} has {X.shape[1]} features; expected at most {features}, those that this model was trained on, in "
-            "the same order."
+    has_zero = bool((X.indices == 0).any())
+    if has_zero and index_base == 1:
+        raise DataError(
+            f"{file} has an index 0, but in the training file the lowest possible index is 1: none was 0. Write both "
+            "with the same first index, e.g. sklearn.datasets.dump_svmlight_file(..., zero_based=False), and train "
+            "again if it was the training file that counted from 0."
         )
-    if features is not None:
-        X.resize(X.shape[0], features)
-    return X, np.asarray(y)
+    if index_base is None and X.nnz:
+        index_base = 0 if has_zero else 1
+    if index_base == 1 and X.nnz:
+        X.indices -= 1
+        X.resize(X.shape[0], X.shape[1] - 1)
+    return Svmlight(X, np.asarray(y), index_base)
 
 
 def svmlight_blocks(file: Path, request: Request) -> Blocks:
     """The rows of an svmlight file, with its labels if they are asked for."""
     _refuse_options(file, request)
     _refuse_columns(file, request.target, request.weights)
-    X, y = load_svmlight(file, machine_limit(), request.expected.n_features)
-    found = find_labels(y, f"{file} (the labels)") if request.labelled else None
-    return _blocks(file, read_sparse(X, str(file), new=True), request, found, None)
+    read, expected = load_svmlight(file, machine_limit(), request.expected.index_base), request.expected
+    if read.X.shape[1] > expected.n_features:
+        counted = "" if expected.index_base is None else f" Indices count from {expected.index_base}, as in training."
+        raise UsageError(
+            f"{file} has {read.X.shape[1]} features; expected at most {expected.n_features}, those that this "
+            f"model was trained on, in the same order.{counted}"
+        )
+    read.X.resize(read.X.shape[0], expected.n_features)
+    found = find_labels(read.y, f"{file} (the labels)") if request.labelled else None
+    return _blocks(file, read_sparse(read.X, str(file), new=True), request, found, None)
 
 
 def sparse_npz_blocks(file: Path, request: Request) -> Blocks:

@@ -25,7 +25,7 @@ from gpureg.errors import UsageError, named
 
 def expected_of(data: Dataset) -> Expected:
     """The columns that a model of these data takes."""
-    return Expected.of(data.X_train.shape[1], data.feature_names, data.encoding)
+    return Expected.of(data.X_train.shape[1], data.feature_names, data.encoding, data.index_base)
 
 
 def opened_for(data: Dataset, unseen: Unseen, option: str, tell: Callable[[str], None] | None = None) -> Blocks:

@@ -164,4 +164,5 @@ def linear_model(
         image_shape=data.image_shape,
         target=data.target,
         encoding=data.encoding,
+        index_base=data.index_base,
     )

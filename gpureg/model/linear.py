@@ -41,7 +41,8 @@ class LinearModel:
     the highest) distinguish models of the same λ; None if a run did not keep them. `total_weight` is S, the sum of
     sample x class weights that the models were trained with, so that `C = 1 / (2 λ S)`.
     `feature_names (D,)`, `image_shape` (height, width) and `target` (the label's column) are as in the training data,
-    None if they had none. `encoding` says how the columns of a table become the features; None: a column is a
+    None if they had none; `index_base` is the number, 0 or 1, from which an svmlight file of them counted its indices,
+    else None. `encoding` says how the columns of a table become the features; None: a column is a
     feature. `refit_of`: for a model that was fitted again to training and validation rows, the λ that was chosen, which
     had the same C on the training rows.
     """
@@ -64,6 +65,7 @@ class LinearModel:
     target: str | None = None
     encoding: Encoding | None = None
     refit_of: float | None = None
+    index_base: int | None = None
 
     @property
     def loss(self) -> Loss:
@@ -73,7 +75,7 @@ class LinearModel:
     @property
     def expected(self) -> Expected:
         """What it takes from the columns of data."""
-        return Expected.of(self.coef.shape[2], self.feature_names, self.encoding)
+        return Expected.of(self.coef.shape[2], self.feature_names, self.encoding, self.index_base)
 
     def decision_function(self, X: Any, model: int | None = None) -> Doubles:
         """Logits `(N, K)` of rows `X (N, D)` in the data's own units (they are scaled here).

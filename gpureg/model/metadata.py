@@ -29,6 +29,7 @@ def described(model: LinearModel) -> dict[str, Any]:
         "target": model.target,
         "encoding": None if model.encoding is None else model.encoding.to_dict(),
         "refit_of": model.refit_of,
+        "index_base": model.index_base,
     }
 
 
@@ -48,6 +49,8 @@ def model_of(known: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -
     encoding = None if known.get("encoding") is None else Encoding.from_dict(known["encoding"])
     if encoding is not None and encoding.n_features != D:
         raise ValueError(f"encoding makes {encoding.n_features} features, expected {D}")
+    if known.get("index_base") not in (None, 0, 1):
+        raise ValueError(f"index_base is {known['index_base']!r}, expected 0, 1 or null")
     seed = known.get("seed")
     return LinearModel(
         task=known["task"],
@@ -64,6 +67,7 @@ def model_of(known: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -
         target=known.get("target"),
         encoding=encoding,
         refit_of=known.get("refit_of"),
+        index_base=known.get("index_base"),
         coef=arrays["coef"],
         intercept=arrays["intercept"],
         offset=arrays["offset"],
