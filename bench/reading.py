@@ -4,10 +4,11 @@
     python bench/reading.py --rows 100000   # fewer rows
     python bench/reading.py --profile csv   # where our time goes
 
-gpureg reads, checks every value, finds the classes and, as by default, splits off 20% for validation; with
+gpureg reads, checks every value, finds the classes and, as by default, splits off 20% for validation, stratified; with
 `val_size=0` it does not split. pandas reads into a frame (`read_csv` with its default engine and with pyarrow's,
-`read_parquet`), and once more with `to_numpy` of the features, which is what a fit would need. Wall and processor
-seconds: on a busy machine the latter say more. The files lie in the system's cache; they are written into a temporary
+`read_parquet`); "X, y" goes on to what a fit needs, `to_numpy` of the features and `factorize` of the labels, and
+"X, y, split" to scikit-learn's stratified `train_test_split`. Wall and processor seconds, the median and the least of
+each: on a busy machine the latter say more. The files lie in the system's cache; they are written into a temporary
 folder and removed afterwards.
 """
 
@@ -43,6 +44,18 @@ def write_table(folder: Path, rows: int, columns: int) -> tuple[Path, Path]:
     return folder / "t.csv", folder / "t.parquet"
 
 
+def features_and_labels(frame: pd.DataFrame) -> tuple[Any, Any]:
+    """What a fit needs of a frame: a matrix, and indices of the classes."""
+    return frame.drop(columns="kind").to_numpy(), pd.factorize(frame["kind"])[0]
+
+
+def split(X: Any, y: Any) -> Any:
+    """The split that gpureg makes by default, by scikit-learn."""
+    from sklearn.model_selection import train_test_split
+
+    return train_test_split(X, y, test_size=0.2, stratify=y, random_state=0)
+
+
 def ways(csv: Path, parquet: Path) -> dict[str, dict[str, Callable[[], Any]]]:
     """What is timed, by format and name."""
     return {
@@ -50,14 +63,16 @@ def ways(csv: Path, parquet: Path) -> dict[str, dict[str, Callable[[], Any]]]:
             "gpureg": lambda: gpureg.load_dataset(csv),
             "gpureg, val_size=0": lambda: gpureg.load_dataset(csv, val_size=0),
             "pandas": lambda: pd.read_csv(csv),
+            "pandas, X, y": lambda: features_and_labels(pd.read_csv(csv)),
+            "pandas, X, y, split": lambda: split(*features_and_labels(pd.read_csv(csv))),
             "pandas, pyarrow": lambda: pd.read_csv(csv, engine="pyarrow"),
-            "pandas, pyarrow, to_numpy": lambda: pd.read_csv(csv, engine="pyarrow").drop(columns="kind").to_numpy(),
         },
         "parquet": {
             "gpureg": lambda: gpureg.load_dataset(parquet),
             "gpureg, val_size=0": lambda: gpureg.load_dataset(parquet, val_size=0),
             "pandas": lambda: pd.read_parquet(parquet),
-            "pandas, to_numpy": lambda: pd.read_parquet(parquet).drop(columns="kind").to_numpy(),
+            "pandas, X, y": lambda: features_and_labels(pd.read_parquet(parquet)),
+            "pandas, X, y, split": lambda: split(*features_and_labels(pd.read_parquet(parquet))),
         },
     }
 
@@ -86,8 +101,8 @@ def main() -> None:
                     call()
                     seconds[name].append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
             for name, found in seconds.items():
-                wall, cpu = (statistics.median(values) for values in zip(*found, strict=True))
-                print(f"{form:8s} {name:28s} {wall:6.3f} s (least {min(found)[0]:.3f}), {cpu:6.3f} s of processors")
+                (wall, least), (cpu, fewest) = ((statistics.median(v), min(v)) for v in zip(*found, strict=True))
+                print(f"{form:8s} {name:22s} {wall:6.3f} s (least {least:.3f}), processors {cpu:.3f} s ({fewest:.3f})")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,8 @@ QUICK = {
     "rows that become longer": [f"{i if i < 50 else i + 0.123456789012},{i},{i % 2}\n" for i in range(500)],
     "rows that become shorter": [f"{i if i > 50 else i + 0.123456789012},{i},{i % 2}\n" for i in range(500)],
     "carriage returns": [f"{i},{i},{i % 2}\r\n" for i in range(500)],
+    "lines without a row": [f"{i},{i},{i % 2}\n" + ("" if i % 90 else "\n") for i in range(500)],
+    "a last line without an end": [f"{i},{i},{i % 2}" + ("" if i == 499 else "\n") for i in range(500)],
     "infinity": [f"{'inf' if i == 300 else i},{i},{i % 2}\n" for i in range(500)],
     "no label": [f"{i},{i},{'' if i == 300 else 1}\n" for i in range(500)],
 }
@@ -191,13 +193,15 @@ def test_the_quick_way_reads_what_the_usual_one_does(tmp_path, content, missing)
         path, header, ("x", "y"), ("kind",), UNLIMITED, missing=missing == "mean", span=1 << 11, block=1 << 10
     )
     quick = {"numbers", "quoted words", "rows that become longer", "rows that become shorter", "carriage returns"}
-    quick |= {"infinity", "no label"} | ({"missing"} if missing == "mean" else set())
+    quick |= {"lines without a row", "a last line without an end", "infinity", "no label"}
+    quick |= {"missing"} if missing == "mean" else set()
     assert (found is not None) == (content in quick)
     if found is None:
         return
     usual = parse_csv(path, header, ("x", "y"), ("kind",), UNLIMITED)
     np.testing.assert_array_equal(found.X[:, 0], usual.column("x").to_numpy())
     np.testing.assert_array_equal(found.X[:, 1], usual.column("y").to_numpy())
+    assert found.finite == bool(np.isfinite(found.X).all())
     assert found.others.column("kind").to_pylist() == usual.column("kind").to_pylist()
 
 

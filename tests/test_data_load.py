@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 
 import gpureg
 from gpureg.data import class_weights, load_dataset
+from gpureg.data.parts import parted
 from gpureg.data.split import stratified_split
 from gpureg.errors import DataError, UsageError
 
@@ -167,6 +168,21 @@ def test_the_split_is_stratified_and_leaves_every_class_a_row(counts, data):
         assert m <= max(n - 1, 0)
         if n_val * max(counts) <= (max(counts) - 1) * len(codes) and min(c for c in counts if c) > 5 and n:
             assert abs(m - n_val * n / len(codes)) < 1 or n_val > room // 2
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.7])
+def test_rows_are_parted_in_place(share, at_once):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    held = rng.random(500) < share
+    train, val = np.flatnonzero(~held)[: 490 - int(held.sum())], np.flatnonzero(held)
+    expected = X[train].copy(), X[val].copy()
+    found = parted(X, train, val, at_once)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert np.shares_memory(found[0], X) == (2 * len(train) >= len(X))
+    assert not np.shares_memory(found[1], X)
 
 
 def test_the_split_is_frozen():

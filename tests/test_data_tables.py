@@ -12,6 +12,8 @@ import pytest
 from test_data_helpers import N, X, Y, csv, joined, read
 
 from gpureg.data import load_dataset
+from gpureg.data.files import read_path
+from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError
 
 
@@ -165,3 +167,16 @@ def test_a_csv_wider_than_arrows_block(tmp_path):
     names = ",".join(f"{'feature' * 20}{i}" for i in range(n))
     path = csv(tmp_path, f"{names},y\n" + "".join(",".join(["0.25" + "0" * 120] * n) + f",{i % 2}\n" for i in range(4)))
     assert read(path).features.X.shape == (4, n)
+
+
+def test_every_row_of_a_long_table_is_copied_behind_a_missing_value(tmp_path):
+    x = np.arange(200_000.0)
+    x[0] = np.nan
+    table = pa.table({"x": x, "z": -x, "y": np.arange(len(x)) % 2})
+    pq.write_table(table, tmp_path / "t.parquet")
+    raw = read_path(tmp_path / "t.parquet", Uses(missing="mean"))
+    np.testing.assert_array_equal(raw.features.X, np.stack([x, -x], axis=1))
+    x[0], x[150_000] = 0, -np.inf
+    pq.write_table(pa.table({"x": np.arange(200_000.0), "z": -x, "y": table["y"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"row 150000 .* feature 'z' is inf"):
+        read(tmp_path / "t.parquet")

@@ -23,7 +23,7 @@ Column = Any  # pyarrow.ChunkedArray
 Schema = Any  # pyarrow.Schema
 Matrix = npt.NDArray[Any]
 
-_ROWS_AT_ONCE, _MOST_THREADS = 1 << 14, 4
+_ROWS_AT_ONCE, _MOST_THREADS = 1 << 14, 8
 
 
 def refuse_types(schema: Schema, names: tuple[str, ...], where: str, *, one_hot: bool = False) -> None:
@@ -69,10 +69,11 @@ def feature_matrix(
         else:
             scalars[start] = column
         start += widths[name]
-    _fill(X, scalars)
+    finite = _fill(X, scalars)
     spread = [(m, name) for name in names for m in _members(name, widths[name], table.schema.field(name).type)]
     spread_names = tuple(member for member, _ in spread)
-    check_features(X, where, spread_names, kept, missing=uses.keeps_missing)
+    if not finite or 0 in X.shape:
+        check_features(X, where, spread_names, kept, missing=uses.keeps_missing)
     return Features(X, spread_names, tuple(words.get(name) for _, name in spread) if words else None)
 
 
@@ -200,25 +201,27 @@ def _lists(column: Column, name: str, where: str, kept: Kept, uses: Uses) -> Mat
     return whole
 
 
-def _fill(X: Matrix, columns: dict[int, Column]) -> None:
-    """Copy columns into a matrix, a block of rows at a time that fits the processor's cache; several at once."""
+def _fill(X: Matrix, columns: dict[int, Column]) -> bool:
+    """Copy columns into a matrix, a block of rows at a time that fits the processor's cache; several at once. Whether
+    all of the matrix is finite, as far as was looked at.
+    """
     import pyarrow as pa
 
     if not columns:
-        return
+        return False
     table = pa.Table.from_arrays(list(columns.values()), names=[str(position) for position in columns])
     batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
     ends = np.cumsum([len(batch) for batch in batches])
 
-    def copy(batch: Any, end: int) -> None:
+    def copy(batch: Any, end: int) -> bool:
         rows = X[end - len(batch) : end]
         with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
             for position, part in zip(columns, batch.columns, strict=True):
                 rows[:, position] = part.to_numpy(zero_copy_only=False)
+        return X.dtype.kind != "f" or bool(np.isfinite(rows).all())
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for done in [pool.submit(copy, *one) for one in zip(batches, ends.tolist(), strict=True)]:
-            done.result()
+        return all(list(pool.map(copy, batches, ends.tolist())))  # a list: all of them are copied
 
 
 def _dtype(column: Column | Matrix) -> npt.DTypeLike:

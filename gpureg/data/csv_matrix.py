@@ -1,4 +1,4 @@
-"""The quick way of reading a CSV file: several parts at once, their numbers put into a matrix while in the cache.
+"""The quick way of reading a CSV file: several parts at once, their numbers put into the matrix while in the cache.
 
 It is for large files of numbers and labels that need nothing else. What does not fit is read again in the usual way,
 which finds out what is the matter and has the messages.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,22 @@ Table = Any
 Matrix = npt.NDArray[np.float64]
 
 BLOCK = 1 << 20  # bytes of text that are parsed at once
-SPAN = 1 << 24  # bytes of text that one thread reads
-MOST_THREADS = 4
-_ROWS_AT_ONCE = 1 << 13
+SPAN = 1 << 22  # bytes of text that one thread reads
+MOST_THREADS = 8
+_ROWS_AT_ONCE, _COUNTED = 1 << 13, 1 << 17  # rows, and characters, that stay in a core's cache
 _ROOM = 1.05  # rows for which there is room, of those that the first ones let expect
+_LINE, _QUOTE = ord("\n"), ord('"')
 
 
 @dataclass(frozen=True)
 class CsvMatrix:
-    """The rows of a CSV file: numbers `X (N, F)`, missing ones NaN, and a table of the other columns."""
+    """The rows of a CSV file: numbers `X (N, F)`, missing ones NaN, and a table of the other columns. `finite`: whether
+    all numbers are.
+    """
 
     X: Matrix
     others: Table
+    finite: bool
 
 
 def csv_matrix(
@@ -66,8 +69,8 @@ def csv_matrix(
         size = os.fstat(stream.fileno()).st_size
         if not span < size <= limit.most // MOST_PER_BYTE or stream.read(2) == GZIP:
             return None
-        reader = _Reader(stream.fileno(), header, tuple(numbers), tuple(others), missing, block)
-        return _joined(reader, _spans(stream.fileno(), size, span), size)
+        reader = _Reader(header, tuple(numbers), tuple(others), missing, block)
+        return _joined(reader, _texts(stream.fileno(), size, span), size)
     return None
 
 
@@ -75,91 +78,117 @@ class _OtherwiseError(Exception):
     """The file is to be read in the usual way."""
 
 
-def _spans(descriptor: int, size: int, span: int) -> list[tuple[int, int]]:
-    """Where the parts of a file begin and end: behind line breaks, the first behind the header."""
-    begins = []
-    for place in range(0, size, span):
+def _texts(descriptor: int, size: int, span: int) -> Iterator[memoryview]:
+    """The parts of a file, whole lines each, the first behind the header."""
+    place = 0
+    while place < size:
         text = os.pread(descriptor, span, place)
-        begins.append(place + text.find(b"\n") + 1)
-        if b"\n" not in text[: span // 2]:
+        begin = text.find(b"\n") + 1 if place == 0 else 0
+        end = len(text) if place + len(text) == size else text.rfind(b"\n") + 1
+        if not text or place + len(text) > size or end <= span // 2 < len(text):
             raise _OtherwiseError
-    return list(pairwise([*begins, size]))
+        yield memoryview(text)[begin:end]
+        place += end
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of a part of a file: how many, the columns that are not numbers, and whether all numbers are finite."""
+
+    rows: int
+    others: list[Table]
+    finite: bool
 
 
 @dataclass(frozen=True)
 class _Reader:
     """What reads a part of a file: the columns, and whether numbers may be missing."""
 
-    descriptor: int
     header: Header
     numbers: tuple[str, ...]
     others: tuple[str, ...]
     missing: bool
     block: int
 
-    def part(self, span: tuple[int, int]) -> tuple[Matrix, list[Table]]:
-        """The numbers and the other columns of the rows between two places."""
+    def part(self, text: memoryview, X: Matrix) -> _Part:
+        """The other columns of the rows in a text, whose numbers are written into `X`: a row for each of its lines."""
         import pyarrow as pa
         import pyarrow.csv as arrow_csv
 
-        text = os.pread(self.descriptor, span[1] - span[0], span[0])
-        if len(text) < span[1] - span[0] or text.count(b'"') % 2:  # a quoted cell goes on in the next part
+        if _count(text, _QUOTE) % 2:  # a quoted cell goes on in the next part
             raise _OtherwiseError
         kinds = Kinds(self.numbers, self.others, once=True, few=True)
         options = csv_options(replace(self.header, lines=0), kinds, self.block, across=False)
         options[0].use_threads = False
-        rows, rest = _Rows(len(self.numbers), len(text)), []
+        rows, rest, finite = 0, [], True
         with arrow_csv.open_csv(pa.BufferReader(text), *options) as batches:
             for batch in batches:
-                columns = [batch.column(name) for name in self.numbers]
+                columns = batch.columns[: len(self.numbers)]  # in the order of the kinds
                 if not self.missing and any(column.null_count for column in columns):
                     raise _OtherwiseError
-                _copy(columns, rows.room(len(batch), min(self.block, len(text))))
-                rest.append(batch.select(list(self.others)))
-        return rows.X[: rows.count], rest
+                if rows + len(batch) > len(X):  # lines that end in another way
+                    raise _OtherwiseError
+                finite &= _copy(columns, X[rows : rows + len(batch)])
+                rows += len(batch)
+                rest.append(batch.select(self.others))
+        return _Part(rows, rest, finite)
 
 
-def _joined(reader: _Reader, spans: Sequence[tuple[int, int]], size: int) -> CsvMatrix:
-    """The parts of a file, several of which are read at once."""
+def _joined(reader: _Reader, texts: Iterator[memoryview], size: int) -> CsvMatrix:
+    """The parts of a file of `size` bytes, several of which are read at once."""
     import pyarrow as pa
 
     threads = min(MOST_THREADS, os.cpu_count() or 1)
-    rows, rest, waiting = _Rows(len(reader.numbers), size), [], deque(spans)
+    X, lines, begins, parts = np.empty((0, len(reader.numbers))), 0, [], []
     with ThreadPoolExecutor(threads) as pool:
-        reading: deque[Future[tuple[Matrix, list[Table]]]] = deque()
+        reading: deque[Future[_Part]] = deque()
         try:
-            while waiting or reading:
-                while waiting and len(reading) <= threads:
-                    reading.append(pool.submit(reader.part, waiting.popleft()))
-                X, others = reading.popleft().result()
-                rows.room(len(X), spans[0][1])[:] = X
-                rest += others
+            for text in texts:
+                own = _lines(text)
+                while len(reading) > (threads if lines + own <= len(X) else 0):
+                    parts.append(reading.popleft().result())
+                if lines + own > len(X):
+                    X = _larger(X, lines, lines + own, int(_ROOM * own * size / len(text)))
+                reading.append(pool.submit(reader.part, text, X[lines : lines + own]))
+                begins.append(lines)
+                lines += own
+            parts += [part.result() for part in reading]
         finally:
             pool.shutdown(cancel_futures=True)
-    return CsvMatrix(rows.X[: rows.count], pa.Table.from_batches(rest))
+    rows = 0
+    for begin, part in zip(begins, parts, strict=True):
+        if begin > rows:  # there were lines without a row
+            X[rows : rows + part.rows] = X[begin : begin + part.rows]
+        rows += part.rows
+    if not rows:
+        raise _OtherwiseError
+    others = pa.Table.from_batches([batch for part in parts for batch in part.others])
+    return CsvMatrix(X[:rows], others, all(part.finite for part in parts))
 
 
-class _Rows:
-    """A matrix that grows; `size`: the bytes of its text."""
-
-    def __init__(self, F: int, size: int) -> None:
-        self.F, self.size = F, size
-        self.X: Matrix = np.empty((0, F))
-        self.count = 0
-
-    def room(self, rows: int, text: int) -> Matrix:
-        """Room for the next rows, which took `text` bytes."""
-        if self.count + rows > len(self.X):
-            expected = int(_ROOM * rows * self.size / text) if not self.count else 2 * len(self.X)
-            larger = np.empty((max(expected, self.count + rows), self.F))  # untouched memory costs nothing
-            larger[: self.count] = self.X[: self.count]
-            self.X = larger
-        self.count += rows
-        return self.X[self.count - rows : self.count]
+def _lines(text: memoryview) -> int:
+    return _count(text, _LINE) + (text[-1] != _LINE)
 
 
-def _copy(columns: Sequence[Column], rows: Matrix) -> None:
+def _count(text: memoryview, character: int) -> int:
+    values = np.frombuffer(text, np.uint8)
+    parts = (values[start : start + _COUNTED] for start in range(0, len(values), _COUNTED))
+    return sum(int(np.count_nonzero(part == character)) for part in parts)
+
+
+def _larger(X: Matrix, rows: int, needed: int, expected: int) -> Matrix:
+    """A matrix with more room, with the first `rows` of X; memory that is not touched costs nothing."""
+    larger = np.empty((max(needed, 2 * len(X), expected), X.shape[1]))
+    larger[:rows] = X[:rows]
+    return larger
+
+
+def _copy(columns: Sequence[Column], rows: Matrix) -> bool:
+    """Write columns into a matrix; whether all of their numbers are finite."""
+    finite, columns = True, [column.to_numpy(zero_copy_only=False) for column in columns]
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows[start : start + _ROWS_AT_ONCE]
         for position, column in enumerate(columns):
-            part[:, position] = column.slice(start, len(part)).to_numpy(zero_copy_only=False)
+            part[:, position] = column[start : start + len(part)]
+        finite &= bool(np.isfinite(part).all())
+    return finite

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gpureg.data.columns import feature_matrix, label_column, refuse_types
 from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import Header, read_header
-from gpureg.data.csv_matrix import csv_matrix
+from gpureg.data.csv_matrix import CsvMatrix, csv_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, listed, settle
 from gpureg.data.limits import Limit
@@ -92,9 +92,7 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     if quick is None:
         found = feature_matrix(table, features, str(file), kept, uses, MISSING_CELLS if csv else frozenset())
     else:
-        X = quick.X if weight is None else np.ascontiguousarray(quick.X[:, :-1])
-        found = Features(kept.of(X), features)
-        check_features(found.X, str(file), features, kept, missing=uses.keeps_missing)
+        found = _features(quick, features, str(file), kept, uses)
     labels = label_column(table.column(chosen.label), chosen.where(file), kept, MISSING_WORDS if csv else frozenset())
     return _raw(file, chosen, found, labels, row_weights, _marks(whole, chosen.marks, str(file), kept, csv))
 
@@ -178,6 +176,15 @@ def _raw(
         target=chosen.label,
         marks=marks,
     )
+
+
+def _features(quick: CsvMatrix, features: tuple[str, ...], where: str, kept: Kept, uses: Uses) -> Features:
+    """The first of the numbers that were read."""
+    X = quick.X if quick.X.shape[1] == len(features) else np.ascontiguousarray(quick.X[:, : len(features)])
+    found = Features(kept.of(X), features)
+    if not quick.finite:
+        check_features(found.X, where, features, kept, missing=uses.keeps_missing)
+    return found
 
 
 def _label(source: _Source, uses: Uses) -> str:
