@@ -36,8 +36,8 @@ class Observer(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def expect(self, total: int, members: int) -> None:
-        """What is to come: `total` models, every `members` consecutive ones of the same λ."""
+    def expect(self, total: int, members: int, score: str = "loss") -> None:
+        """What is to come: `total` models, every `members` consecutive ones of the same λ, compared by `score`."""
         ...
 
     def see(self, event: Event) -> None:
@@ -61,7 +61,7 @@ class Quiet:
     def __exit__(self, *error: object) -> None:
         return
 
-    def expect(self, total: int, members: int) -> None:
+    def expect(self, total: int, members: int, score: str = "loss") -> None:
         """Ignore it."""
 
     def see(self, event: Event) -> None:
@@ -80,9 +80,9 @@ class Plain(Quiet):
         self.states, self.reading = ModelStates(total, members), Reading()
         self.last = time.monotonic()
 
-    def expect(self, total: int, members: int) -> None:
+    def expect(self, total: int, members: int, score: str = "loss") -> None:
         """Count these models."""
-        self.states = ModelStates(total, members)
+        self.states = ModelStates(total, members, score)
 
     def see(self, event: Event) -> None:
         """Count the event; print a line if the last one is old enough."""
@@ -139,9 +139,9 @@ class Bars:
     def __exit__(self, *error: Any) -> None:
         self.live.__exit__(*error)
 
-    def expect(self, total: int, members: int) -> None:
+    def expect(self, total: int, members: int, score: str = "loss") -> None:
         """Show these models."""
-        self.total, self.states = total, ModelStates(total, members)
+        self.total, self.states = total, ModelStates(total, members, score)
 
     def see(self, event: Event) -> None:
         """Update the picture; a separate thread draws it eight times a second."""

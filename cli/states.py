@@ -20,11 +20,12 @@ class ModelStates:
     """Collects the events of a fit into what the screen shows.
 
     Of the `total` models, every `members` consecutive ones (folds, seeds) share a λ and a learning rate and form a
-    group. Refits are further models after them.
+    group. Refits are further models after them. The best group is that of the best `score`; it is known only for a
+    loss and an accuracy, since no other score is measured while the models run.
     """
 
-    def __init__(self, total: int, members: int) -> None:
-        self.total, self.members = total, members
+    def __init__(self, total: int, members: int, score: str = "loss") -> None:
+        self.total, self.members, self.score = total, members, score
         self.groups = total // members
         self.l2, self.lr = [math.nan] * (total + 1), [math.nan] * (total + 1)
         self.state = ["waiting"] * (total + 1)
@@ -137,10 +138,13 @@ class ModelStates:
         return ", ".join(f"{found[name]} {name}" for name in found if found[name] or name in ("running", "stopped"))
 
     def best(self) -> int | None:
-        """The group with the lowest mean validation loss so far."""
-        means = {group: _mean([self.val_loss[model] for model in self._group(group)]) for group in range(self.groups)}
-        finite = [group for group, mean in means.items() if math.isfinite(mean)]
-        return min(finite, key=means.__getitem__, default=None)
+        """The group with the lowest mean validation loss so far, or the highest accuracy if that is the score."""
+        if self.score not in ("loss", "accuracy"):
+            return None
+        values, sign = (self.val_loss, 1.0) if self.score == "loss" else (self.val_accuracy, -1.0)
+        costs = {group: sign * _mean([values[model] for model in self._group(group)]) for group in range(self.groups)}
+        finite = [group for group, cost in costs.items() if math.isfinite(cost)]
+        return min(finite, key=costs.__getitem__, default=None)
 
     def picture(self, width: int) -> Text:
         """A line for each λ if they are few, else a strip of one glyph for each λ."""

@@ -102,7 +102,7 @@ def fit_and_save(
     track = None if tracking is None else tracking.tracker(folder.path)  # before anything is read
     data = load(source, config)
     config = folded(config, data)
-    shown.expect(config.n_models, config.seeds * (config.cv or 1))
+    shown.expect(config.n_models, config.seeds * (config.cv or 1), config.score)
     writer = CheckpointWriter(folder, source, seconds, tracking)
 
     def see(event: Event) -> None:

@@ -65,6 +65,19 @@ def test_numbers_have_the_digits_that_tell_them_apart() -> None:
     assert distinct([1 / 3, 1 / 3]) == ["0.3333", "0.3333"]
 
 
+@pytest.mark.parametrize(
+    ("score", "best"), [("loss", 1), ("accuracy", 0), ("balanced-accuracy", None), ("roc-auc", None)]
+)
+def test_the_best_is_that_of_the_score(score: str, best: int | None) -> None:
+    states = ModelStates(3, 1, score)
+    states.see(started([2.0, 0.2, 0.0]))
+    values = np.array([0.9, 0.5, 0.6])
+    states.see(Evaluated(3, np.arange(3), values, values, values))
+    assert states.best() == best
+    starred = ["★" in line for line in str(states.picture(80)).splitlines()]
+    assert starred == [group == best for group in range(3)]
+
+
 def test_states_of_few_models() -> None:
     states = ModelStates(3, 1)
     states.see(started([2.0, 0.2, 0.0]))

@@ -542,3 +542,81 @@ def test_frames_are_split_lazily(folds):
     tested = gpureg.fit(data, l2=[0.1, 0.01], cv=3 if folds else None, test=(frame(VAL), Y[VAL]))
     assert tested.test is not None
     assert tested.test.n == M
+
+
+MARKED = {
+    "csv": lambda path, table: table.to_csv(path, index=False),
+    "tsv": lambda path, table: table.to_csv(path, index=False, sep="\t"),
+    "parquet": lambda path, table: table.to_parquet(path, index=False),
+    "npz": lambda path, table: np.savez(path, **{name: table[name].to_numpy().astype(str) for name in "ygf"}),
+}
+
+
+@pytest.mark.parametrize("form", MARKED)
+def test_groups_and_folds_in_the_file_of_labels(tmp_path, form):
+    """They are those of a table that holds all of it."""
+    np.save(tmp_path / "X.npy", X[TRAIN])
+    table = pd.DataFrame({"y": Y[TRAIN], "g": [f"g{i % 12}" for i in range(N)], "f": np.arange(N) % 4})
+    MARKED[form](tmp_path / f"y.{form}", table)
+    whole = pd.DataFrame(X[TRAIN]).assign(**table).rename(columns=str)
+    whole.to_parquet(tmp_path / "whole.parquet")
+    of_labels = {"labels": tmp_path / f"y.{form}", "target": "y"}
+    for named in ({"groups": "g"}, {"folds": "f"}, {"groups": "g", "folds": "f"}):
+        found = gpureg.load_dataset(tmp_path / "X.npy", **of_labels, **named)
+        others = [name for name in "gf" if name not in named.values()]
+        expected = gpureg.load_dataset(tmp_path / "whole.parquet", target="y", drop=others or None, **named)
+        np.testing.assert_array_equal(found.X_train, expected.X_train)
+        np.testing.assert_array_equal(found.X_val, expected.X_val)
+        for name in ("groups", "folds"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    done = invoke("sweep-lambda", "--dataset", tmp_path / "X.npy", "--labels", tmp_path / f"y.{form}", "--target", "y",
+                  "--folds", "f", "--out", tmp_path / "run", "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert {model["fold"] for model in json.loads(done.stdout)["models"]} == {0, 1, 2, 3, None}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("y.npy", ("--groups", "g"), "y.npy has no columns to name. Store labels and groups as columns of one csv"),
+        ("y.txt", ("--folds", "f"), "it has only one, the labels. Store labels and folds as columns of one csv"),
+        ("y.csv", ("--groups", "no", "--target", "y"), "--groups no: y.csv has no such column; it has y, g"),
+        ("y.csv", ("--groups", "y", "--target", "y"), "--groups y: that column is the label or the weights"),
+    ],
+)
+def test_groups_that_the_file_of_labels_does_not_have(tmp_path, monkeypatch, name, options, message):
+    monkeypatch.chdir(tmp_path)
+    np.save("X.npy", X[TRAIN])
+    np.save("y.npy", Y[TRAIN])
+    Path("y.txt").write_text("\n".join(Y[TRAIN]))
+    Path("y.csv").write_text("y,g\n" + "".join(f"{label},{i % 5}\n" for i, label in enumerate(Y[TRAIN])))
+    refused(tmp_path, message, "--dataset", "X.npy", "--labels", name, *options)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npz"])
+def test_a_group_in_training_and_in_the_validation_file_is_a_notice(tmp_path, form):
+    def written(name: str, rows: slice, groups: list[object]) -> Path:
+        table = pd.DataFrame(X[rows], columns=list("abcd")).assign(y=Y[rows], g=groups)
+        path = tmp_path / f"{name}.{form}"
+        if form == "npz":
+            np.savez(path, X=X[rows], y=Y[rows], g=np.array(groups))
+        elif form == "csv":
+            table.to_csv(path, index=False)
+        else:
+            table.to_parquet(path, index=False)
+        return path
+
+    half = slice(0, N // 2)
+    train = written("train", TRAIN, [i % 12 for i in range(N)])
+    apart = written("apart", half, [20 + i % 3 for i in range(N // 2)])
+    mixed = written("mixed", half, [11 if i < 7 else 20 for i in range(N // 2)])
+    options = {"target": "y", "groups": "g"}
+    assert gpureg.load_dataset(train, val=apart, **options).notices == ()
+    (notice,) = gpureg.load_dataset(train, val=mixed, **options).notices
+    assert f"7 of its {N // 2} rows are of a group (groups='g') that training rows have too: '11'." in notice
+    if form != "npz":
+        bare = written("bare", half, [0] * (N // 2))
+        lacking = pd.read_csv(bare) if form == "csv" else pd.read_parquet(bare)
+        write = lacking.drop(columns="g").to_csv if form == "csv" else lacking.drop(columns="g").to_parquet
+        write(bare, index=False)
+        assert gpureg.load_dataset(train, val=bare, **options).notices == ()

@@ -99,6 +99,35 @@ def test_validation_and_test_files_may_be_sparse(tmp_path: Path) -> None:
     assert fitted.test.loss == pytest.approx(fitted.models[0].val_loss, abs=1e-12)
 
 
+def test_an_archive_may_hold_its_labels(tmp_path: Path) -> None:
+    """As an array `y` next to the matrix, and weights; so do files for validation and test, which have no --labels."""
+    path, own = archive(tmp_path), tmp_path / "own.npz"
+    weights = np.arange(len(Y)) % 3
+    np.savez(own, y=Y, w=weights, g=np.arange(len(Y)) % 20, **np.load(path))
+    given = load_dataset(path, labels=str(tmp_path / "y.npy"), val_size=0)
+    data = load_dataset(own, target="y", val_size=0)
+    assert (data.X_train != given.X_train).nnz == 0
+    assert (data.y_train == given.y_train).all()
+    weighted = load_dataset(own, target="y", weights="w", groups="g", val=str(own), test=str(own))
+    assert weighted.groups is not None
+    assert len(weighted.y_train) == len(weighted.y_val) == (weights > 0).sum()
+    np.savez(own, y=Y, **np.load(path))
+    out = tmp_path / "run"
+    done = invoke("train", "--dataset", path, "--labels", tmp_path / "y.npy", "--val", own, "--test", own,
+                  "--dtype", "float64", "--out", out, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["models"][0]["val_loss"] == pytest.approx(result["models"][0]["train_loss"], abs=1e-12)
+    assert result["test"]["loss"] == pytest.approx(result["models"][0]["train_loss"], abs=1e-12)
+    evaluated = invoke("evaluate", out, own, "--json")
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(result["test"]["loss"], abs=1e-12)
+
+
+def test_svmlight_has_no_groups(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"groups='g': .* has no columns to name"):
+        load_dataset(svmlight(tmp_path / "data.svm"), groups="g")
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -137,3 +137,24 @@ def test_a_resumed_run_is_tested_as_well(flowers: pd.DataFrame) -> None:
     whole = gpureg.fit(data, config)
     assert whole.test is not None
     assert resumed.test == whole.test
+
+
+def test_what_the_test_rows_hold_is_among_the_warnings_of_the_result(flowers: pd.DataFrame) -> None:
+    """Words that no training row has: in result.json too, once, whether the rows are a file or a frame."""
+    for name, towns in (("train", ["a", "b"]), ("test", ["a", "b", "c", "c"])):
+        table = pd.read_csv(f"{name}.csv").drop(columns=["weight"], errors="ignore")
+        table["town"] = [towns[i % len(towns)] for i in range(len(table))]
+        table.drop(columns="more", errors="ignore").to_csv(f"{name}.csv", index=False)
+    options = ("--dataset", "train.csv", "--target", "species", "--categorical", "one-hot", "--test", "test.csv")
+    done = invoke("train", *options, "--out", "run", "--json")
+    assert done.exit_code == 0, done.stderr
+    says = "test.csv: rows hold categories that no training row has, in 'town' (50)"
+    assert [says in warning for warning in gpureg.load_run("run").result["warnings"]].count(True) == 1
+    assert done.stderr.count("no training row has, in 'town' (50)") == 1
+    test = pd.read_csv("test.csv")
+    data = gpureg.load_dataset("train.csv", target="species", categorical="one-hot")
+    with pytest.warns(GpuregWarning, match="no training row has") as told:
+        result = gpureg.fit(data, test=(test.drop(columns="species"), test["species"]), **FIT)
+    assert [str(one.message) for one in told if "no training row has" in str(one.message)] == [
+        warning for warning in result.warnings if "no training row has" in warning
+    ]

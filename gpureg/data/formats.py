@@ -33,11 +33,16 @@ class FileFormat:
 
 def _npz(file: Path, uses: Uses, limit: Limit) -> RawData:
     from gpureg.data.arrays import read_npz_data
-    from gpureg.data.sparse_files import is_sparse_npz, no_labels
+    from gpureg.data.labels_file import labelled_by
+    from gpureg.data.sparse_files import holds_labels, is_sparse_npz, no_labels
 
-    if is_sparse_npz(file):
-        raise _cannot_stream(file, "sparse rows") if uses.stream else no_labels(file)
-    return read_npz_data(file, uses, limit)
+    if not is_sparse_npz(file):
+        return read_npz_data(file, uses, limit)
+    if uses.stream:
+        raise _cannot_stream(file, "sparse rows")
+    if not holds_labels(file):
+        raise no_labels(file)
+    return labelled_by(file, file, uses, limit)
 
 
 def _npz_blocks(file: Path, request: Request) -> Blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from gpureg.data.formats import format_of
 from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit, machine_limit
-from gpureg.data.marks import refuse_marks
+from gpureg.data.marks import Marks
 from gpureg.data.of_rows import of_rows
 from gpureg.data.opening import opened
 from gpureg.data.raw import Features, RawData, as_features, check_lengths, check_weights
 from gpureg.data.sparse import is_sparse
-from gpureg.data.sparse_files import is_sparse_npz, load_sparse_npz
+from gpureg.data.sparse_files import is_sparse_npz, load_sparse_npz, own_arrays
 from gpureg.data.spelling import MISSING_WORDS
 from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
@@ -38,13 +38,19 @@ def read_labelled(config: DataConfig, uses: Uses, limit: Limit | None = None) ->
     `config.labels` names.
 
     The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
-    (the only array, or `y`); `uses` names columns of it. `limit` bounds the memory, by default to the machine's. Raises
-    UsageError and DataError.
+    (the only array, or `y`); `uses` names columns of it: the labels, weights, groups, folds. `limit` bounds the memory,
+    by default to the machine's. Raises UsageError and DataError.
     """
     file, labels = existing(config.dataset), existing(str(config.labels), "labels")
-    limit = limit or machine_limit()
     refuse_labels(file, str(labels))
-    refuse_marks(uses.marks, f"the features of {file} with a file of {named('labels')}")
+    return labelled_by(file, labels, uses, limit or machine_limit())
+
+
+def labelled_by(file: Path, labels: Path, uses: Uses, limit: Limit) -> RawData:
+    """The features of an npy file or a sparse npz, with the labels in another file, or of a sparse npz in the same one.
+
+    Raises UsageError and DataError.
+    """
     X = _features_of(file, uses, limit)
     rows = X.shape[0]
     columns = label_file(labels, uses, rows, limit)
@@ -68,6 +74,7 @@ def read_labelled(config: DataConfig, uses: Uses, limit: Limit | None = None) ->
             codes=codes,
             labels=classes,
             weights=None if row_weights is None else kept.of(row_weights),
+            marks=Marks.of(columns.marks, rows, str(labels), kept, MISSING_WORDS if columns.text else frozenset()),
         ),
         file,
     )
@@ -96,12 +103,14 @@ def refuse_labels(file: Path, labels: str) -> None:
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """The columns of a file of labels: `labels (N,)`, an array or an Arrow column, and `weights (N,)` if they were
-    named.
+    """The columns of a file of labels: `labels (N,)`, an array or an Arrow column; if they were named, `weights (N,)`
+    and, by their options, `marks (N,)`, the groups and folds. `text`: whether the file is text.
     """
 
     labels: Any
     weights: Array | None = None
+    marks: dict[str, Any] = field(default_factory=dict)
+    text: bool = False
 
     def found(self, kept: Kept, where: str) -> Found:
         """The labels of the rows that are kept. Raises DataError."""
@@ -121,9 +130,7 @@ def label_file(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
         return _of_text(file, uses, rows, limit)
     kind = format_of(file).name
     if kind == "npy":
-        if uses.target is not None or uses.weights is not None:
-            option = "target" if uses.target is not None else "weights"
-            raise UsageError(f"{named(option)}: {file} has no columns to name. Leave out {named(option)}.")
+        _refuse_names(file, uses, "no columns to name")
         return LabelColumns(label_column(np.atleast_1d(load_npy(file, limit)), str(file)))
     if kind == "npz":
         return _of_archive(file, uses, limit)
@@ -132,12 +139,25 @@ def label_file(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
     raise DataError(f"{named('labels', str(file))}: expected labels as npy, npz, parquet, csv, tsv or txt.")
 
 
+def _refuse_names(file: Path, uses: Uses, has: str, header: str | None = None) -> None:
+    """Raise UsageError if columns are named of a file that has none, or only the labels, under a `header`."""
+    for option, name in {"target": uses.target, "weights": uses.weights, **uses.marks}.items():
+        if name is None or (option == "target" and name == header):
+            continue
+        if option in uses.marks:
+            advice = f"Store labels and {option} as columns of one csv, parquet or npz file"
+            raise UsageError(
+                f"{named(option, name)}: {file} has {has}. {advice}, and name that with {named('labels')}."
+            )
+        raise UsageError(f"{named(option, name)}: {file} has {has}. Leave out {named(option)}.")
+
+
 def _column(uses: Uses, columns: list[str], file: Path, usual: str = "") -> str:
     """The column of the labels: the named one, the usual one, or the only one."""
-    for option, name in (("target", uses.target), ("weights", uses.weights)):
+    for option, name in {"target": uses.target, "weights": uses.weights, **uses.marks}.items():
         if name is not None and name not in columns:
             raise UsageError(f"{named(option, name)}: {file} has no such column; it has {listed(columns, 40)}.")
-    others = [name for name in columns if name != uses.weights]
+    others = [name for name in columns if name != uses.weights and name not in uses.marks.values()]
     if uses.target is not None and uses.target == uses.weights:
         raise UsageError(f"{named('weights', uses.weights)} is the label column. Name another column.")
     found = uses.target or (usual if usual in others else others[0] if len(others) == 1 else None)
@@ -145,15 +165,21 @@ def _column(uses: Uses, columns: list[str], file: Path, usual: str = "") -> str:
         raise UsageError(
             f"{file} has the columns {listed(columns, 40)}; which are the labels? Name one with {named('target')}."
         )
+    taken = [found] if uses.weights is None else [found, uses.weights]
+    uses.marked([name for name in columns if name not in taken], taken, str(file))
     return found
 
 
 def _of_archive(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
-    arrays = npz_arrays(file, lambda there: [*dict.fromkeys((_column(uses, there, file, "y"), uses.weights))], limit)
+    def needed(there: list[str]) -> list[str | None]:
+        return [*dict.fromkeys((_column(uses, there, file, "y"), uses.weights, *uses.marks.values()))]
+
+    arrays = npz_arrays(file, lambda there: needed(own_arrays(there)), limit)
     label = _column(uses, list(arrays), file, "y")
     return LabelColumns(
         label_column(np.atleast_1d(arrays[label]), f"{label} in {file}"),
         None if uses.weights is None else arrays[uses.weights],
+        {option: arrays[name] for option, name in uses.marks.items()},
     )
 
 
@@ -166,9 +192,11 @@ def _of_parquet(file: Path, uses: Uses, limit: Limit) -> LabelColumns:
     index = index_columns(parquet.schema)
     label = _column(uses, [name for name in parquet.schema.names if name not in index], file)
     names = [label] if uses.weights is None else [label, uses.weights]
-    table = parquet.read(names, (), limit)
+    table = parquet.read([*dict.fromkeys((*names, *uses.marks.values()))], (), limit)
     weights = None if uses.weights is None else feature_matrix(table, (uses.weights,), str(file)).X[:, 0]
-    return LabelColumns(table.column(label), weights)
+    return LabelColumns(
+        table.column(label), weights, {option: table.column(name) for option, name in uses.marks.items()}
+    )
 
 
 def _of_text(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
@@ -195,11 +223,9 @@ def _of_text(file: Path, uses: Uses, rows: int, limit: Limit) -> LabelColumns:
     if len(records[0]) > 1:
         return _of_records(file, uses, records)
     header = records[0][0].strip() if len(records) == rows + 1 else None
-    for option, name in (("target", uses.target), ("weights", uses.weights)):
-        if name is not None and name != header:
-            raise UsageError(f"{named(option, name)}: {file} has no such column; it has only one, the labels.")
+    _refuse_names(file, uses, "no such column; it has only one, the labels", header)
     labels = [record[0] for record in records[header is not None :]]
-    return LabelColumns(_words(labels))
+    return LabelColumns(_words(labels), text=True)
 
 
 def _of_records(file: Path, uses: Uses, records: list[list[str]]) -> LabelColumns:
@@ -220,7 +246,8 @@ def _of_records(file: Path, uses: Uses, records: list[list[str]]) -> LabelColumn
             weights = np.array(columns[uses.weights], np.float64)
         except ValueError as error:
             raise DataError(f"{file}, column {uses.weights!r}: {error}; weights are numbers.") from error
-    return LabelColumns(_words(list(columns[label])), weights)
+    marks = {option: _words(list(columns[name])) for option, name in uses.marks.items()}
+    return LabelColumns(_words(list(columns[label])), weights, marks, text=True)
 
 
 def _words(labels: list[str]) -> Array:

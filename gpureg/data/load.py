@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack
 import numpy.typing as npt
 
 from gpureg.config import DataConfig, DataOptions, FitConfig, options_of, refuse_unknown
+from gpureg.data.both_sides import Groups
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.encoded import encoded
@@ -88,7 +89,8 @@ def load(
         dataset = replace(dataset, notices=(*dataset.notices, _by_itself(config.dataset)))
     selected = chosen.classes is not None
     if config.val is not None:
-        dataset = with_validation(dataset, Unseen(config.val, config.target, config.weights, selected))
+        groups = Groups.of(config.groups, raw.marks.names, dataset.groups)
+        dataset = with_validation(dataset, Unseen(config.val, config.target, config.weights, selected), groups)
     if config.test is not None:
         dataset = replace(dataset, unseen=Unseen(config.test, config.target, config.weights, selected))
     elif raw.has_test:

@@ -15,21 +15,26 @@ import numpy.typing as npt
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Codes, decoded, listed
 from gpureg.data.spelling import spelled
-from gpureg.errors import DataError, UsageError, named
+from gpureg.data.words import word_of
+from gpureg.errors import DataError, named
 
 MOST_FOLDS = 1000
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The group and the fold of each row, `(N,)` numbers from 0; None if the data name none."""
+    """The group and the fold of each row, `(N,)` numbers from 0; None if the data name none. `names`: those of the
+    groups, as words.
+    """
 
     groups: Codes | None = None
     folds: Codes | None = None
+    names: tuple[str, ...] = ()
 
     def take(self, rows: slice | npt.NDArray[Any]) -> Marks:
         """Those of some rows."""
-        return Marks(*(None if codes is None else codes[rows] for codes in (self.groups, self.folds)))
+        groups, folds = (None if codes is None else codes[rows] for codes in (self.groups, self.folds))
+        return Marks(groups, folds, self.names)
 
     @classmethod
     def of(
@@ -47,7 +52,8 @@ class Marks:
         mark nothing, and for groups that lie in several folds.
         """
         found = {option: _codes(column, rows, option, where, kept, missing) for option, column in columns.items()}
-        marks = cls(found.get("groups"), found.get("folds"))
+        groups, names = found.get("groups", (None, ()))
+        marks = cls(groups, found.get("folds", (None, ()))[0], names)
         if marks.folds is not None and (count := int(marks.folds.max()) + 1) > MOST_FOLDS:
             raise DataError(
                 f"{named('folds')}: {where} has {count:,} different values there; expected a column that names the "
@@ -63,13 +69,10 @@ class Marks:
         return marks
 
 
-def refuse_marks(marks: Mapping[str, str], where: str) -> None:
-    """Raise UsageError if columns are named of data that have none."""
-    for option, column in marks.items():
-        raise UsageError(f"{named(option, column)}: {where} has no such column. Leave out {named(option)}.")
-
-
-def _codes(column: Any, rows: int, option: str, where: str, kept: Kept, missing: Collection[str]) -> Codes:
+def _codes(
+    column: Any, rows: int, option: str, where: str, kept: Kept, missing: Collection[str]
+) -> tuple[Codes, tuple[str, ...]]:
+    """A number for each row, and what these stand for."""
     place = f"{named(option)}: {where}"
     if hasattr(column, "null_count"):
         codes, values = _of_arrow(column if kept.rows is None else column.take(kept.rows), place, kept)
@@ -87,7 +90,7 @@ def _codes(column: Any, rows: int, option: str, where: str, kept: Kept, missing:
         held = f"the value {listed(ordered)!r} in every row" if ordered else "no rows"
         raise DataError(f"{place} has {held}; expected at least two {option}. Name another column.")
     position = {value: index for index, value in enumerate(ordered)}
-    return np.array([position[value] for value in meant], np.int64)[codes]
+    return np.array([position[value] for value in meant], np.int64)[codes], tuple(map(str, map(word_of, ordered)))
 
 
 def _no_value(place: str, row: int) -> DataError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,28 @@ from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 _MEMBERS = frozenset({"format", "shape", "data"})  # of every archive that save_npz writes
+_OTHERS = frozenset({"indices", "indptr", "row", "col", "offsets", "_is_array"})  # of some of them
 
 
 def is_sparse_npz(file: Path) -> bool:
     """Whether a file is an archive that `scipy.sparse.save_npz` wrote."""
-    if not file.is_file() or not zipfile.is_zipfile(file):
-        return False
+    return file.is_file() and zipfile.is_zipfile(file) and _members(file) >= _MEMBERS
+
+
+def own_arrays(there: Collection[str]) -> list[str]:
+    """The arrays in an archive that are not the sparse matrix in it."""
+    sparse = set(there) >= _MEMBERS
+    return [name for name in there if not sparse or name not in _MEMBERS | _OTHERS]
+
+
+def holds_labels(file: Path) -> bool:
+    """Whether a sparse archive has arrays in addition to the matrix: labels, weights, groups."""
+    return bool(own_arrays(_members(file)))
+
+
+def _members(file: Path) -> set[str]:
     with numpy_errors(file), zipfile.ZipFile(file) as archive:
-        return {name.removesuffix(".npy") for name in archive.namelist()} >= _MEMBERS
+        return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 def load_sparse_npz(file: Path, limit: Limit, *, new: bool = False) -> Csr:
@@ -49,7 +63,7 @@ def load_sparse_npz(file: Path, limit: Limit, *, new: bool = False) -> Csr:
 
 def read_svmlight_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     """The rows of an svmlight file, `label index:value ...` in each line. Raises UsageError and DataError."""
-    _refuse_columns(file, uses.target, uses.weights)
+    _refuse_columns(file, {"target": uses.target, "weights": uses.weights, **uses.marks})
     uses.refuse_of_sparse(str(file))
     found = load_svmlight(file, limit)
     (codes,), labels = settle([find_labels(found.y, f"{file} (the labels)")])
@@ -103,7 +117,7 @@ def load_svmlight(file: Path, limit: Limit, index_base: int | None = None) -> Sv
 def svmlight_blocks(file: Path, request: Request) -> Blocks:
     """The rows of an svmlight file, with its labels if they are asked for."""
     _refuse_options(file, request)
-    _refuse_columns(file, request.target, request.weights)
+    _refuse_columns(file, {"target": request.target, "weights": request.weights})
     read, expected = load_svmlight(file, machine_limit(), request.expected.index_base), request.expected
     if read.X.shape[1] > expected.n_features:
         counted = "" if expected.index_base is None else f" Indices count from {expected.index_base}, as in training."
@@ -117,7 +131,7 @@ def svmlight_blocks(file: Path, request: Request) -> Blocks:
 
 
 def sparse_npz_blocks(file: Path, request: Request) -> Blocks:
-    """The rows of a sparse archive, with labels if they are asked for, which another file holds."""
+    """The rows of a sparse archive, with labels if they are asked for, which it holds itself, or another file."""
     _refuse_options(file, request)
     X = load_sparse_npz(file, machine_limit(), new=True)
     if X.shape[1] != request.expected.n_features:
@@ -127,13 +141,20 @@ def sparse_npz_blocks(file: Path, request: Request) -> Blocks:
         )
     if not request.labelled:
         return _blocks(file, X, request, None, None)
-    if request.labels is None:
-        raise no_labels(file)
     from gpureg.data.files import existing
     from gpureg.data.labels_file import label_file
 
-    labels = existing(request.labels, "labels")
-    columns = label_file(labels, Uses(request.target, request.weights), X.shape[0], machine_limit())
+    uses, labels = Uses(request.target, request.weights), file
+    if request.labels is not None:
+        labels = existing(request.labels, "labels")
+    elif holds_labels(file):
+        own = own_arrays(_members(file))
+        target = request.own_target if request.own_target in own else None
+        weight = request.own_weights if request.own_weights in own else None
+        uses = Uses(request.target or target, request.weights or weight)
+    else:
+        raise no_labels(file)
+    columns = label_file(labels, uses, X.shape[0], machine_limit())
     check_lengths(X.shape[0], len(columns.labels), f"{file} and {labels.name}")
     weights = None
     if columns.weights is not None:
@@ -144,8 +165,8 @@ def sparse_npz_blocks(file: Path, request: Request) -> Blocks:
 def no_labels(file: Path) -> UsageError:
     """The error for a sparse archive whose labels are not named."""
     return UsageError(
-        f"{file} is a sparse matrix without labels. Name a file of labels with {named('labels')}, or store both in "
-        "svmlight's format (sklearn.datasets.dump_svmlight_file)."
+        f"{file} is a sparse matrix without labels. Name a file of labels with {named('labels')} (for the training "
+        "data and for evaluate), or add them to it as the array y: np.savez(path, y=y, **np.load(path))."
     )
 
 
@@ -165,8 +186,8 @@ def _blocks(file: Path, X: Csr, request: Request, found: Found | None, weights: 
     return Blocks(str(file), pa.schema([]), rows())
 
 
-def _refuse_columns(file: Path, target: str | None, weights: str | None) -> None:
-    for option, value in (("target", target), ("weights", weights)):
+def _refuse_columns(file: Path, named_columns: Mapping[str, str | None]) -> None:
+    for option, value in named_columns.items():
         if value is not None:
             raise UsageError(f"{named(option, value)}: {file} has no columns to name. Leave out {named(option)}.")
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.blocks import BLOCK_BYTES, BLOCK_ROWS, Blocks, Request, open_blocks
+from gpureg.data.both_sides import Groups
 from gpureg.data.catalog import CATALOG
 from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.known import Known, known_rows
@@ -57,14 +58,15 @@ def finite(part: Known, data: Dataset, path: str) -> Known:
     return part
 
 
-def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
-    """The data set with the rows of a file for validation, without those of weight 0.
+def with_validation(data: Dataset, unseen: Unseen, groups: Groups | None = None) -> Dataset:
+    """The data set with the rows of a file for validation, without those of weight 0. A notice says if they are of
+    `groups` that training rows have too.
 
     Raises UsageError and DataError for rows that can't be validated on: columns that are not there, classes that no
     training row has.
     """
     if is_streamed(data.X_train):
-        return _streamed(data, unseen)
+        return _streamed(data, unseen, groups)
     notices: list[str] = []
     blocks = opened_for(data, unseen, "val", notices.append)
     limit, size, parts = machine_limit(), 0, []
@@ -74,6 +76,8 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
         size += sum(array.nbytes for array in sparse_parts(parts[-1].X))
         limit.check(2 * size, Path(unseen.path))
     weights = [part.weights for part in parts if part.weights is not None]
+    numbers = np.concatenate([part.numbers for part in parts])
+    notices += [] if groups is None else groups.notices(unseen.path, numbers)
     return replace(
         data,
         X_val=stacked([part.X for part in parts]),
@@ -83,7 +87,7 @@ def with_validation(data: Dataset, unseen: Unseen) -> Dataset:
     )
 
 
-def _streamed(data: Dataset, unseen: Unseen) -> Dataset:
+def _streamed(data: Dataset, unseen: Unseen, groups: Groups | None) -> Dataset:
     """The same, with features that stay in the file: a pass checks them, and keeps their labels."""
     notices: list[str] = []
     stamps = stamps_of(unseen.path)
@@ -93,6 +97,7 @@ def _streamed(data: Dataset, unseen: Unseen) -> Dataset:
         narrow &= own.dtype == kind
         parts.append(replace(part, X=own[:0]))
     numbers = np.concatenate([part.numbers for part in parts])
+    notices += [] if groups is None else groups.notices(unseen.path, numbers)
     dtype = kind if narrow else np.result_type(*(part.X.dtype for part in parts))
     shape, block = (int(numbers[-1]) + 1, data.X_train.shape[1]), 2 * 8 * data.X_train.shape[1] * BLOCK_ROWS
     again = partial(opened_for, data, unseen, "val", lambda notice: None)

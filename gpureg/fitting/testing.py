@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,18 @@ from gpureg.model.linear import LinearModel
 from gpureg.model.metrics import Evaluation, measure
 
 TestRows = str | os.PathLike[str] | tuple[Any, ...]
-Tester = Callable[[LinearModel], Evaluation]
+
+
+@dataclass(frozen=True)
+class Tester:
+    """A checked test set: `evaluate(model)`, and what the user should know of its rows, one line each."""
+
+    evaluate: Callable[[LinearModel], Evaluation]
+    notices: tuple[str, ...] = ()
 
 
 def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | None:
-    """A function that evaluates a model on the test set (`rows`, or that of the data); None if there is none.
+    """What evaluates a model on the test set (`rows`, or that of the data); None if there is none.
 
     Raises UsageError and DataError for rows that can't be used for evaluation, and if nothing would choose a model.
     """
@@ -46,31 +53,36 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
         return _of_arrays(data, config, rows)
     unseen = data.unseen if rows is None else Unseen(os.fspath(rows), data.target)
     assert unseen is not None
-    checking = opened_for(data, unseen, "test", lambda notice: None)  # the notices are shown when it is evaluated
+    notices: list[str] = []
+    checking = opened_for(data, unseen, "test", notices.append)
     for part in known_rows(checking, data.classes, select=unseen.selected):
         finite(part, data, unseen.path)
 
     def test(model: LinearModel) -> Evaluation:
-        found = labelled_rows(model, None, opened_for(data, unseen, "test"), select=unseen.selected)
+        again = opened_for(data, unseen, "test", lambda notice: None)  # it was taken down above
+        found = labelled_rows(model, None, again, select=unseen.selected)
         return measure(found, model.classes, bootstrap=config.bootstrap, seed=config.seed)
 
-    return test
+    return Tester(test, tuple(notices))
 
 
 def tested(result: FitResult, test: Tester | None) -> FitResult:
-    """The result with the metrics of its chosen model; as it is if it has none, or was interrupted.
+    """The result with the metrics of its chosen model, and the notices of the test set among its warnings; as it is if
+    it has no chosen model, or was interrupted.
 
     If the test set has changed since it was checked, its metrics are lost, with a warning, but not the result.
     """
     interrupted = any(model.stop_reason == "interrupted" for model in result.models)
     if test is None or interrupted or not _is_chosen(result):
         return result
+    notices = list(test.notices)
     try:
-        return replace(result, test=test(result.model))
+        result = replace(result, test=test.evaluate(result.model))
     except GpuregError as error:
-        text = f"The test set could not be evaluated: {error}"
-        warnings.warn(text, GpuregWarning, stacklevel=3)
-        return replace(result, warnings=(*result.warnings, text))
+        notices.append(f"The test set could not be evaluated: {error}")
+    for notice in notices:
+        warnings.warn(notice, GpuregWarning, stacklevel=3)
+    return replace(result, warnings=(*result.warnings, *notices))
 
 
 def _is_chosen(result: FitResult) -> bool:
@@ -88,11 +100,13 @@ def _of_arrays(data: Dataset, config: FitConfig, rows: tuple[Any, ...]) -> Teste
         config.task, data.classes, zero, zero[:, :, 0], zero[0, 0], zero[0, 0] + 1, zero[0, 0, :1], 0,
         feature_names=data.feature_names, encoding=data.encoding,
     )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GpuregWarning)  # they are shown when the model is evaluated
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", GpuregWarning)
         blank.evaluate(*rows)  # which checks them
 
     def test(model: LinearModel) -> Evaluation:
-        return model.evaluate(*rows, bootstrap=config.bootstrap, seed=config.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GpuregWarning)  # they were taken down above
+            return model.evaluate(*rows, bootstrap=config.bootstrap, seed=config.seed)
 
-    return test
+    return Tester(test, tuple(str(one.message) for one in told if issubclass(one.category, GpuregWarning)))
