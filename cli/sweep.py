@@ -9,7 +9,7 @@ from gpureg.errors import UsageError
 from .config_file import ALTERNATIVES, merged
 from .option_table import SWEEP
 from .options import with_options
-from .values import configs, grid, numbers, opening
+from .values import configs, grid, numbers
 
 
 @with_options(*SWEEP)
@@ -24,8 +24,7 @@ def sweep_lambda(given: dict[str, Any]) -> None:
         resume_training(given)
         return
     options = merged(given, SWEEP)
-    data, config, choice = configs(options, models(options.values), sweep=True)
-    run_training(data, config, options.values, opening(choice, options))
+    run_training(options, lambda: configs(options, models(options.values), sweep=True))
 
 
 def models(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from .config_file import merged
 from .option_table import TRAIN
 from .options import with_options
-from .values import configs, opening
+from .values import configs
 
 
 @with_options(*TRAIN)
@@ -23,5 +23,4 @@ def train(given: dict[str, Any]) -> None:
         resume_training(given)
         return
     options = merged(given, TRAIN)
-    data, config, choice = configs(options)
-    run_training(data, config, options.values, opening(choice, options))
+    run_training(options, lambda: configs(options))

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,24 +26,34 @@ from .progress import Observer, observer
 from .streams import screen as screen_of_stdout
 from .streams import shows_unicode
 from .tracking import Tracking, new_tracking, tracking_again
-from .values import checkpoint_seconds
+from .values import checkpoint_seconds, opening
 
 if TYPE_CHECKING:
+    from gpureg.config import SolverChoice
     from gpureg.data import Dataset
     from gpureg.events import Event
     from gpureg.fitting.results import FitResult
     from gpureg.fitting.resume import Saved
     from gpureg.storage.directory import RunFolder
 
+    from .config_file import Given
 
-def run_training(data: DataConfig, config: FitConfig, values: dict[str, Any], opening: Sequence[str]) -> None:
-    """Make a new run, after printing `opening`; ends the command with its exit code."""
+
+def run_training(given: Given, made: Callable[[], tuple[DataConfig, FitConfig, SolverChoice]]) -> None:
+    """Make a new run of the options, which `made` turns into configurations; ends the command with its exit code.
+
+    The progress is shown before that: whatever loads NumPy, or data, comes after it.
+    """
+    values = given.values
     notes = notes_of(values)
-    quiet, tracking = bool(values.get("quiet")), new_tracking(values.get("track"))
-    first = Opening(opening, notes, quiet=quiet)
-    with observer(notes, quiet=quiet) as shown, run_folder(data, config, values, tracking) as folder:
-        result = fit_and_save(data, config, folder, (first, shown), values, tracking)
-    finish(result, folder.path, values, notes, opening[0])
+    quiet = bool(values.get("quiet"))
+    with observer(notes, quiet=quiet) as shown:
+        data, config, choice = made()
+        tracking, lines = new_tracking(values.get("track")), opening(choice, given)
+        first = Opening(lines, notes, quiet=quiet)
+        with run_folder(data, config, values, tracking) as folder:
+            result = fit_and_save(data, config, folder, (first, shown), values, tracking)
+    finish(result, folder.path, values, notes, lines[0])
 
 
 class Opening:
@@ -121,7 +131,7 @@ def fit_and_save(
     return result
 
 
-def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console, opening: str) -> None:
+def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console, first_line: str) -> None:
     """Show the result; raises the command's exit code if that is not 0."""
     from gpureg.fitting.results import to_json_dict
     from gpureg.storage.encoding import json_text
@@ -134,7 +144,7 @@ def finish(result: FitResult, out: Path, values: dict[str, Any], notes: Console,
         sys.stdout.write(json_text(value) if shows_unicode(sys.stdout.encoding) else json.dumps(value))
         sys.stdout.write("\n")
     elif values.get("quiet"):
-        Console(file=screen_of_stdout(), highlight=False).print(opening, markup=False, soft_wrap=True)
+        Console(file=screen_of_stdout(), highlight=False).print(first_line, markup=False, soft_wrap=True)
     show(notes if as_json else Console(file=screen_of_stdout(), highlight=False), result, out)
     code = exit_code(result)
     if code == 130:

@@ -32,6 +32,25 @@ def test_help_and_version_import_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", [("train",), ("sweep-lambda", "--Cs", "0.1:1:3", "--cv", "2")], ids=" ".join)
+def test_the_progress_is_shown_before_anything_heavy_is_imported(command: tuple[str, ...], tmp_path: Path) -> None:
+    """In a terminal: when its first line is written, neither NumPy nor what reads data is loaded."""
+    code = (
+        "import rich.live, sys\nfrom gpureg_cli.main import app\nshow, first = rich.live.Live.refresh, []\n"
+        "def refresh(self):\n    show(self)\n    first.append(set(sys.modules)) if not first else None\n"
+        f"rich.live.Live.refresh = refresh\narguments = [*{command!r}, '--dataset', 'digits', '--max-iter', '1']\n"
+        "try:\n    app([*arguments, '--out', 'run'])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        f"print(sorted({{name.partition('.')[0] for name in first[0]}} & set({HEAVY!r})))\n"
+        "print(sorted(name for name in first[0] if name.startswith(('gpureg.data', 'gpureg.fitting'))))"
+    )
+    terminal = environment() | {"FORCE_COLOR": "1", "TERM": "xterm"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=terminal)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
+    assert "preparing the data" in done.stderr
+
+
 def test_version() -> None:
     assert invoke("--version").stdout == "gpureg 0.1.0\n"
 
