@@ -77,9 +77,9 @@ def of_the_report(line: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def reference() -> ModuleType:
-    """docs/make/reference.py."""
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "make" / "reference.py")
+def made(name: str) -> ModuleType:
+    """A module of docs/make."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "make" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -164,7 +164,7 @@ def test_the_commands_of_the_readme_run(here: Path) -> None:
 
 
 def test_the_pages_that_are_made_are_up_to_date() -> None:
-    for path, text in reference().pages().items():
+    for path, text in made("reference").pages().items():
         assert path.read_text(encoding="utf-8") == text, "run python docs/make/reference.py"
 
 
@@ -205,7 +205,7 @@ def test_no_link_among_the_files_is_dead(path: Path) -> None:
         assert found.exists(), f"{link} is not there"
         if anchor:
             assert anchor in anchors(found), f"{link}: no such heading"
-        if path.parent == DOCS:
+        if path.parent == DOCS and path.name != "release-notes.md":  # of which the site shows the changelog itself
             assert found.resolve().is_relative_to(DOCS), f"{link} is not part of the site"
 
 
@@ -222,6 +222,30 @@ def test_the_site_has_every_page_and_loads_nothing_from_another_host() -> None:
     assert "font: false" in settings
     for text in (settings, (DOCS / "site.css").read_text(encoding="utf-8")):
         assert "://" not in text
+
+
+def test_the_release_notes_of_the_site_are_the_changelog(tmp_path: Path) -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    page = DOCS / "release-notes.md"
+    assert links(page) == ["../CHANGELOG.md"]
+    text = made("site").release_notes(changelog)
+    versions = re.findall(r"^## (.+)$", changelog, re.M)
+    assert re.findall(r"^## (.+)$", text, re.M) == versions != []
+    assert text.splitlines()[0] == "# Release notes"
+    assert text.splitlines()[1:] == changelog.replace("](docs/", "](").splitlines()[1:]
+    (tmp_path / "notes.md").write_text(text, encoding="utf-8")
+    for link in links(tmp_path / "notes.md"):
+        assert (DOCS / link.partition("#")[0]).exists(), f"{link} is not part of the site"
+    with pytest.raises(ValueError, match="does not begin with"):
+        made("site").release_notes("Changes\n")
+    assert "- docs/make/site.py" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_code_longer_than_a_narrow_line_is_marked() -> None:
+    short, long = "--cv 5", "python bench/sparse.py --part path --rounds 3"
+    blocks = f"<pre><code>{long}</code></pre><pre><span></span><code>{long}</code></pre>"
+    html = f"<p><code>{short}</code>, <code>{long}</code></p>{blocks}"
+    assert made("site").long_code(html) == html.replace(f", <code>{long}", f', <code class="long">{long}')
 
 
 def test_the_citation_names_this_version() -> None:

@@ -200,7 +200,8 @@ def items(paragraph: str) -> Iterator[str]:
             yield "  " + escaped(line.strip())
         elif " : " in line:
             name, meaning = line.split(" : ", 1)
-            yield f"- `{names}{name}`: {escaped(meaning)}"
+            each = [re.sub(r"^(and )?(.+)$", r"\1`\2`", part) for part in f"{names}{name}".split(", ")]
+            yield f"- {', '.join(each)}: {escaped(meaning)}"
             names = ""
         else:
             names += line + " "
