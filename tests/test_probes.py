@@ -95,7 +95,8 @@ def test_one_command_is_the_loop_by_hand(size: str, tmp_path: Path, monkeypatch:
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.S)
+    text = DOCUMENT.read_text(encoding="utf-8").replace("\\\n", "")  # a command may go on in the next line
+    return re.findall(rf"```{kind}\n(.*?)```", text, re.S)
 
 
 @pytest.fixture
