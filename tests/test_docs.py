@@ -248,6 +248,12 @@ def test_code_longer_than_a_narrow_line_is_marked() -> None:
     assert made("site").long_code(html) == html.replace(f", <code>{long}", f', <code class="long">{long}')
 
 
+def test_tables_of_options_are_marked() -> None:
+    html = "<table>\n<thead>\n<tr>\n<th>{}</th>\n</tr>\n</thead></table>"
+    assert made("site").options(html.format("option")).count('<thead class="options">') == 1
+    assert made("site").options(html.format("file")) == html.format("file")
+
+
 def test_the_citation_names_this_version() -> None:
     cited = dict(re.findall(r"^([\w-]+): (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,5 +1,5 @@
 """What MkDocs calls for every page: the page of release notes is CHANGELOG.md, by version, so that they are written
-once; and code within a line that is longer than a narrow screen is marked, so that all else can stay whole.
+once; and what a narrow screen needs to be told from the rest is marked: long code within a line, tables of options.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def long_code(html: str) -> str:
     )
 
 
+def options(html: str) -> str:
+    """The page with the class `options` on the head of a table of options."""
+    return re.sub(r"<thead>(?=\s*<tr>\s*<th>option</th>)", '<thead class="options">', html)
+
+
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
     """A page before it becomes HTML."""
     if page.file.src_uri != RELEASE_NOTES:
@@ -36,4 +41,4 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 def on_page_content(html: str, *, page: Any, config: Any, files: Any) -> str:
     """A page's HTML."""
-    return long_code(html)
+    return options(long_code(html))
