@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -320,6 +321,16 @@ def test_a_cross_validated_minibatch_run_is_exported_too(run: Path) -> None:
     steps = pd.read_csv("sheets/steps.csv")
     np.testing.assert_array_equal(steps[steps["model"] == 0]["loss"], loaded.history.step_loss[:, 0])
     assert "3-fold cross-validation: the best loss" in Path("card.md").read_text()
+
+
+def test_a_card_names_the_run_as_its_reader_finds_it(run: Path) -> None:
+    """By the path that was given from here, and by the folder's own name if that was a path from the root."""
+    shutil.copytree(run, "runs/flowers")
+    for given, name in (("runs/flowers", "runs/flowers"), (Path("runs/flowers").absolute(), "flowers")):
+        assert invoke("export", given, "--card", "card.md").exit_code == 0
+        card = Path("card.md").read_text()
+        assert f"model = gpureg.load_run({name!r}).model" in card
+        assert f"gpureg predict {name} new-rows.csv" in card
 
 
 BAD = {

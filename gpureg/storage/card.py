@@ -163,7 +163,8 @@ def _versions(environment: Mapping[str, Any]) -> Iterator[str]:
 
 def _loading(run: Run, index: int) -> Iterator[str]:
     others = "" if index == run.model.selected else f", model={index}"
-    name = run.directory.name
+    # as the caller named it; a path of this machine alone says nothing to another reader of the card
+    name = run.directory.name if run.directory.is_absolute() else run.directory.as_posix()
     yield "```python"
     yield "import gpureg"
     yield ""
