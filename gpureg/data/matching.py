@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -265,13 +266,14 @@ def _numbers(column: Any, name: str, where: str) -> Matrix:
     kind = column.type
     if types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if types.is_null(kind):
-        return np.full(len(column), np.nan)
-    if types.is_decimal(kind) or types.is_boolean(kind) or types.is_float16(kind):
-        column = column.cast(pa.float64() if not types.is_boolean(kind) else pa.uint8())
+    if types.is_null(kind) or types.is_decimal(kind) or types.is_float16(kind):
+        column = column.cast(pa.float64())
+    elif types.is_boolean(kind):
+        column = column.cast(pa.uint8())
     elif not (types.is_integer(kind) or types.is_floating(kind)):
         raise DataError(f"{where}: column {listed([name])!r} has type {kind}; this model was trained on numbers in it.")
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
 
 
 def _lists(column: Any, name: str, where: str, expected: Container[str]) -> Matrix:
@@ -293,7 +295,4 @@ def _lists(column: Any, name: str, where: str, expected: Container[str]) -> Matr
 
 def _longest(name: str, expected: Container[str]) -> int:
     """The length of a column's lists in training."""
-    k = 0
-    while f"{name}[{k}]" in expected:
-        k += 1
-    return k
+    return next(k for k in itertools.count() if f"{name}[{k}]" not in expected)

@@ -44,13 +44,23 @@ def read_parquet(file: Path, columns: list[str], words: tuple[str, ...], limit: 
         schema = parquet.schema_arrow
         limit.check(_bytes(parquet.metadata, schema, columns, words), file)
         if not any(_is_list(schema.field(name).type) for name in columns):
-            return parquet.read(columns=columns)
+            return _sound(parquet.read(columns=columns))
         batches, size = [], 0
         for batch in parquet.iter_batches(_ROWS_OF_LISTS, columns=columns):  # how long they are is not known before
             size += batch.nbytes
             limit.check(2 * size, file)
-            batches.append(batch)
+            batches.append(_sound(batch))
         return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+
+
+def _sound(table: Table) -> Table:
+    """The table, in which every index into a dictionary has an entry there: Arrow does not check a damaged file's."""
+    import pyarrow.types as types
+
+    for column in table.columns:
+        if types.is_dictionary(column.type):
+            column.validate(full=True)
+    return table
 
 
 def size_of(file: Path, columns: list[str], words: tuple[str, ...]) -> int:
@@ -146,7 +156,7 @@ def tables_of(
             if left_out >= batch.num_rows:
                 left_out -= batch.num_rows
                 continue
-            batch, left_out = batch.slice(left_out), 0
+            batch, left_out = _sound(batch).slice(left_out), 0
             yield pa.Table.from_batches([batch]) if columns else pa.table({"": pa.nulls(batch.num_rows)})
 
 
