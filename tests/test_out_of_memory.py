@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import gpureg
 from gpureg import LogisticRegression
 from gpureg.backend import Backend, numpy_backend
 from gpureg.config import FitConfig
-from gpureg.errors import GpuregWarning, OutOfMemoryError
+from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError
 from gpureg.fitting import entry as fitting
 from gpureg.fitting.resume import unpack
 from gpureg.fitting.stages import Hooks
@@ -55,11 +56,11 @@ def run_out_at(number: int, what: str, monkeypatch: pytest.MonkeyPatch) -> list[
     """The reference kernels run out of memory in their `number`th call of `what`; counts the calls."""
     usual, calls = getattr(ReferenceKernels, what), []
 
-    def failing(self: ReferenceKernels, *arguments: Any) -> Any:
+    def failing(self: ReferenceKernels, *arguments: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == number:
             raise OutOfMemoryError("The device ran out of memory.")
-        return usual(self, *arguments)
+        return usual(self, *arguments, **named)
 
     monkeypatch.setattr(ReferenceKernels, what, failing)
     return calls
@@ -167,3 +168,33 @@ def many() -> tuple[np.ndarray, np.ndarray]:
     """More than the few for which the device is not chosen."""
     random = np.random.default_rng(0)
     return random.normal(size=(4000, 60)), np.arange(4000) % 40
+
+
+def test_the_pair_becomes_the_fused_steps_where_the_cpu_takes_over() -> None:
+    """On the CPU that was asked for it is refused."""
+    options: dict[str, Any] = {"solver": "sgd", "epochs": 2}
+    taken_over = numpy_backend("float32", requested="cuda")
+    with pytest.warns(GpuregWarning, match="kernels='pair' is not available on the CPU; kernels='fused' trained"):
+        found = fitting.fit_on(taken_over, blobs(), FitConfig(kernels="pair", **options), Hooks())
+    expected = fitting.fit_on(taken_over, blobs(), FitConfig(kernels="fused", **options), Hooks())
+    np.testing.assert_array_equal(found.model.coef, expected.model.coef)
+    with pytest.raises(UsageError, match="kernels='pair' does not run on the numpy backend; use kernels='auto'"):
+        fitting.fit_on(numpy_backend("float32"), blobs(), FitConfig(kernels="pair", **options), Hooks())
+
+
+@pytest.mark.parametrize("where", ["the end", "the refit"])
+def test_what_was_trained_is_kept_at_the_end_too(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last measurement, or the refit's rows, do not fit any more."""
+    monkeypatch.setattr(fitting, "choose_backend", lambda device, dtype, **_: small_device(dtype))
+    config, keeper = FitConfig(solver="sgd", refit="all", patience=0, **OPTIONS), Keeper()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GpuregWarning)
+        what = {"the end": "start_evaluation", "the refit": "place"}[where]
+        calls = run_out_at(0, what, monkeypatch)
+        expected = fitting.run_fit(blobs(), config, Hooks())
+        run_out_at(len(calls), what, monkeypatch)
+        with pytest.raises(OutOfMemoryError, match="What was trained is kept"):
+            fitting.run_fit(blobs(), config, Hooks(keeper=keeper))
+        assert keeper.last is not None
+        resumed = fitting.run_fit(blobs(), config, Hooks(), saved=unpack(*keeper.last))
+    np.testing.assert_array_equal(resumed.model.coef, expected.model.coef)

@@ -50,13 +50,38 @@ ENTRIES = {
         "    return found.device, found.model.coef",
         "Use dtype='float32', a smaller train_size, or a smaller memory.",
     ),
+    "fit, sgd, the pair, refitted": (
+        "    found = gpureg.fit(data, epochs=2, solver='sgd', kernels='pair', l2=(0.0, 0.1), refit='all',\n"
+        "        device='cuda', strict_device=strict)\n"
+        "    return found.device, found.model.coef",
+        "Use dtype='float32', a smaller train_size, or a smaller memory.",
+    ),
     "fit, lbfgs": (
         "    found = gpureg.fit(data, solver='lbfgs', l2=(0.1, 1.0), cv=2, device='cuda', strict_device=strict)\n"
         "    return found.device, found.model.coef",
         "Use dtype='float32', a smaller train_size, or a smaller memory.",
     ),
+    "fit, lbfgs, folds": (
+        "    found = gpureg.fit(data, solver='lbfgs', l2=(1.0, 0.1), folds=np.arange(len(data.y_train)) % 2,\n"
+        "        class_weight='balanced', score='roc-auc', device='cuda', strict_device=strict)\n"
+        "    return found.device, found.model.coef",
+        "Use dtype='float32', a smaller train_size, or a smaller memory.",
+    ),
+    "fit, lbfgs, a path, refitted and tested": (
+        "    found = gpureg.fit(data, solver='lbfgs', l2=(1.0, 0.5, 0.2), refit='all', path_patience=1,\n"
+        "        test=(data.X_val, data.y_val), device='cuda', strict_device=strict)\n"
+        "    found.model.evaluate(data.X_val, data.y_val), found.model.predict(data.X_val)\n"
+        "    return found.device, found.model.coef",
+        "Use dtype='float32', a smaller train_size, or a smaller memory.",
+    ),
     "LogisticRegression": (
         "    model = gpureg.LogisticRegression(C=1e-3, device='cuda', tol=1e-3, max_iter=20).fit(X, y)\n"
+        "    return None, model.coef_",
+        "Use dtype='float32', fewer rows, or fewer values of C or folds at a time.",
+    ),
+    "LogisticRegression, two classes and weights": (
+        "    model = gpureg.LogisticRegression(C=1e-3, device='cuda', tol=1e-3, class_weight='balanced')\n"
+        "    model.fit(X, y == 1, sample_weight=np.linspace(0.5, 1.5, len(y)))\n"
         "    return None, model.coef_",
         "Use dtype='float32', fewer rows, or fewer values of C or folds at a time.",
     ),
@@ -68,12 +93,15 @@ ENTRIES = {
     ),
 }
 
+QUICK = ("fit, sgd", "fit, lbfgs", "LogisticRegression")  # the others are long
+
 # the fit with a device that is full from its k-th request on, for k over the whole course; what each ended as
 _COURSE = """
 full_from(1 << 60)
 usual = job(False)
 count, ended = requests, []
-for k in sorted({int(share * count) for share in np.linspace(0, 1, 9)[:-1]} | {3}):
+shares = [*np.linspace(0, 1, 9)[:-1], 0.95, 0.99]  # the last are of certificates and what is measured at the end
+for k in sorted({int(share * count) for share in shares} | {3, count - 1}):
     full_from(k)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -94,7 +122,7 @@ print(json.dumps({"requests": count, "ended": ended}))
 
 
 @pytest.mark.parametrize(
-    "entry", [pytest.param(entry, marks=[pytest.mark.long] * ("CV" in entry or "best" in entry)) for entry in ENTRIES]
+    "entry", [pytest.param(entry, marks=[pytest.mark.long] * (entry not in QUICK)) for entry in ENTRIES]
 )
 def test_a_device_that_is_full_from_some_point_on(soft: dict[str, str], entry: str) -> None:
     call, advice = ENTRIES[entry]
@@ -146,6 +174,29 @@ for error in (allocator, runtime(2), driver(2), CUBLASError(3), CUSOLVERError(2)
 for error in (runtime(1), driver(1), CUBLASError(13), RuntimeError("out of memory"), ValueError()):
     with pytest.raises(type(error)), backend.in_use():
         raise error
+"""
+    done = subprocess.run([sys.executable, "-c", job], env=environment(**soft), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_results_for_which_the_callers_device_has_no_memory(soft: dict[str, str]) -> None:
+    """CuPy's arrays come back as CuPy's: of the fitted attributes as of predictions."""
+    job = f"""{_HEAD}
+    return None
+import pytest
+arrays = cupy.asarray(X), cupy.asarray(y)
+model = gpureg.LogisticRegression(C=1e-3, device="cpu", tol=1e-3)
+full_from(0)
+words = r"too little memory where X lies \\(Out of memory .*\\)\\. Free some of it"
+with pytest.raises(OutOfMemoryError, match=words):
+    model.fit(*arrays)
+full_from(1 << 60)
+model.fit(*arrays)
+full_from(0)
+for method in (model.predict_proba, model.decision_function, model.predict):
+    with pytest.raises(OutOfMemoryError, match=words):
+        method(arrays[0])
+assert model.score(X, y) > 0.5
 """
     done = subprocess.run([sys.executable, "-c", job], env=environment(**soft), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

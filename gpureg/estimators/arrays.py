@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.sparse import is_sparse
+from gpureg.errors import OutOfMemoryError
 from gpureg.types import Array
 
 HostArray = npt.NDArray[Any]
@@ -31,7 +34,8 @@ class Home:
         """A host array as one of this namespace, on its device; text stays NumPy's: the others have none."""
         if self.host or array.dtype.kind not in "biuf":
             return array
-        return self.xp.asarray(array, device=self.device)
+        with memory_explained():
+            return self.xp.asarray(array, device=self.device)
 
     def same(self, other: Home) -> bool:
         """Whether arrays of the two can meet in one operation."""
@@ -42,6 +46,25 @@ class Home:
 
 
 HOST = Home(np, None)
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Within the block, or the function that it decorates, an allocator's error of the caller's own device becomes an
+    OutOfMemoryError that says what helps.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except (MemoryError, RuntimeError) as error:  # PyTorch's is a RuntimeError
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise OutOfMemoryError(
+            f"There is too little memory where X lies ({reason}). Free some of it, or pass fewer rows at a time, or "
+            "NumPy arrays: results are then on the host."
+        ) from error
 
 
 def home_of(value: Any) -> Home:

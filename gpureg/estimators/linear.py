@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from gpureg.data.sparse import is_sparse
-from gpureg.estimators.arrays import Home, home_of, to_host
+from gpureg.estimators.arrays import Home, home_of, memory_explained, to_host
 from gpureg.estimators.callbacks import CallbackSupportMixin
 from gpureg.estimators.inputs import fitted_home, read_rows
 from gpureg.model.to_sklearn import to_sklearn
@@ -30,6 +30,7 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     coef_: Any
     intercept_: Any
 
+    @memory_explained()
     def decision_function(self, X: Any) -> Array:
         """Logits `X coef_' + intercept_`: `(N,)` for two classes (above 0: `classes_[1]`), else `(N, K)`.
 
@@ -38,6 +39,7 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
+    @memory_explained()
     def predict(self, X: Any) -> Array:
         """Labels `(N,)`: the most probable class, the first on a tie; text labels as a NumPy array."""
         logits, home = self._logits(X, "predict")
@@ -48,11 +50,13 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
             return classes[to_host(index)]
         return xp.take(home.bring(classes), index, axis=0)
 
+    @memory_explained()
     def predict_proba(self, X: Any) -> Array:
         """Probabilities `(N, K)`, columns as `classes_`: `exp(z_k) / Σ_j exp(z_j)`, for two classes with z = (0, z)."""
         shifted, total, home = self._shifted(X, "predict_proba")
         return home.xp.exp(shifted) / total
 
+    @memory_explained()
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the probabilities, `(N, K)` in nats: `z_k - log Σ_j exp(z_j)`, accurate even if tiny."""
         shifted, total, home = self._shifted(X, "predict_log_proba")

@@ -183,10 +183,11 @@ def fit_on(
     if config.path_patience and not stages.interrupted:
         trained, left_out = without_the_rest(trained, config.path_patience, scored)
         notices += left_out_notices(left_out, config.path_patience, config.score)
-    chosen = select(stages, problem, trained, data, config, scored)
-    del problem  # the rows are placed again for a last refit
-    chosen = refitted(stages, chosen, data, config, scaling)
-    backend.synchronize()
+    with stages.kept():
+        chosen = select(stages, problem, trained, data, config, scored)
+        del problem  # the rows are placed again for a last refit
+        chosen = refitted(stages, chosen, data, config, scaling)
+        backend.synchronize()
     notices += [*chosen.notices, *chosen.trained.outcome.warnings, *_remarks(solver, chosen.trained, data, config)]
     result = _result(data, config, backend, chosen, scaling, (stages.seconds, tuple(notices)))
     return replace(result, left_out=left_out)

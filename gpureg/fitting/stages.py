@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,8 @@ class Stages:
             if not over:  # before `finish`, which ends the running models and measures them in separate products
                 self._keep((descent, state), now=True)
                 self._interrupted = True
-            outcome, history = descent.finish(state, interrupted=not over)
+            with self.kept():
+                outcome, history = descent.finish(state, interrupted=not over)
         for event in _stops(outcome, [model not in told for model in range(len(ids))], descent.steps_per_epoch):
             observe(event)
         return Trained(problem.table, outcome, history)
@@ -116,13 +118,21 @@ class Stages:
     def _course(self, descent: Descent[Any], state: Any) -> Iterator[Event]:
         """The events of a state so far, and then those of all boundaries until the end or an interruption."""
         yield from descent.so_far(state)
+        with self.kept():
+            while not descent.done(state) and not self.hooks.should_stop():
+                yield from descent.advance(state)
+                self._keep((descent, state))
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within the block, an error of the device's memory says how to resume, if there is something to resume from:
+        the state of the last boundary is written then.
+        """
         try:
             with self.kernels.backend.in_use():
-                while not descent.done(state) and not self.hooks.should_stop():
-                    yield from descent.advance(state)
-                    self._keep((descent, state))
+                yield
         except OutOfMemoryError as error:
-            raise self._saved_at_the_boundary(error) from error
+            raise (error if error.saved else self._saved_at_the_boundary(error)) from error
 
     def _keep(self, running: tuple[Descent[Any], Any] | None, *, now: bool = False) -> None:
         """Hand over a checkpoint if it is due; none after an interruption: later stages are not part of the fit."""

@@ -13,6 +13,8 @@ from gpureg.losses import Loss
 
 def fallback_notices(kernels: Kernels, which: str, features: int, batch: int) -> list[str]:
     """What to say if kernels named `which` hand batches of B with D features to others of their twin."""
+    if which == "pair" and kernels.backend.name == "numpy":
+        return [f"{named('kernels', which)} is not available on the CPU; {named('kernels', 'fused')} trained instead."]
     if kernels.steps_as_asked(features, batch):
         return []
     return [
@@ -26,15 +28,16 @@ def choose_kernels(
 ) -> Kernels:
     """The twin for a backend and a loss; `which` names one, `auto` takes `fused` if there is one, else `reference`.
 
-    Raises UsageError if the named one does not run on the backend or does not implement the loss: a loss is never
-    replaced by another.
+    `pair` becomes `fused` where the CPU took over from a device. Raises UsageError if the named one does not run on the
+    backend or does not implement the loss: a loss is never replaced by another.
     """
     from gpureg.kernels.reference import ReferenceKernels
 
     fused = _fused_twin(backend)
     if which == "reference" or (which == "auto" and (fused is None or loss not in fused.implements)):
         return ReferenceKernels(backend, loss, n_classes)
-    if fused is None or (which == "pair" and backend.name != "cupy"):
+    took_over = backend.name == "numpy" and backend.requested != "cpu"
+    if fused is None or (which == "pair" and backend.name != "cupy" and not took_over):
         given, other = named("kernels", which), named("kernels", "auto")
         raise UsageError(f"{given} does not run on the {backend.name} backend; use {other}.")
     if loss not in fused.implements:
