@@ -92,12 +92,18 @@ def problem_of(backend: Any, models: int) -> tuple[Any, Any, Any]:
 
 
 def lbfgs_pass(backend: Any, models: int) -> Callable[[], object]:
-    """A pass of models that go on whatever they find. (An idle device finds zeros, and no pair is worth storing.)"""
+    """A pass of models that go on whatever they find: every one takes its step and stores a pair.
+
+    What an idle device finds is what its memory held before, so the host is told ones instead.
+    """
     from gpureg.solvers.lbfgs.conditioning import spectrum
     from gpureg.solvers.lbfgs.descent import LbfgsDescent
     from gpureg.solvers.lbfgs.state import Batch
 
     problem, kernels, config = problem_of(backend, models)
+    if "SOFTDEVICE_IDLE" in os.environ:
+        usual = kernels.to_host
+        kernels.to_host = lambda array: np.ones_like(usual(array))
     descent, every = LbfgsDescent(problem, kernels, config), np.arange(models)
     W, variables = np.zeros((models, 10, 65)), spectrum(kernels, problem.train, free=True)
     batch = Batch.begin(descent.objective(every), every, W, way="quasi", noise=descent.noise, spectrum=variables)

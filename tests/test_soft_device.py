@@ -140,6 +140,21 @@ def test_an_idle_device_runs_nothing(soft: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
+def test_the_launches_of_a_pass_to_the_optimum(soft: dict[str, str]) -> None:
+    """By the benchmark of the host's part, which runs whole: no loop of small launches over models, vectors or pairs, and
+    one transfer back."""
+    command = [sys.executable, "bench/cuda_host.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = re.findall(r"^lbfgs, (\d) model.* (\d+) launches, 2 transfers there and 1 back a pass", done.stdout, re.M)
+    assert [int(models) for models, _ in found] == [1, 6]
+    assert all(int(launches) <= 52 for _, launches in found)
+    hessians = re.search(r"^Hessians of 10 models +(\d+) launches", done.stdout, re.M)
+    assert hessians is not None
+    assert int(hessians[1]) <= 400
+
+
 def test_info_names_the_card(soft: dict[str, str], tmp_path: Path) -> None:
     shown = script("info", cwd=tmp_path, **soft).stdout
     assert re.search(r"^cuda +usable$", shown, re.M)
