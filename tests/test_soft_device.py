@@ -142,8 +142,8 @@ def test_an_idle_device_runs_nothing(soft: dict[str, str]) -> None:
 
 @pytest.mark.long
 def test_the_launches_of_a_pass_to_the_optimum(soft: dict[str, str]) -> None:
-    """By the benchmark of the host's part, which runs whole: no loop of small launches over models, vectors or pairs, and
-    one transfer back."""
+    """By the benchmark of the host's part, which runs whole: no loop of launches over models, vectors or pairs, and one
+    transfer back."""
     command = [sys.executable, "bench/cuda_host.py"]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -17,7 +17,7 @@ from gpureg.errors import UsageError
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
-from gpureg.fitting.folds import normalised
+from gpureg.fitting.folds import class_shares, normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
 from gpureg.fitting.prepare import Placeable, bytes_of_a_row, place
 from gpureg.fitting.stages import Hooks, Stages
@@ -227,7 +227,8 @@ def _fitted(
         blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
         design = _design(task.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, task.label, table)
-        problem = Problem(rows, None, {}, models, n, D, table is not None, way.start)
+        shares = class_shares(task.label, table, task.classes)
+        problem = Problem(rows, None, {}, models, n, D, table is not None, way.start, shares=shares)
         return Stages(kernels, solver, Hooks(way.looks.observe)).train_all(problem, blocks).outcome
 
     return on_device(backend, work, NEEDS_LESS)

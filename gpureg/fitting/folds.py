@@ -51,3 +51,10 @@ def normalised(weights: Floats, whose: str) -> Floats:
     if not mean > 0:
         raise UsageError(f"The sample weights of {whose} are all 0; expected at least one above 0.")
     return np.asarray(weights / mean)
+
+
+def class_shares(y: Ints, weights: Floats | None, classes: int) -> Floats:
+    """The shares `(T, classes)` of the class indices `y (N,)` under each column of row weights `(N, T)`; None: 1."""
+    columns = [None] if weights is None else list(weights.T)
+    counts = np.stack([np.bincount(y, column, classes) for column in columns])
+    return np.asarray(counts / counts.sum(axis=1, keepdims=True))

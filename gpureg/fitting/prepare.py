@@ -17,7 +17,7 @@ from gpureg.data.split import group_folds
 from gpureg.errors import UsageError
 from gpureg.fitting.blocking import Blocking
 from gpureg.fitting.defaults import row_weights
-from gpureg.fitting.folds import normalised, row_weight_table, stratified_folds
+from gpureg.fitting.folds import class_shares, normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.ahead import HostRows
@@ -61,7 +61,9 @@ def prepare(
         for a, assignment in enumerate(assignments)
         for fold in range(config.cv or 1)
     }
-    return Problem(train, val, held_out, table, train.n, train.features, train.weighted, score=config.score)
+    shares = class_shares(data.y_train, weights, len(data.classes))
+    sizes = (train.n, train.features, train.weighted)
+    return Problem(train, val, held_out, table, *sizes, score=config.score, shares=shares)
 
 
 def rows_of(kernels: Kernels, rows: HostRows, scaling: Scaling, dtype: str, blocking: Blocking | None = None) -> Rows:

@@ -47,6 +47,8 @@ class Problem:
     whether `train` has a row-weight table. Models begin at `start`, None for weights of 0, and end at `limit`, None for
     where the solver ends. `unseen`: the mass of further held-out rows, by column, whose classes the models do not know:
     their loss is `unseen_loss` each, and none is a hit. `score`: what the models are compared by (`model.scores`).
+    `shares (T, classes)`: those of the classes under each column of the row-weight table, or of all rows; None if they
+    are not known.
     """
 
     train: Rows
@@ -61,6 +63,7 @@ class Problem:
     unseen: Mapping[int, float] = field(default_factory=dict)
     unseen_loss: float = 0.0
     score: str = "loss"
+    shares: Floats | None = None
 
     @property
     def scored(self) -> bool:

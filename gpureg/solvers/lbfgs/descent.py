@@ -20,6 +20,7 @@ from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.begin import beginnings, rarity
 from gpureg.solvers.lbfgs.certificate import SLACK, Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
 from gpureg.solvers.lbfgs.directions import Hessians, inner_products
@@ -75,6 +76,7 @@ class LbfgsDescent:
         self.K = kernels.n_columns
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
         self.bequeaths = bequeaths
+        self.rarity = rarity(problem, kernels)
         hessians = hessians or Hessians()
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
         self.handover = hessians.handover(problem.n, problem.D * self.K)
@@ -88,9 +90,8 @@ class LbfgsDescent:
 
     def start(self) -> LbfgsState:
         """See the protocol; no pass is made yet."""
-        start = self.problem.start
-        W = np.zeros((len(self.problem.table), self.K, self.problem.D))
-        W = W if start is None else np.swapaxes(start.weights, 1, 2)
+        every = np.arange(len(self.problem.table))
+        W = beginnings(self.problem, self.kernels, every, free=not self.config.penalizes_bias)
         state = self.blank()
         state.waiting = dict(enumerate(W))
         return state
@@ -284,7 +285,8 @@ class LbfgsDescent:
 
     def _bound(self, batch: Batch) -> Floats:
         """The bound on each model's gap to its optimum, `(A,)`; NaN without a penalty."""
-        return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + batch.bias)
+        free = batch.bias * self.rarity[batch.active]
+        return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + free)
 
     def _near(self, batch: Batch, bound: Floats, decrement: Floats) -> np.ndarray:
         """Mask `(A,)` of the models that are as near the optimum as was asked for."""

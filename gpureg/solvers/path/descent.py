@@ -24,6 +24,7 @@ from gpureg.events import Event, Iterated, ModelStopped, PathPoint
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
 from gpureg.model.scores import cost
+from gpureg.solvers.lbfgs.begin import beginnings
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.point import Known
@@ -174,10 +175,7 @@ class PathDescent:
 
     def _given(self, models: Ints) -> Floats:
         """The weights `(A, K, D)` at which the problem lets `models (A,)` begin."""
-        start = self.descent.problem.start
-        if start is None:
-            return np.zeros((len(models), self.descent.K, self.descent.problem.D))
-        return np.ascontiguousarray(np.swapaxes(start.weights[models], 1, 2))
+        return beginnings(self.descent.problem, self.kernels, models, free=not self.config.penalizes_bias)
 
     def _ahead(self, run: LbfgsState, models: Ints) -> tuple[Floats | None, Known]:
         """Where `models (A,)` are expected, and what is known of the last optima; None if both are the same."""
