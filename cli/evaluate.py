@@ -64,7 +64,7 @@ def evaluate(
     from gpureg.storage.directory import load_run
 
     if not 0 <= bootstrap < 2**31:
-        raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number of at least 0.")
+        raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number from 0 to {2**31 - 1}.")
     loaded = load_run(run)
     index = model_index(loaded, l2)
     own = None if labels is None else str(labels)
