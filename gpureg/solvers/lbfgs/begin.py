@@ -2,8 +2,8 @@
 
 The optimum of a model with a large penalty is the best constant predictor, whose biases are known: from biases of 0 its
 weights, whose curvature is the penalty's, leave the biases no digits (λ = 1e30 ended 0.5 nats from its optimum). Where
-classes are of uneven sizes the same start saves passes: a quarter of those of a path with 3% of positive rows. Where
-neither holds it changes little, and models begin at 0.
+classes are of uneven sizes the same start saves passes (3% of positive rows: 38 of a path of 12 λ where there were 45).
+Where neither holds it changes little, and models begin at 0.
 """
 
 from __future__ import annotations
