@@ -71,3 +71,13 @@ def test_uneven_classes_begin_nearer_to_the_optimum(task: str, classes: int) -> 
     even = np.full((1, classes), 1.0 / classes)
     passes, _ = solved(replace(problem, shares=even), kernels)
     assert passes == cold
+
+
+@pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+def test_shares_that_round_to_0_and_1_are_no_error(task: str) -> None:
+    X, y = uneven(n=90)
+    weight = 10.0 ** np.random.default_rng(2).uniform(-300, 300, len(y))
+    data = gpureg.make_dataset(X, y, sample_weight=weight)
+    found = gpureg.fit(data, solver="lbfgs", task=task, l2=(10.0, 1e-3), cv=3, dtype="float64", device="cpu")
+    assert all(np.isfinite(model.train_loss) for model in found.models)

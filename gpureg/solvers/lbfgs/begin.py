@@ -41,7 +41,8 @@ def rarity(problem: Problem, kernels: Kernels) -> Floats:
     curvature = kernels.loss.curvature(kernels.n_columns)
     for model, own in enumerate(() if shares is None else shares):
         if own.min() > 0.0 and _uneven(kernels, own):
-            found[model] = max(1.0, curvature / float((own * (1.0 - own)).min()))
+            least = max(float((own * (1.0 - own)).min()), float(np.finfo(float).eps))  # a share may round to 1
+            found[model] = max(1.0, curvature / least)
     return found
 
 
