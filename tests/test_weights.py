@@ -92,3 +92,16 @@ def test_folds_of_weighted_rows_are_scored_by_weight() -> None:
         single = gpureg.fit(alone, l2=0.01, **options).models[0]
         assert model.val_loss == pytest.approx(single.val_loss, abs=1e-5)
         assert model.val_accuracy == pytest.approx(single.val_accuracy)
+
+
+def test_weights_whose_penalty_is_no_number_are_refused() -> None:
+    data = gpureg.make_dataset(
+        np.random.RandomState(0).randn(20, 2), np.arange(20) % 2, sample_weight=np.full(20, 1e-320)
+    )
+    with pytest.raises(gpureg.errors.UsageError, match="Scale the weights"):
+        gpureg.fit(data)
+
+
+def test_a_penalty_that_leaves_the_constant_is_not_worse_than_it() -> None:
+    data = gpureg.make_dataset(np.random.RandomState(0).randn(20, 2), np.repeat([0, 1], [13, 7]))
+    assert gpureg.fit(data, l2=(1e30,), dtype="float32").warnings == ()

@@ -49,8 +49,20 @@ def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitC
         config = replace(config, solver=decide_solver(config.given(), OWNERS, is_named(data)).solver)
     if config.l2 is None:
         S = total_weight(data, config)
-        config = replace(config, l2=tuple(1.0 / (2.0 * C * S) for C in config.Cs or (1.0,)), Cs=None)
+        config = replace(config, l2=tuple(_l2_of(C, S) for C in config.Cs or (1.0,)), Cs=None)
     return config
+
+
+def _l2_of(C: float, S: float) -> float:
+    """1 / (2 C S). Raises UsageError if that is infinite."""
+    with np.errstate(all="ignore"):
+        l2 = float(1.0 / (2.0 * np.float64(C) * S))
+    if not np.isfinite(l2):
+        raise UsageError(
+            f"C = {C:g} with weights whose sum S is {S:g} is λ = 1 / (2 C S) = {l2:g}; expected a finite number. Scale "
+            f"the weights, or give {named('l2')}."
+        )
+    return l2
 
 
 def folds_of(data: Dataset, folds: Ints | None) -> int | None:

@@ -9,6 +9,8 @@ import numpy as np
 from gpureg.solvers.problem import Outcome
 from gpureg.types import Ints, ModelTable
 
+ROUNDED = 1e-6  # of a loss: what float32 may add to a constant predictor's
+
 Advice = Callable[[Ints], str]  # of some models: what to do, as a sentence
 
 
@@ -24,7 +26,7 @@ def diverged(table: ModelTable, outcome: Outcome, advice: Advice) -> list[str]:
 def worse_than_a_constant(table: ModelTable, outcome: Outcome, constant: float, advice: Advice) -> list[str]:
     """A sentence if some models predict worse than the best constant predictor, whose loss is `constant` nats."""
     loss = np.where(np.isfinite(outcome.measured.train_loss), outcome.measured.train_loss, -np.inf)
-    models = np.flatnonzero(loss > constant * (1 + 1e-9))
+    models = np.flatnonzero(loss > constant * (1 + ROUNDED))
     if not len(models):
         return []
     top = models[loss[models].argmax() :][:1]
