@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import invoke, same_run, script, started
+from gpureg_cli.reading import Reading
 from resuming import Memory
 
 import gpureg
@@ -518,6 +519,42 @@ def test_the_commands_stream(tmp_path: Path, solver: str) -> None:
     assert done.exit_code == 2
     assert "Give --block-rows 312 or less" in done.stderr
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("more", [("--l2", 0.01), ("--epochs", 2, "--shuffle-by", "blocks")], ids=str)
+def test_a_device_streams_too(tmp_path: Path, soft: dict[str, str], more: tuple[object, ...]) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    command = ("train", "--dataset", given["name_or_path"], "--labels", given["labels"], "--block-rows", 128, *more)
+    coefs = {}
+    for device in ("cuda", "cpu"):
+        for name, stream in (("streamed", ("--stream",)), ("held", ())):
+            out = tmp_path / f"{device}-{name}"
+            done = script(*command, *stream, "--device", device, "--strict-device", "--out", out, cwd=tmp_path, **soft)
+            assert done.returncode == 0, done.stderr
+            coefs[device, name] = gpureg.load_run(out).model.coef
+        assert np.array_equal(coefs[device, "streamed"], coefs[device, "held"])
+    np.testing.assert_allclose(coefs["cuda", "held"], coefs["cpu", "held"], atol=1e-3)
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    times = iter([0.0, 1.0, 2.0, 10.0, 13.0])
+    reading = Reading(lambda: next(times))
+    assert reading.phrases() == []
+    for rows in (100, 200, 300):
+        reading.see(RowsRead(rows, rows * 10**6))
+    assert reading.phrases() == ["300 rows read, 100 MB/s"]
+    for rows in (400, 700):
+        reading.see(RowsRead(rows, rows * 10**6))
+    assert reading.phrases() == ["700 rows read, 100 MB/s"]
+
+
+def test_figures_read_the_validation_rows_in_pieces(tmp_path: Path) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    data = ("--dataset", given["name_or_path"], "--labels", given["labels"], "--stream")
+    assert invoke("train", *data, "--out", tmp_path / "run").exit_code == 0
+    done = invoke("plot", tmp_path / "run", "--figure", "confusion", "--out", tmp_path / "figures")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_member_of_an_archive_is_read_where_it_lies(tmp_path: Path) -> None:
