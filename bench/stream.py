@@ -16,6 +16,7 @@ Medians of the rounds, in turn.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import busy, say, write
+from timing import RESULTS, busy, say, write
 
 import gpureg
 from gpureg.backend import numpy_backend
@@ -204,8 +205,10 @@ def main() -> None:
             if note is not None:
                 say(f"warning: {note}")
             found[part] = parts[part](Path(folder)) | ({} if note is None else {"busy": note})
-    if given.write:
-        write("stream", found)
+    if given.write:  # parts that were measured before stay
+        path = RESULTS / "stream.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write("stream", {part: before[part] for part in parts if part in before} | found)
 
 
 if __name__ == "__main__":

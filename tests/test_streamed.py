@@ -286,6 +286,18 @@ def test_what_streaming_takes_is_said_before_and_shown_meanwhile(tmp_path: Path)
     assert read[-1].size == read[-1].rows * F * 4
 
 
+def test_what_a_fit_takes_grows_with_the_labels_alone(tmp_path: Path) -> None:
+    X, y = samples()
+    peaks = []
+    for times in (1, 5):
+        seen: list[Event] = []
+        given = npy_and_labels(tmp_path, np.concatenate([X] * times), np.concatenate([y] * times))
+        data = gpureg.load_dataset(**given, stream=True, val_size=0)
+        gpureg.fit(data, l2=[0.1, 0.01], cv=4, block_rows=100, observe=seen.append)
+        peaks += [event.peak for event in seen if isinstance(event, StreamBegun)]
+    assert peaks[1] - peaks[0] <= 4 * N * (32 + 4 * 5)  # a row's label and numbers, and its weights
+
+
 def truncated(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
