@@ -2,8 +2,8 @@
 
     python bench/stream.py [--part PART] [--rounds 5] [--folder FOLDER] [--write]
 
-ratio    262,144 x 768 float32 and 10 classes in an npy file that lies in the system's cache: a cost and gradient of 1
-         and of 6 models, over streamed rows, over held rows in the same blocks, and over held rows in one piece
+ratio    262,144 x 768 float32 and 10 classes in an npy file that lies in the system's cache: a cost and gradient of 1,
+         3 and 6 models, over streamed rows, over held rows in the same blocks, and over held rows in one piece
 formats  the same rows as npy, npz, IDX pixels, and Parquet with a column for each feature and with one of lists: rows
          and MB a second of a pass of one model
 memory   4,000,000 x 768 float32 (12 GB, written first and removed afterwards; FOLDER/X.npy and y.npy are used if they
@@ -97,7 +97,7 @@ def ratio(folder: Path, rounds: int) -> dict[str, Any]:
         "held, in one piece": placed(X, {"labels": y}, blocks=False),
     }
     found: dict[str, Any] = {"rows": rows, "features": FEATURES, "classes": CLASSES}
-    for models in (1, 6):
+    for models in (1, 3, 6):
         W = 0.01 * np.random.default_rng(1).standard_normal((FEATURES + 1, models * CLASSES)).astype(np.float32)
         calls = {
             name: (lambda rows=placed_[0], W=W: rows.cost_and_gradient(W, None)) for name, placed_ in kinds.items()

@@ -514,6 +514,24 @@ def test_orders_that_can_t_be_are_refused(tmp_path: Path, stream: bool, options:
         gpureg.fit(data, **options)
 
 
+def test_sparse_rows_are_shuffled_by_blocks_too() -> None:
+    from scipy import sparse
+
+    X, y = samples("float64")
+    X[np.abs(X) < 1] = 0
+    options: dict[str, Any] = {
+        "epochs": 2,
+        "shuffle_by": "blocks",
+        "block_rows": 90,
+        "scale": "none",
+        "dtype": "float64",
+    }
+    fits = [gpureg.fit(gpureg.make_dataset(rows, y), **options) for rows in (X, sparse.csr_array(X))]
+    np.testing.assert_allclose(fits[0].model.coef, fits[1].model.coef, rtol=1e-9)
+    with pytest.raises(UsageError, match="are sparse, and are not cut in blocks"):
+        gpureg.fit(gpureg.make_dataset(sparse.csr_array(X), y), block_rows=90)
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_the_commands_stream(tmp_path: Path, solver: str) -> None:
     given = npy_and_labels(tmp_path, *samples())
