@@ -579,6 +579,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert reading.phrases() == ["700 rows read, 100 MB/s"]
 
 
+@pytest.mark.long
 def test_figures_read_the_validation_rows_in_pieces(tmp_path: Path) -> None:
     given = npy_and_labels(tmp_path, *samples())
     data = ("--dataset", given["name_or_path"], "--labels", given["labels"], "--stream")
