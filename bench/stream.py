@@ -2,9 +2,9 @@
 
     python bench/stream.py [--part PART] [--rounds 5] [--folder FOLDER] [--write]
 
-ratio    262,144 x 768 float32 and 10 classes in an npy file that lies in the system's cache: a cost and gradient of 1
-         and of 6 models, over streamed rows, over held rows in the same blocks, and over held rows in one piece
-formats  the same rows as npy, npz, IDX pixels, and Parquet with a column for each feature and with one of lists: rows
+ratio    524,288 x 768 float32 and 10 classes in an npy file that lies in the system's cache: a cost and gradient of 1,
+         3 and 6 models, over streamed rows and over held rows in one piece
+formats  131,072 of such rows as npy, npz, IDX pixels, and Parquet, a column for each feature or one of lists: rows
          and MB a second of a pass of one model
 memory   4,000,000 x 768 float32 (12 GB, written first and removed afterwards; FOLDER/X.npy and y.npy are used if they
          are there), 10 classes, `--memory 1GiB`: `gpureg train` with `--max-iter` 3; the peak resident memory of that
@@ -16,6 +16,7 @@ Medians of the rounds, in turn.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import busy, say, write
+from timing import RESULTS, busy, say, write
 
 import gpureg
 from gpureg.backend import numpy_backend
@@ -88,15 +89,14 @@ def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
 
 def ratio(folder: Path, rounds: int) -> dict[str, Any]:
     """A pass over streamed rows and over held ones."""
-    rows = 1 << 18
+    rows = 1 << 19
     X, y = write_npy(folder, rows)
     kinds = {
         "streamed": placed(X, {"labels": y, "stream": True}),
-        "held, in blocks": placed(X, {"labels": y}),
         "held, in one piece": placed(X, {"labels": y}, blocks=False),
     }
     found: dict[str, Any] = {"rows": rows, "features": FEATURES, "classes": CLASSES}
-    for models in (1, 6):
+    for models in (1, 3, 6):
         W = 0.01 * np.random.default_rng(1).standard_normal((FEATURES + 1, models * CLASSES)).astype(np.float32)
         calls = {
             name: (lambda rows=placed_[0], W=W: rows.cost_and_gradient(W, None)) for name, placed_ in kinds.items()
@@ -107,7 +107,7 @@ def ratio(folder: Path, rounds: int) -> dict[str, Any]:
             "ratio": round(against, 2)
         }
         for name, value in seconds.items():
-            print(f"{models} models, {name:20s} {value:7.3f} s  {rows * FEATURES * 4 / value / 1e6:8,.0f} MB/s")
+            print(f"{models} models, {name:18s} {value:7.3f} s  {rows * FEATURES * 4 / value / 1e6:8,.0f} MB/s")
         print(f"{models} models: streamed / held in one piece = {against:.2f}")
     return found
 
@@ -204,8 +204,10 @@ def main() -> None:
             if note is not None:
                 say(f"warning: {note}")
             found[part] = parts[part](Path(folder)) | ({} if note is None else {"busy": note})
-    if given.write:
-        write("stream", found)
+    if given.write:  # parts that were measured before stay
+        path = RESULTS / "stream.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write("stream", {part: before[part] for part in parts if part in before} | found)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import typer
 from gpureg.config import FIGURE_FORMATS, FIGURES, DataConfig, options_of
 from gpureg.errors import RunError, UsageError
 
+AT_ONCE = 1 << 12  # validation rows that are streamed
+
 if TYPE_CHECKING:
     from gpureg.storage.directory import Run
 
@@ -79,6 +81,7 @@ def _predicted(run: Run) -> tuple[object, object]:
     import numpy as np
 
     from gpureg.data import load
+    from gpureg.data.streamed import is_streamed, row_pieces
 
     config = {name: value for name, value in run.config.items() if name in options_of(DataConfig)}
     named = DataConfig.from_dict({"dataset": run.result["dataset"]} | config)
@@ -95,4 +98,6 @@ def _predicted(run: Run) -> tuple[object, object]:
             f"{list(run.model.classes)}. The data have changed since: train again, or choose figures other than "
             "`confusion`."
         )
-    return np.asarray(data.classes)[data.y_val], run.model.predict(data.X_val)
+    pieces = row_pieces(data.X_val, AT_ONCE) if is_streamed(data.X_val) else [data.X_val]
+    predicted = np.concatenate([run.model.predict(piece) for piece in pieces])
+    return np.asarray(data.classes)[data.y_val], predicted

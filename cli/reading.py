@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gpureg.errors import size_text
@@ -16,13 +17,14 @@ WINDOW = 2.0  # seconds over which the rate is measured, at least
 class Reading:
     """The rows that have been read, and how fast."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.rows, self.rate = 0, 0.0
         self._marks: list[tuple[float, int]] = []
 
     def see(self, event: RowsRead) -> None:
         """Take in how much has been read by now."""
-        now = time.monotonic()
+        now = self._clock()
         self.rows = event.rows
         self._marks.append((now, event.size))
         while len(self._marks) > 2 and now - self._marks[1][0] >= WINDOW:

@@ -87,7 +87,7 @@ class PathPoint:
 @dataclass(frozen=True)
 class StreamBegun:
     """Rows are read in blocks during the fit: `rows` for training in blocks of `block_rows`, of which those in memory
-    take `block_bytes`; all of the fit takes at most about `peak` bytes.
+    take `block_bytes`; the fit takes at most about `peak` bytes in addition to the program itself.
     """
 
     rows: int

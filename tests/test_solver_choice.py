@@ -16,7 +16,7 @@ import gpureg
 from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.errors import GpuregWarning, UsageError, naming_flags
 
-SGD = ("epochs", "batch_size", "lr", "shuffle", "evals_per_epoch", "patience", "min_delta", "keep")
+SGD = ("epochs", "batch_size", "lr", "shuffle", "shuffle_by", "evals_per_epoch", "patience", "min_delta", "keep")
 LBFGS = ("tol", "max_iter", "path_patience")
 
 

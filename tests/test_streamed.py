@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import invoke, same_run, script, started
+from gpureg_cli.reading import Reading
 from resuming import Memory
 
 import gpureg
@@ -285,6 +286,18 @@ def test_what_streaming_takes_is_said_before_and_shown_meanwhile(tmp_path: Path)
     assert read[-1].size == read[-1].rows * F * 4
 
 
+def test_what_a_fit_takes_grows_with_the_labels_alone(tmp_path: Path) -> None:
+    X, y = samples()
+    peaks = []
+    for times in (1, 5):
+        seen: list[Event] = []
+        given = npy_and_labels(tmp_path, np.concatenate([X] * times), np.concatenate([y] * times))
+        data = gpureg.load_dataset(**given, stream=True, val_size=0)
+        gpureg.fit(data, l2=[0.1, 0.01], cv=4, block_rows=100, observe=seen.append)
+        peaks += [event.peak for event in seen if isinstance(event, StreamBegun)]
+    assert peaks[1] - peaks[0] <= 4 * N * (32 + 4 * 5)  # a row's label and numbers, and its weights
+
+
 def truncated(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
@@ -501,6 +514,24 @@ def test_orders_that_can_t_be_are_refused(tmp_path: Path, stream: bool, options:
         gpureg.fit(data, **options)
 
 
+def test_sparse_rows_are_shuffled_by_blocks_too() -> None:
+    from scipy import sparse
+
+    X, y = samples("float64")
+    X[np.abs(X) < 1] = 0
+    options: dict[str, Any] = {
+        "epochs": 2,
+        "shuffle_by": "blocks",
+        "block_rows": 90,
+        "scale": "none",
+        "dtype": "float64",
+    }
+    fits = [gpureg.fit(gpureg.make_dataset(rows, y), **options) for rows in (X, sparse.csr_array(X))]
+    np.testing.assert_allclose(fits[0].model.coef, fits[1].model.coef, rtol=1e-9)
+    with pytest.raises(UsageError, match="are sparse, and are not cut in blocks"):
+        gpureg.fit(gpureg.make_dataset(sparse.csr_array(X), y), block_rows=90)
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_the_commands_stream(tmp_path: Path, solver: str) -> None:
     given = npy_and_labels(tmp_path, *samples())
@@ -518,6 +549,43 @@ def test_the_commands_stream(tmp_path: Path, solver: str) -> None:
     assert done.exit_code == 2
     assert "Give --block-rows 312 or less" in done.stderr
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("more", [("--l2", 0.01), ("--epochs", 2, "--shuffle-by", "blocks")], ids=str)
+def test_a_device_streams_too(tmp_path: Path, soft: dict[str, str], more: tuple[object, ...]) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    command = ("train", "--dataset", given["name_or_path"], "--labels", given["labels"], "--block-rows", 128, *more)
+    coefs = {}
+    for device in ("cuda", "cpu"):
+        for name, stream in (("streamed", ("--stream",)), ("held", ())):
+            out = tmp_path / f"{device}-{name}"
+            done = script(*command, *stream, "--device", device, "--strict-device", "--out", out, cwd=tmp_path, **soft)
+            assert done.returncode == 0, done.stderr
+            coefs[device, name] = gpureg.load_run(out).model.coef
+        assert np.array_equal(coefs[device, "streamed"], coefs[device, "held"])
+    np.testing.assert_allclose(coefs["cuda", "held"], coefs["cpu", "held"], atol=1e-3)
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    times = iter([0.0, 1.0, 2.0, 10.0, 13.0])
+    reading = Reading(lambda: next(times))
+    assert reading.phrases() == []
+    for rows in (100, 200, 300):
+        reading.see(RowsRead(rows, rows * 10**6))
+    assert reading.phrases() == ["300 rows read, 100 MB/s"]
+    for rows in (400, 700):
+        reading.see(RowsRead(rows, rows * 10**6))
+    assert reading.phrases() == ["700 rows read, 100 MB/s"]
+
+
+@pytest.mark.long
+def test_figures_read_the_validation_rows_in_pieces(tmp_path: Path) -> None:
+    given = npy_and_labels(tmp_path, *samples())
+    data = ("--dataset", given["name_or_path"], "--labels", given["labels"], "--stream")
+    assert invoke("train", *data, "--out", tmp_path / "run").exit_code == 0
+    done = invoke("plot", tmp_path / "run", "--figure", "confusion", "--out", tmp_path / "figures")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_member_of_an_archive_is_read_where_it_lies(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gpureg.errors import DataError, named
 
 Matrix = npt.NDArray[Any]
 
-PIECE_BYTES = 1 << 19  # of rows that are read at once: they are still in a core's cache when they are converted
+PIECE_BYTES = 1 << 20  # of rows that are read at once: they are still in a core's cache when they are converted
 _LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and further fields are its last four
 
 

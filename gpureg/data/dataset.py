@@ -33,9 +33,10 @@ class Unseen:
 class Dataset:
     """Training and validation rows of one data set, in host memory. Rows of weight 0 are left out.
 
-    Shapes: `X_train (N, F)`, `X_val (M, F)`, arrays or SciPy's `csr_array`; `y_train (N,)`, `y_val (M,)` integer
-    indices into `classes`; `sample_weight (N,)` and `val_weight (M,)`, or None for 1. F counts features, without the
-    bias column. Images stay uint8 (one byte a pixel) until the fit converts them.
+    Shapes: `X_train (N, F)`, `X_val (M, F)`, arrays, SciPy's `csr_array`, or rows that stay in their file
+    (`gpureg.data.streamed`); `y_train (N,)`, `y_val (M,)` integer indices into `classes`; `sample_weight (N,)` and
+    `val_weight (M,)`, or None for 1. F counts features, without the bias column. Images stay uint8 (one byte a pixel)
+    until the fit converts them.
 
     `classes` holds the labels in class order: for the logistic task `[positive, negative]`, so that index 0 is
     positive.

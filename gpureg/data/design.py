@@ -89,11 +89,19 @@ class Designer:
 
     def _quickly(self, rows: Matrix, scaled: Matrix) -> Matrix:
         """The scaled rows in float32; as they are where nothing changes."""
-        if self._offset.any():
+        if self._moves:
             rows = np.subtract(rows, self._offset, out=scaled, dtype=np.float32)
-        if (self._factor != 1).any():
+        if self._scales:
             rows = np.multiply(rows, self._factor, out=scaled, dtype=np.float32)
         return rows
+
+    @cached_property
+    def _moves(self) -> bool:
+        return bool(self._offset.any())
+
+    @cached_property
+    def _scales(self) -> bool:
+        return bool((self._factor != 1).any())
 
     @cached_property
     def _offset(self) -> Matrix:

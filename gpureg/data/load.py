@@ -151,7 +151,7 @@ def load_dataset(
     """Load a data set by name (`mnist`, `fashion-mnist`, `digits`) or from a file, split and with classes chosen.
 
     `options` are the fields of `gpureg.config.DataConfig`: `classes`, `train_size`, `val_size`, `labels`, `val`,
-    `test`, `target`, `weights`, `groups`, `folds`, `features`, `drop`, `categorical`, `missing`.
+    `test`, `target`, `weights`, `groups`, `folds`, `features`, `drop`, `categorical`, `missing`, `stream`.
     See `gpureg.data.load.load` for what they do and for the errors raised.
 
     >>> import gpureg

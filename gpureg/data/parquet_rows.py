@@ -18,7 +18,7 @@ from gpureg.data.streamed import Stamp
 Matrix = npt.NDArray[Any]
 Table = Any  # pyarrow.Table; pyarrow has no types
 
-PIECE_NUMBERS = 1 << 20  # of a piece
+PIECE_NUMBERS = 1 << 22  # of a piece: with fewer, what each of many columns costs counts
 PAGE = 1 << 20  # bytes, as writers make them
 
 

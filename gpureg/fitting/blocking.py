@@ -14,7 +14,7 @@ from gpureg.data.design import Designer
 from gpureg.data.sparse import is_sparse
 from gpureg.data.streamed import is_streamed
 from gpureg.errors import UsageError, named, size_text
-from gpureg.events import Event, RowsRead
+from gpureg.events import Event, RowsRead, StreamBegun
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.ahead import BUFFERS, BlockSource, Buffers, HostRows, Meter
 from gpureg.rows.blocked import BlockedRows
@@ -72,6 +72,11 @@ class Blocking:
             source.order,
         )
         return BlockedRows(blocks)
+
+    def begun(self, data: Dataset, dtype: str, needed: int) -> StreamBegun:
+        """What an observer is told of a fit that streams, and whose rows and work arrays take `needed` bytes."""
+        X: Any = data.X_train
+        return StreamBegun(X.shape[0], self.rows, self.bytes_of(data, dtype), needed + X.overhead)
 
     def bytes_of(self, data: Dataset, dtype: str) -> int:
         """What the blocks in memory take."""

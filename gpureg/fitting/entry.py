@@ -18,7 +18,7 @@ from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
 from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, UsageError, named
-from gpureg.events import Event, FitBegun, FitEnded, StreamBegun
+from gpureg.events import Event, FitBegun, FitEnded
 from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.blocking import Blocking, with_solver
 from gpureg.fitting.checks import check_data
@@ -177,7 +177,7 @@ def fit_on(
     hooks.observe(FitBegun(_run_config(data, config), table))
     if blocking is not None and sizes.streamed is not None:
         peak = sum(needed(solver, kernels, sizes, max(map(len, blocks)), config.memory - sizes.streamed))
-        hooks.observe(StreamBegun(sizes.rows, blocking.rows, sizes.streamed, peak))
+        hooks.observe(blocking.begun(data, config.dtype, peak))
     trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:

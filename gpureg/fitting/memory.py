@@ -101,14 +101,16 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     full_batch = not solver.minibatches
     order = min(D, MOST_ROTATED) if solver.factorises else 0
     models, weighted = max(at_once, sizes.measured), sizes.weights > 0
-    shape = RunShape(n, max(n, sizes.evaluated), D, models, solver.queued, weighted, full_batch, order)
+    seen = n if sizes.streamed is None else max(1, sizes.streamed // (2 * D * item))  # rows of a block that is streamed
+    evaluated = max(n, sizes.evaluated) if sizes.streamed is None else seen
+    shape = RunShape(seen, evaluated, D, models, solver.queued, weighted, full_batch, order)
     work, copies = kernels.run_bytes(shape), sizes.copies
     if work is None and sizes.row_bytes is None:  # NumPy: the folds of the first assignment lie together
         copies = max(0, copies - 1)
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
-    work += solver.shared_bytes(n, D, kernels.n_columns, at_once, sizes.measured)
+    work += solver.shared_bytes(seen, D, kernels.n_columns, at_once, sizes.measured)
     if sizes.streamed is not None:
         return sizes.streamed + n * (sizes.weights * item + LABEL_BYTES) + sizes.evaluated * LABEL_BYTES, work
     rows = n * (1 + copies) + sizes.evaluated
