@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpureg.config import DataConfig, FitConfig, joined, parted
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS = 20.0
 SHARE = 20  # a checkpoint that takes t seconds is followed by 20 t without one: they take at most 5% of the time
-WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds", "track")
+WHERE = ("scheduler", "workers")  # other workers can continue the same fit
+WITH_RESUME = ("resume", "json", "quiet", "checkpoint_seconds", "track", *WHERE)
 
 
 class CheckpointWriter:
@@ -85,9 +87,17 @@ def interrupted_run(given: dict[str, Any]) -> Iterator[tuple[RunFolder, DataConf
     with claim_again(given["resume"]) as folder:
         checkpoint = folder.under_way()
         if checkpoint is None:
-            yield folder, *parted(folder.config()), None
+            data, config = parted(folder.config())
+            yield folder, data, _elsewhere(config, given), None
         else:
             saved = unpack(*checkpoint)
             data = DataConfig.from_dict(saved.meta["options"])
             config = FitConfig.from_dict(saved.meta["config"], folded=data.folds is not None)
-            yield folder, data, config, saved
+            yield folder, data, _elsewhere(config, given), saved
+
+
+def _elsewhere(config: FitConfig, given: dict[str, Any]) -> FitConfig:
+    """The options with the workers that are given now, if any are. Raises UsageError."""
+    if not any(name in given for name in WHERE):
+        return config
+    return replace(config, scheduler=given.get("scheduler"), workers=given.get("workers"))

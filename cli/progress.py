@@ -86,8 +86,11 @@ class Plain(Quiet):
 
     def see(self, event: Event) -> None:
         """Count the event; print a line if the last one is old enough."""
-        from gpureg.events import EpochEnded, Iterated, RowsRead, StreamBegun
+        from gpureg.events import EngineReady, EpochEnded, Iterated, RowsRead, StreamBegun
 
+        if isinstance(event, EngineReady):
+            self.console.print(event.text, markup=False, soft_wrap=True)
+            return
         self.states.see(event)
         if isinstance(event, StreamBegun):
             self.console.print(opening(event), soft_wrap=True)
@@ -145,8 +148,11 @@ class Bars:
 
     def see(self, event: Event) -> None:
         """Update the picture; a separate thread draws it eight times a second."""
-        from gpureg.events import EpochEnded, Iterated, PathPoint, RowsRead, Started, StreamBegun
+        from gpureg.events import EngineReady, EpochEnded, Iterated, PathPoint, RowsRead, Started, StreamBegun
 
+        if isinstance(event, EngineReady):
+            self.live.console.print(event.text, markup=False, soft_wrap=True)
+            return
         self.states.see(event)
         if isinstance(event, StreamBegun):
             self.say(opening(event))

@@ -104,6 +104,7 @@ def fit_and_save(
     saved: Saved | None = None,
 ) -> FitResult:
     """Load the data, fit with progress and checkpoints, write the run directory."""
+    from gpureg.events import EngineReady
     from gpureg.fitting.defaults import folded
     from gpureg.fitting.entry import Hooks, run_fit
 
@@ -116,6 +117,9 @@ def fit_and_save(
     writer = CheckpointWriter(folder, source, seconds, tracking)
 
     def see(event: Event) -> None:
+        if isinstance(event, EngineReady):
+            shown.see(event)
+            return
         folder.begin()  # the first event says that the fit is possible
         first.say()
         if track is not None:

@@ -44,6 +44,13 @@ class DeviceError(GpuregError, RuntimeError):
     exit_code = 3
 
 
+class EngineError(GpuregError, RuntimeError):
+    """The workers that a fit runs on, or their scheduler, are gone (exit code 2). `saved`: as in `OutOfMemoryError`."""
+
+    saved = False
+    exit_code = 2
+
+
 class OutOfMemoryError(GpuregError, MemoryError):
     """A run does not fit in memory; the message says how much is needed, how much there is and what to change.
 

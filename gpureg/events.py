@@ -10,6 +10,13 @@ from gpureg.types import Floats, Ints, ModelTable, StopReason
 
 
 @dataclass(frozen=True)
+class EngineReady:
+    """The workers that a fit runs on are there: `text` says in a line how many, where, and how to watch them."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class FitBegun:
     """A fit begins, or goes on from a checkpoint: its options as its config.toml holds them, and all its models but the
     refits that follow. A fit that falls back to another device begins again."""
@@ -105,7 +112,8 @@ class RowsRead:
 
 
 Event = (
-    FitBegun
+    EngineReady
+    | FitBegun
     | StreamBegun
     | RowsRead
     | Started

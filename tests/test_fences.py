@@ -21,6 +21,7 @@ ROOMS = (
     ("data",),
     ("kernels",),
     ("rows",),
+    ("distributed",),
     ("model",),
     ("solvers",),
     ("storage",),
@@ -140,9 +141,10 @@ def test_what_stays_where(path: Path) -> None:
     tracks = where.startswith("gpureg/tracking/")
     assert tracks or not any(starts(name, "mlflow", "tensorboard") for name in every), "trackers are for tracking"
     assert not any(starts(name, "mlflow", "tensorboard") for name in at_once), "trackers load their packages when used"
-    assert not any(starts(name, "dask", "distributed") for name in every), "dask is for distributed"
+    spreads = where.startswith("gpureg/distributed/")
+    assert spreads or not any(starts(name, "dask", "distributed") for name in every), "dask is for distributed"
     if not where.startswith("gpureg/estimators/"):
-        heavy = ("sklearn", "torch", "pandas", "pyarrow", "scipy", "dask")
+        heavy = ("sklearn", "torch", "pandas", "pyarrow", "scipy", "dask", "distributed")
         assert not any(starts(name, *heavy) for name in at_once), "heavy imports happen where they are used"
 
 

@@ -92,6 +92,16 @@ def cuda_unusable(index: int = 0, *, factorises: bool = False) -> str | None:
     return None
 
 
+def cuda_count() -> int:
+    """The number of CUDA devices of this machine; 0 without CuPy or a driver."""
+    try:
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except Exception:  # whatever is missing: there is none
+        return 0
+
+
 def slow_doubles(index: int) -> str | None:
     """That a usable device is slow in float64, as one clause; None if it is not, or does not say."""
     import cupy

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Annotated, Any
 
+from gpureg.config.checks import check_together
 from gpureg.config.names import (
     AUTO,
     CLASS_WEIGHTS,
     DTYPES,
+    ENGINES,
     KEEPS,
     KERNELS,
     REFITS,
@@ -187,27 +189,32 @@ class FitConfig:
             "auto, fused, reference; on CUDA also pair (2 launches a step).", "Device", choices=KERNELS, metavar="NAME"
         ),
     ] = "auto"
+    engine: Annotated[
+        str,
+        About(
+            "local: this process. dask: the rows lie on Dask's workers (gpureg[dask]).",
+            "Device",
+            choices=ENGINES,
+            solver="lbfgs",
+        ),
+    ] = "local"
+    scheduler: Annotated[
+        str | None,
+        About("Address of a running Dask scheduler, e.g. tcp://10.0.0.1:8786.", "Device", solver="lbfgs", shown="none"),
+    ] = None
+    workers: Annotated[
+        int | None,
+        About(
+            "Dask workers to start on this machine, each a process.", "Device", least=1, solver="lbfgs", shown="none"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.class_weight == "none":
             object.__setattr__(self, "class_weight", None)
         self._settle(decide_solver(self.given(), OWNERS, None).solver)
-        if self.seed + self.seeds > 2**32:
-            raise UsageError(
-                f"{named('seed', self.seed)} with {named('seeds', self.seeds)}: expected seeds below 2**32, the limit "
-                "of the random stream."
-            )
-        if self.refit == "all" and self.keep == "best":
-            raise UsageError(
-                f"{named('refit', 'all')} trains for a fixed number of steps and leaves no validation rows by which "
-                f"{named('keep', 'best')} could choose. Give {named('keep', 'last')} or "
-                f"{named('refit', 'train')}."
-            )
-        if self.select == "1se" and self.cv is None:
-            raise UsageError(
-                f"{named('select', '1se')} needs the standard errors of a cross-validation; add {named('cv', 5)}."
-            )
+        check_together(self)
 
     def _settle(self, solver: str) -> None:
         """Set the solver, and with it the defaults that depend on it."""

@@ -44,3 +44,6 @@ class FitOptions(TypedDict, total=False):
     memory: int
     kernels: str
     block_rows: int | None
+    engine: str
+    scheduler: str | None
+    workers: int | None

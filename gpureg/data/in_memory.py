@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.arrays import label_column
+from gpureg.data.collections import without_dask
 from gpureg.data.columns import base_column, feature_matrix
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
@@ -46,6 +47,7 @@ def in_memory(given: Arrays, uses: Uses, name: str) -> RawData:
     """
     if (given.X_val is None) != (given.y_val is None):
         raise UsageError("Only one of X_val and y_val was given; expected both or neither.")
+    given = without_dask(given, uses)
     weights, kept = _weights(given.X, given.y, given.weights, ("X", "y", "sample_weight"))
     features = read_features(given.X, "X", kept, uses)
     columns, X_val, weights_val = [read_labels(given.y, "y", kept)], None, None
@@ -85,6 +87,8 @@ def read_features(
     A frame's columns may be numbers and booleans of several types. Raises UsageError for what is not an array,
     DataError for features that can't be used.
     """
+    if isinstance(X, Features):
+        return replace(X, X=kept.of(X.X))
     if is_frame(X):
         return _frame(X, where, kept, uses)
     if is_sparse(X):
@@ -127,6 +131,7 @@ def _weights(X: Any, y: Any, given: Any, names: tuple[str, str, str]) -> tuple[M
 
 def rows_of(X: Any, where: str) -> int:
     """How many rows an array or a frame has. Raises UsageError for a single value."""
+    X = X.X if isinstance(X, Features) else X
     shape = X.shape if hasattr(X, "shape") else np.shape(as_array(X, where))
     if not shape:
         raise UsageError(f"{where} is a single value; expected one for each row.")

@@ -14,11 +14,11 @@ from gpureg.config import DataConfig
 from gpureg.data.dataset import Dataset
 from gpureg.data.labels import Codes, listed, match_classes
 from gpureg.data.notices import data_notices
+from gpureg.data.pieces import lies_elsewhere
 from gpureg.data.raw import RawData
 from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import Label
 from gpureg.data.split import VAL_FRACTION, group_split, stratified_split
-from gpureg.data.streamed import is_streamed
 from gpureg.errors import DataError, UsageError, named
 from gpureg.losses import Loss
 
@@ -85,10 +85,10 @@ def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.gen
     """Chosen rows; a copy if they are few, so that the rest can be freed, else a view."""
     if is_sparse(X) and isinstance(rows, slice) and rows.indices(X.shape[0]) == (0, X.shape[0], 1):
         return X  # SciPy's slice would be a copy
-    if not is_sparse(X) and not is_streamed(X) and not isinstance(rows, slice):
+    if not is_sparse(X) and not lies_elsewhere(X) and not isinstance(rows, slice):
         return X.take(rows, axis=0)  # quicker than X[rows]
     part = X[rows]
-    if is_sparse(X) or is_streamed(X):
+    if is_sparse(X) or lies_elsewhere(X):
         return part
     return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
 
@@ -99,7 +99,7 @@ def parted(
     """Training and validation rows of a matrix that nobody else needs, in rising order each. Training rows are moved
     to the front of it, so that no second matrix is made; X is read once.
     """
-    if isinstance(train, slice) or isinstance(val, slice) or is_sparse(X) or is_streamed(X):
+    if isinstance(train, slice) or isinstance(val, slice) or is_sparse(X) or lies_elsewhere(X):
         return _rows(X, train), _rows(X, val)
     if 2 * len(train) < len(X) or not X.flags.c_contiguous or not X.flags.writeable:
         return _rows(X, train), _rows(X, val)
@@ -181,7 +181,7 @@ def _keep(X: npt.NDArray[np.generic], y: Codes) -> tuple[npt.NDArray[np.generic]
     """Rows whose label is kept (>= 0). Without anything to drop, X is passed on, not copied."""
     kept = y >= 0
     if kept.all():
-        return X if is_sparse(X) or is_streamed(X) else np.ascontiguousarray(X), y, None
+        return X if is_sparse(X) or lies_elsewhere(X) else np.ascontiguousarray(X), y, None
     return X[kept], y[kept], kept
 
 

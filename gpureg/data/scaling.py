@@ -150,10 +150,10 @@ def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
             square += share @ np.square(rows) / total
         square = np.maximum(square - np.square(left), 0)  # the mean was rounded
     mean = np.where(low == high, low, mean)  # exact, where a computed mean is nearly so
-    return _standard(mean, square, weights)
+    return standard_of(mean, square, weights)
 
 
-def _standard(mean: Floats, square: Floats, weights: Floats) -> Scaling:
+def standard_of(mean: Floats, square: Floats, weights: Floats) -> Scaling:
     """The scaling of features of these means and variances; what is constant but for rounding gets scale 1."""
     scale = np.sqrt(square)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
@@ -177,7 +177,7 @@ def _fit_sparse(X: Csr, weights: Floats) -> Scaling:
         left = X.data - mean[X.indices]
         square = np.bincount(X.indices, of_row * np.square(left), F) + np.square(mean) * np.maximum(total - there, 0.0)
         square /= total
-    return _standard(mean, square, weights)
+    return standard_of(mean, square, weights)
 
 
 def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:

@@ -11,6 +11,7 @@ import numpy as np
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling
 from gpureg.data.design import Designer
+from gpureg.data.pieces import in_pieces
 from gpureg.data.sparse import is_sparse
 from gpureg.data.streamed import is_streamed
 from gpureg.errors import UsageError, named, size_text
@@ -40,6 +41,8 @@ class Blocking:
 
         Raises UsageError for options that can't go together, and for blocks that exceed the budget.
         """
+        if in_pieces(data.X_train):  # workers place them as blocks of their own
+            return None
         streams = is_streamed(data.X_train)
         _check(data, config, streams=streams, minibatches=minibatches)
         rows, cut = config.rows_of_a_block, streams or config.block_rows is not None or config.shuffle_by == "blocks"

@@ -10,6 +10,7 @@ import numpy as np
 
 from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.data import CATALOG, Dataset, class_weights
+from gpureg.data.pieces import in_pieces
 from gpureg.errors import UsageError, named
 from gpureg.types import Floats, Ints
 
@@ -45,6 +46,8 @@ def settled(config: FitConfig, data: Dataset, folds: Ints | None = None) -> FitC
     that the data name. Raises UsageError if `cv` or `seeds` contradicts the folds that the data name.
     """
     config = folded(config, data, folds)
+    if in_pieces(data.X_train) and config.engine == "local":  # Dask's collections
+        config = replace(config, engine="dask")
     if config.undecided:
         config = replace(config, solver=decide_solver(config.given(), OWNERS, is_named(data)).solver)
     if config.l2 is None:

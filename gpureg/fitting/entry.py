@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from gpureg.backend import Backend, choose_backend
+from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig, FitOptions, refuse_unknown
-from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
+from gpureg.data import Dataset, Scaling
 from gpureg.data.sparse import is_sparse
 from gpureg.environment import blas_threads, describe_environment
 from gpureg.errors import GpuregWarning, UsageError, named
@@ -23,12 +23,13 @@ from gpureg.fitting.assemble import Trained, linear_model, model_results
 from gpureg.fitting.blocking import Blocking, with_solver
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
+from gpureg.fitting.engine import on_engine
 from gpureg.fitting.grid import model_table, with_refits
 from gpureg.fitting.groups import fold_numbers, grouped
 from gpureg.fitting.memory import cut, needed, on_device
 from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
-from gpureg.fitting.prepare import assignments_of, prepare, sizes_of
+from gpureg.fitting.prepare import assignments_of, prepare, scaling_of, sizes_of
 from gpureg.fitting.refit import refitted
 from gpureg.fitting.results import FitResult
 from gpureg.fitting.resume import Saved, check_resumable, fingerprint
@@ -121,13 +122,8 @@ def run_fit(
         if threads is not None:
             stack.enter_context(threadpool_limits(threads, user_api="blas"))
         config, solver = with_solver(config, data)
-        backend = choose_backend(
-            config.device,
-            config.dtype,
-            strict=config.strict_device,
-            factorises=solver.factorises,
-            sparse=is_sparse(data.X_train),
-        )
+        data = stack.enter_context(on_engine(data, config, hooks.observe))
+        backend = _backend(data, config, solver)
 
         def work(backend: Backend) -> FitResult:
             return fit_on(backend, data, config, hooks, solver=solver, folds=folds, saved=saved, notices=notices)
@@ -169,7 +165,7 @@ def fit_on(
     if saved is not None:
         notices += check_resumable(saved, data, backend.device, threads)
     blocks = cut(solver, kernels, table, sizes, config.memory)
-    scaling = fit_scaling(config.scale or default_scaling(data), data, data.sample_weight)
+    scaling = scaling_of(data, config)
     assignments = assignments_of(data, config, folds)
     lacking, scored = Lacking.of(data, config, scaling, assignments), Scored.of(data, config, assignments)
     notices += [*of_folds(data, config), *lacking.notices(), *scored.notices()]
@@ -191,6 +187,19 @@ def fit_on(
     notices += [*chosen.notices, *chosen.trained.outcome.warnings, *_remarks(solver, chosen.trained, data, config)]
     result = _result(data, config, backend, chosen, scaling, (stages.seconds, tuple(notices)))
     return replace(result, left_out=left_out)
+
+
+def _backend(data: Dataset, config: FitConfig, solver: Solver) -> Backend:
+    """Where the arithmetic is done that is not about the rows, and that of the rows too unless they lie elsewhere."""
+    if config.engine == "dask":
+        return numpy_backend(config.dtype, why="the rows lie on Dask's workers", requested=config.device)
+    return choose_backend(
+        config.device,
+        config.dtype,
+        strict=config.strict_device,
+        factorises=solver.factorises,
+        sparse=is_sparse(data.X_train),
+    )
 
 
 def _result(

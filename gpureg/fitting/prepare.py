@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpureg.config import FitConfig
-from gpureg.data import Dataset, Scaling, design_matrix
+from gpureg.data import Dataset, Scaling, default_scaling, design_matrix, fit_scaling
+from gpureg.data.pieces import in_pieces
 from gpureg.data.scaling import sparse_design
 from gpureg.data.sparse import is_sparse
 from gpureg.data.split import group_folds
+from gpureg.distributed import spread
+from gpureg.distributed.scaling import standard
 from gpureg.errors import UsageError
 from gpureg.fitting.blocking import Blocking
 from gpureg.fitting.defaults import row_weights
@@ -29,7 +32,8 @@ from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints, ModelTable
 
 A = TypeVar("A", bound=Any)
-Placeable = Callable[[Ints | None], np.ndarray] | CsrSamples
+Placeable = Callable[[Ints | None], np.ndarray] | CsrSamples | spread.Placeable
+HELD_OF_A_ROW = 16  # bytes of a row that lies elsewhere: its label, and where it is
 
 
 def prepare(
@@ -87,6 +91,8 @@ def place(
     samples stay in their own. Class indices `y (N,)`, row weights `(N, F)` or None, the fold in which a row is held out
     `fold (N,)`, and what a row counts in losses and scores `sample_weight (N,)` are in the order of the data.
     """
+    if isinstance(rows, spread.Placeable):
+        return rows.place(kernels, y, weights, fold, sample_weight)
     if isinstance(rows, CsrSamples):
         return CsrRows.place(kernels, rows, y, weights, sample_weight)
     order = kernels.storage_order(y, fold)
@@ -100,6 +106,14 @@ def refit_problem(problem: Problem, data: Dataset, config: FitConfig, l2: float,
     alone = ModelTable.plain(np.array([l2]), np.array([lr]))
     column = config.seeds * (config.cv or 1) if weighted else 0
     return replace(problem, held_out={}, table=replace(alone, column=alone.column + column), weighted=weighted)
+
+
+def scaling_of(data: Dataset, config: FitConfig) -> Scaling:
+    """The scaling of a fit, from its training rows, wherever they are. Raises as `fit_scaling`."""
+    kind = config.scale or default_scaling(data)
+    if kind == "standard" and isinstance(data.X_train, spread.Spread):
+        return standard(data.X_train, data.sample_weight)
+    return fit_scaling(kind, data, data.sample_weight)
 
 
 def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int, blocking: Blocking | None = None) -> Sizes:
@@ -120,7 +134,11 @@ def sizes_of(data: Dataset, config: FitConfig, models: int, columns: int, blocki
 
 
 def bytes_of_a_row(X: Any, dtype: str) -> int | None:
-    """Of sparse samples, on average, in the type of the arithmetic; None for dense ones."""
+    """Of sparse samples, on average, in the type of the arithmetic; None for dense ones. Of those that lie elsewhere,
+    what is held here.
+    """
+    if in_pieces(X):
+        return HELD_OF_A_ROW
     if not is_sparse(X):
         return None
     stored = X.nnz * (np.dtype(dtype).itemsize + X.indices.itemsize)
@@ -167,8 +185,15 @@ def assignments_of(data: Dataset, config: FitConfig, folds: Ints | None) -> list
 
 def designed(X: Any, scaling: Scaling, dtype: str) -> Placeable:
     """Samples `X (N, F)` as they are placed: scaled, with a bias column."""
+    if isinstance(X, spread.Spread):
+        return spread.Placeable(X, partial(_held, scaling=scaling, dtype=dtype))
     if is_sparse(X):
         return CsrSamples(*sparse_design(X, scaling, dtype))
+    return _held(X, scaling, dtype)
+
+
+def _held(X: np.ndarray, scaling: Scaling, dtype: str) -> Callable[[Ints | None], np.ndarray]:
+    """`designed` of samples that are held."""
     return partial(_design, X, scaling, dtype)
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.config import FitConfig
-from gpureg.data import Dataset, Scaling, default_scaling, fit_scaling
+from gpureg.data import Dataset, Scaling, default_scaling
+from gpureg.data.pieces import in_pieces
 from gpureg.data.sparse import is_sparse
 from gpureg.data.streamed import is_streamed, joined
 from gpureg.fitting.assemble import Trained, join
 from gpureg.fitting.defaults import total_weight
-from gpureg.fitting.prepare import prepare
+from gpureg.fitting.prepare import prepare, scaling_of
 from gpureg.fitting.selection import Chosen, Refit
 from gpureg.fitting.stages import Stages
 from gpureg.solvers.problem import Limit
@@ -35,8 +36,8 @@ def refitted(stages: Stages, chosen: Chosen, data: Dataset, config: FitConfig, s
     rows, table, outcome = all_rows(data), chosen.trained.table, chosen.trained.outcome
     l2 = float(table.l2[index])
     at = l2 * (total_weight(data, config) / total_weight(rows, config))
-    kind = config.scale or default_scaling(data)
-    scaling = fit_scaling(kind, rows, rows.sample_weight) if kind == "standard" else scaling
+    if (config.scale or default_scaling(data)) == "standard":
+        scaling = scaling_of(rows, config)
     alone = ModelTable.plain(np.array([at]), table.lr[[index]])
     problem = prepare(rows, config, stages.kernels, alone, scaling, blocking=stages.blocking)
     if stages.solver.minibatches:
@@ -69,6 +70,8 @@ def all_rows(data: Dataset) -> Dataset:
 
 
 def _stacked(X: Any, X_val: Any) -> Any:
+    if in_pieces(X):
+        return X.joined(X_val)
     if is_streamed(X):
         return joined(X, X_val)
     if not is_sparse(X):

@@ -17,6 +17,7 @@ import numpy as np
 from gpureg.config import FitConfig, options_of
 from gpureg.config.options import brief
 from gpureg.data import Dataset
+from gpureg.data.pieces import Pieces
 from gpureg.data.sparse import sparse_parts
 from gpureg.data.streamed import is_streamed
 from gpureg.environment import blas_threads
@@ -130,9 +131,15 @@ def data_sha256(data: Dataset) -> str:
     digest = hashlib.sha256(repr(data.classes).encode())
     given: tuple[Any, ...] = (data.X_train, data.y_train, data.X_val, data.y_val, data.sample_weight, data.val_weight)
     marks = (data.groups, data.folds)
-    for streamed in filter(is_streamed, given):
-        digest.update(streamed.identity().encode())
-    held = [whole for whole in given if not is_streamed(whole)]
+    held: list[Any] = []
+    for whole in given:
+        if isinstance(whole, Pieces):
+            for part in whole.identity():
+                digest.update(part)
+        elif is_streamed(whole):
+            digest.update(whole.identity().encode())
+        else:
+            held.append(whole)
     for array in (*(part for whole in held for part in sparse_parts(whole)), *marks):
         if array is None:
             continue

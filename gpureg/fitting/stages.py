@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.errors import OutOfMemoryError
+from gpureg.errors import EngineError, OutOfMemoryError
 from gpureg.events import Evaluated, Event, ModelStopped, Started
 from gpureg.fitting.assemble import Trained, in_order
 from gpureg.fitting.blocking import Blocking
@@ -125,13 +125,13 @@ class Stages:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Within the block, an error of the device's memory says how to resume, if there is something to resume from:
+        """Within the block, an error of the device's memory, or of workers, says how to resume, if there is something to resume from:
         the state of the last boundary is written then.
         """
         try:
             with self.kernels.backend.in_use():
                 yield
-        except OutOfMemoryError as error:
+        except (OutOfMemoryError, EngineError) as error:
             raise (error if error.saved else self._saved_at_the_boundary(error)) from error
 
     def _keep(self, running: tuple[Descent[Any], Any] | None, *, now: bool = False) -> None:
@@ -152,7 +152,7 @@ class Stages:
         keeper.write(arrays, self._fingerprint | meta | {"seconds": self.seconds})
         self._boundary = None
 
-    def _saved_at_the_boundary(self, error: OutOfMemoryError) -> OutOfMemoryError:
+    def _saved_at_the_boundary(self, error: OutOfMemoryError | EngineError) -> OutOfMemoryError | EngineError:
         """The error, with how to resume; writes the state of the last boundary unless that is done."""
         keeper = self.hooks.keeper
         if keeper is None:
@@ -161,9 +161,8 @@ class Stages:
             self._write(keeper, *self._boundary)
         if self._fingerprint is None:  # not even one epoch was over
             return error
-        kept = OutOfMemoryError(
-            f"{error} What was trained is kept: resume with `gpureg train --resume` when more memory is free."
-        )
+        then = "they are there again" if isinstance(error, EngineError) else "more memory is free"
+        kept = type(error)(f"{error} What was trained is kept: resume with `gpureg train --resume` when {then}.")
         kept.saved = True
         return kept
 
