@@ -1,7 +1,7 @@
 """`Cluster`: tasks that stay on the workers they are sent to, and what is seen when a worker or the scheduler is lost.
 
 A task may only run on the worker that it names: what a worker has placed never travels. So a task whose worker is lost
-waits for ever, and whoever waits for it looks around now and then.
+never ends, and a wait for one looks now and then whether its workers are still there.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import array_api_compat as compat
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.collections import is_dask
 from gpureg.data.sparse import is_sparse
 from gpureg.errors import OutOfMemoryError
 from gpureg.types import Array
@@ -68,17 +69,20 @@ def memory_explained() -> Iterator[None]:
 
 
 def home_of(value: Any) -> Home:
-    """The home of an array; lists, data frames and scalars are at home on the host."""
-    if isinstance(value, (np.ndarray, np.generic)) or not compat.is_array_api_obj(value):
+    """The home of an array; lists, data frames, scalars and what Dask computes are at home on the host."""
+    if is_dask(value) or isinstance(value, (np.ndarray, np.generic)) or not compat.is_array_api_obj(value):
         return HOST
     return Home(compat.array_namespace(value), compat.device(value))
 
 
 def to_host(value: Any) -> Any:
-    """An array of another namespace as NumPy's, cupyx's sparse matrices as SciPy's; anything else as it is.
+    """An array of another namespace as NumPy's, cupyx's sparse matrices as SciPy's, Dask's collections computed;
+    anything else as it is.
 
     CuPy and PyTorch copy their own to the host, others go through DLPack. NumPy lacks bfloat16: it becomes float32.
     """
+    if is_dask(value):
+        return value.compute()
     if is_sparse(value) and type(value).__module__.startswith("cupyx"):
         return value.get()
     home = home_of(value)

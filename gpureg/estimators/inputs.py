@@ -66,17 +66,27 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
     X, y = validate_data(estimator, to_host(X), to_host(y), dtype=types, order="C", accept_sparse="csr")
     X = read_sparse(X, "X") if is_sparse(X) else X
     check_classification_targets(y)
+    classes, label = two_classes(y)
+    given = None if sample_weight is None else checked_weights(sample_weight, X)
+    return Samples(X, y, label, classes, given, home, label_home)
+
+
+def two_classes(y: HostArray) -> tuple[HostArray, Ints]:
+    """The classes `(K,)` of labels `y (N,)`, and their places in them `(N,)`. Raises UsageError for a single one."""
     classes, label = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise UsageError(f"y has only one class, {classes.tolist()[0]!r}; expected samples of at least two classes.")
-    given = None
-    if sample_weight is not None:
-        given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
-        if (given < 0).any():
-            raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); expected 0 or more.")
-        if not given.any():  # scikit-learn's own check since 1.9
-            raise UsageError("Sample weights must contain at least one non-zero number; all are 0.")
-    return Samples(X, y, label.reshape(-1), classes, given, home, label_home)
+    return classes, label.reshape(-1)
+
+
+def checked_weights(sample_weight: Any, X: Any) -> Floats:
+    """The caller's weights of the rows of X `(N,)`. Raises ValueError unless they are at least 0, and one above."""
+    given = np.asarray(_check_sample_weight(to_host(sample_weight), X, dtype=np.float64))
+    if (given < 0).any():
+        raise UsageError(f"sample_weight has negative numbers (the least is {given.min():g}); expected 0 or more.")
+    if not given.any():  # scikit-learn's own check since 1.9
+        raise UsageError("Sample weights must contain at least one non-zero number; all are 0.")
+    return given
 
 
 def read_rows(estimator: Any, X: Any, home: Home) -> Any:

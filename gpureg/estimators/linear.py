@@ -12,10 +12,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
+from gpureg.data.collections import is_dask
 from gpureg.data.sparse import is_sparse
-from gpureg.estimators.arrays import Home, home_of, memory_explained, to_host
+from gpureg.estimators.arrays import HOST, Home, home_of, memory_explained, to_host
 from gpureg.estimators.callbacks import CallbackSupportMixin
 from gpureg.estimators.inputs import fitted_home, read_rows
+from gpureg.estimators.pieces import Logits, predicted
 from gpureg.model.to_sklearn import to_sklearn
 from gpureg.types import Array
 
@@ -23,7 +25,8 @@ from gpureg.types import Array
 class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """A linear classifier with `coef_ (K, F)`, `intercept_ (K,)`, `classes_`; K = 1 for two classes.
 
-    Results are in the namespace and on the device of the X that they are computed for; the weights are copied there.
+    Results are in the namespace and on the device of the X that they are computed for; the weights are copied there. Of
+    a Dask array or data frame they are Dask arrays, computed partition by partition when they are asked for.
     """
 
     classes_: Any
@@ -36,12 +39,16 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Raises ValueError if X does not match the data that the estimator was trained on.
         """
+        if is_dask(X):
+            return predicted(self, "decision_function", X)
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
     @memory_explained()
     def predict(self, X: Any) -> Array:
         """Labels `(N,)`: the most probable class, the first on a tie; text labels as a NumPy array."""
+        if is_dask(X):
+            return predicted(self, "predict", X)
         logits, home = self._logits(X, "predict")
         xp = home.xp
         index = xp.astype(logits[:, 0] > 0, xp.int64) if logits.shape[1] == 1 else xp.argmax(logits, axis=1)
@@ -53,12 +60,16 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     @memory_explained()
     def predict_proba(self, X: Any) -> Array:
         """Probabilities `(N, K)`, columns as `classes_`: `exp(z_k) / Σ_j exp(z_j)`, for two classes with z = (0, z)."""
+        if is_dask(X):
+            return predicted(self, "predict_proba", X)
         shifted, total, home = self._shifted(X, "predict_proba")
         return home.xp.exp(shifted) / total
 
     @memory_explained()
     def predict_log_proba(self, X: Any) -> Array:
         """Logarithms of the probabilities, `(N, K)` in nats: `z_k - log Σ_j exp(z_j)`, accurate even if tiny."""
+        if is_dask(X):
+            return predicted(self, "predict_log_proba", X)
         shifted, total, home = self._shifted(X, "predict_log_proba")
         return shifted - home.xp.log(total)
 
@@ -102,6 +113,8 @@ class FittedClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any, method: str) -> tuple[Array, Home]:
         """Logits `(N, K)` and whose arrays they are."""
         check_is_fitted(self)
+        if isinstance(X, Logits):
+            return X.values, HOST
         home, own = home_of(X), fitted_home(self)
         coef, intercept = self.coef_, self.intercept_
         if not home.same(own):

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from gpureg.data.collections import is_dask
 from gpureg.errors import GpuregWarning, UsageError
 from gpureg.estimators.arrays import to_host
 from gpureg.estimators.callbacks import Iterations, Tasks, with_callbacks
 from gpureg.estimators.inputs import Samples, read_samples
 from gpureg.estimators.linear import FittedClassifier
 from gpureg.estimators.parameters import UNSET, check_parameters, penalised
+from gpureg.estimators.pieces import on_workers, read_pieces
 from gpureg.estimators.solve import Audience, Batch, Solution, Weights, solve
 from gpureg.estimators.telling import warn
 from gpureg.types import Floats
@@ -113,7 +115,7 @@ class LogisticRegression(FittedClassifier):
         """
         check_parameters(self)
         C = penalised(self)
-        samples = read_samples(self, X, y, sample_weight, self.dtype)
+        samples = (read_pieces if is_dask(X) else read_samples)(self, X, y, sample_weight, self.dtype)
         weights = samples.weights(self.class_weight)
         table = None if weights is None else weights[:, None]
         start = self._start(samples) if self.warm_start and hasattr(self, "coef_") else None
@@ -121,7 +123,8 @@ class LogisticRegression(FittedClassifier):
         batch = Batch(np.array([C]), table, zero, zero - 1, start)
         data = {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
         tasks = Tasks(self, data, "iteration", max(self.max_iter, 1) + 1)
-        found = self._solved(samples, batch, tasks)
+        with on_workers(self, samples) as there:
+            found = self._solved(there, batch, tasks)
         _tell_of_missing(samples, found)
         self.classes_ = samples.label_home.bring(samples.classes)
         self.coef_, self.intercept_ = samples.bring((found.coef[0], found.intercept[0]))

@@ -17,12 +17,14 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from gpureg.data.collections import is_dask
 from gpureg.errors import GpuregWarning
 from gpureg.estimators.arrays import to_host
 from gpureg.estimators.callbacks import Path, Tasks, with_callbacks
 from gpureg.estimators.inputs import Samples, read_samples
 from gpureg.estimators.linear import FittedClassifier
 from gpureg.estimators.parameters import UNSET, check_parameters, grid, has_ratios, is_legacy, scoring_of
+from gpureg.estimators.pieces import on_workers, read_pieces
 from gpureg.estimators.results import Results
 from gpureg.estimators.scoring import fold_scores, named_scorer, scorer_of
 from gpureg.estimators.solve import Audience, Batch, Mask, Solution, solve
@@ -135,17 +137,18 @@ class LogisticRegressionCV(FittedClassifier):
         check_parameters(self)
         _raise_for_params(params, self, "fit")
         Cs = grid(self)
-        samples = read_samples(self, X, y, sample_weight, self.dtype)
+        samples = (read_pieces if is_dask(X) else read_samples)(self, X, y, sample_weight, self.dtype)
         routed = self._routed("fit", samples.given, params)
         splitter = check_cv(self.cv, samples.y, classifier=True)
         folds = read_splits(splitter.split(samples.X, samples.y, **routed.splitter.split), len(samples.y))
         batch = _batch(Cs, folds, samples.weights(self.class_weight), len(samples.y), refit=bool(self.refit))
         given = params if sample_weight is None else params | {"sample_weight": sample_weight}
         tasks = Tasks(self, {"X": X, "y": y, "metadata": given or None}, "C", len(Cs))
-        found = self._solved(samples, batch, tasks, len(Cs))
-        _tell_of_missing(samples, found.present[: len(folds)])
-        paths, refits = found.parted(len(folds) * len(Cs))
-        scores = fold_scores(self, samples, folds, paths, routed.scorer.score)
+        with on_workers(self, samples) as there:
+            found = self._solved(there, batch, tasks, len(Cs))
+            _tell_of_missing(samples, found.present[: len(folds)])
+            paths, refits = found.parted(len(folds) * len(Cs))
+            scores = fold_scores(self, there, folds, paths, routed.scorer.score)
         results = Results(Cs, scores, paths, refits, bool(self.refit), bool(self.fit_intercept))
         kept = results.attributes(samples, legacy=is_legacy(self), ratios=has_ratios(self))
         for name, value in kept.items():

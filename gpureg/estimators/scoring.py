@@ -11,9 +11,11 @@ import numpy as np
 from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils.validation import _check_method_params
 
+from gpureg.distributed.spread import Spread
 from gpureg.estimators.arrays import HostArray
 from gpureg.estimators.inputs import Samples
 from gpureg.estimators.parameters import scoring_of
+from gpureg.estimators.pieces import HeldOut
 from gpureg.estimators.solve import Solution
 from gpureg.estimators.splits import Splits
 from gpureg.types import Floats
@@ -61,14 +63,16 @@ def fold_scores(
     model = copy(estimator)
     model.classes_ = samples.classes
     vars(model).pop("feature_names_in_", None)  # a fold's rows are an array, which has no names
+    away = HeldOut.of(samples.X) if isinstance(samples.X, Spread) else None
     for number, (_, test) in enumerate(folds):
         rows = _weighing(test, parameters.get("sample_weight"))
-        X, y = samples.X[rows], samples.y[rows]
+        y = samples.y[rows]
         own = _check_method_params(samples.X, params=parameters, indices=rows)
-        for place in range(each):
-            index = number * each + place
-            model.coef_, model.intercept_ = paths.coef[index], paths.intercept[index]
-            scores[number, place] = scorer(model, X, y, **own)
+        some = slice(number * each, (number + 1) * each)
+        X = [samples.X[rows]] * each if away is None else away.logits(rows, paths.coef[some], paths.intercept[some])
+        for place, (coef, intercept) in enumerate(zip(paths.coef[some], paths.intercept[some], strict=True)):
+            model.coef_, model.intercept_ = coef, intercept
+            scores[number, place] = scorer(model, X[place], y, **own)
     return scores
 
 

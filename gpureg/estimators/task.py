@@ -13,6 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data.sparse import is_sparse
+from gpureg.distributed import spread
+from gpureg.distributed.scaling import moments
+from gpureg.distributed.spread import Spread
 from gpureg.errors import UsageError
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
 from gpureg.estimators.telling import warn
@@ -153,6 +156,9 @@ def _centre(task: Task) -> HostArray:
     If the intercept is free, any shift of the features is exact, and this one, made before X is rounded to the type
     of the arithmetic, keeps the digits that an offset would cost: float32 has three left at 1000 +- 1.
     """
+    if isinstance(task.X, Spread):
+        weight = None if task.weights is None else task.weights.mean(axis=1)
+        return moments(task.X, weight).mean.astype(task.X.dtype)
     if is_sparse(task.X):  # not shifted: most of its entries are 0
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -175,8 +181,15 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
 
 def _design(X: Any, centre: HostArray | None, dtype: np.dtype[Any]) -> Placeable:
     """X as `place` takes it."""
+    if isinstance(X, Spread):
+        return spread.Placeable(X, partial(_held, centre=centre, dtype=dtype))
     if is_sparse(X):
         return CsrSamples(X.astype(dtype, copy=False), bias=centre is not None)
+    return _held(X, centre, dtype)
+
+
+def _held(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any]) -> Callable[[Ints | None], HostArray]:
+    """The same of samples that are held."""
     return partial(_columns, X, centre, dtype)
 
 
@@ -242,6 +255,8 @@ def _backend(device: str, task: Task, dtype: str | None = None) -> Backend:
     it finds if features differ much in scale.
     """
     dtype = dtype or ("float64" if task.work < PLAIN_WORK else task.X.dtype.name)
+    if isinstance(task.X, Spread):
+        return numpy_backend(dtype, why="the rows lie on Dask's workers", requested=device)
     if device == "auto" and task.work < DEVICE_WORK:
         return numpy_backend(dtype, why="few samples: a GPU would take longer", requested=device)
     near, sparse = cuda_index(task.home) or 0, is_sparse(task.X)
