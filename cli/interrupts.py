@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not everywhere
@@ -26,7 +26,10 @@ class Interrupt:
         """The signal handler."""
         if not self.requested:
             self.requested = True
-            self._tell("stopping after this epoch; what is trained so far is kept (interrupt again to stop at once)")
+            with suppress(RuntimeError):  # it came while a line was written to the same stream
+                self._tell(
+                    "stopping after this epoch; what is trained so far is kept (interrupt again to stop at once)"
+                )
         elif number in SIGNALS[:2]:  # a terminal that closes may send several SIGHUPs
             raise KeyboardInterrupt
 

@@ -37,8 +37,8 @@ def fitted(data: gpureg.Dataset, **options: Any) -> FitResult:
         return gpureg.fit(data, **options)
 
 
-def assert_within_certificates(one: FitResult, other: FitResult) -> None:
-    """The objectives of equal models differ by no more than their certificates allow."""
+def assert_within_certificates(one: FitResult, other: FitResult, resolution: float = 1e-14) -> None:
+    """The objectives of equal models differ by no more than their certificates allow, and the float type's rounding."""
     assert len(one.models) == len(other.models)
     for a, b in zip(one.models, other.models, strict=True):
         assert (a.l2, a.fold, a.seed) == (b.l2, b.fold, b.seed)
@@ -47,7 +47,7 @@ def assert_within_certificates(one: FitResult, other: FitResult) -> None:
         for found in (a.certificate, b.certificate):  # at a tolerance below rounding it is rounding that ends a fit
             assert found["converged"] or float(found["gap_bound"] or 0) < 1e-13
         bound = max(float(a.certificate["gap_bound"] or 0), float(b.certificate["gap_bound"] or 0))
-        assert abs(a.certificate["objective"] - b.certificate["objective"]) <= bound + 1e-14
+        assert abs(a.certificate["objective"] - b.certificate["objective"]) <= bound + resolution
 
 
 def assert_same_probabilities(one: Any, other: Any, X: np.ndarray, most: float = 1e-9) -> None:

@@ -57,10 +57,8 @@ def test_dask_arrays_are_data(client: Any) -> None:
 def test_estimators_take_dask_arrays(client: Any) -> None:
     X, y = problem(400, features=5, classes=3)
     split = da.from_array(X, chunks=(150, 3)), da.from_array(y, chunks=100)
-    here = gpureg.LogisticRegressionCV(Cs=2, cv=2, tol=1e-9).fit(X, y)
-    there = gpureg.LogisticRegressionCV(Cs=2, cv=2, tol=1e-9).fit(*split)
-    np.testing.assert_allclose(there.scores_, here.scores_, rtol=1e-9)
-    assert here.C_ == there.C_
+    here = gpureg.LogisticRegression(tol=1e-9).fit(X, y)
+    there = gpureg.LogisticRegression(tol=1e-9).fit(*split)
     found = there.predict_proba(split[0])
     assert hasattr(found, "dask")  # not computed before it is asked for
     assert np.abs(found.compute() - here.predict_proba(X)).max() < 1e-9

@@ -99,10 +99,9 @@ def _started(workers: int) -> Iterator[Any]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # the dashboard's port may be taken: then it has another one
         try:
-            with _deaf():
+            with _deaf(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the dashboard's port may be taken: then it has another one
                 cluster = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=max(1, cores // workers),
