@@ -174,7 +174,10 @@ def _deaf() -> Iterator[None]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Dask's logs stay quiet while the block runs: what goes wrong is told once, by us."""
-    loggers = [logging.getLogger(name) for name in NOISY]
+    import distributed  # noqa: F401  # which sets the levels of its loggers
+
+    known = [name for name in logging.root.manager.loggerDict if name.startswith(NOISY)]
+    loggers = [logging.getLogger(name) for name in {*NOISY, *known}]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
