@@ -12,7 +12,19 @@ import typer
 from gpureg.errors import RunError, UsageError
 
 from .streams import shows_unicode
-from .using import DataArgument, L2Option, RunArgument, model_index, open_data, request_for, show_notices
+from .using import (
+    DataArgument,
+    EngineOption,
+    L2Option,
+    RunArgument,
+    SchedulerOption,
+    WorkersOption,
+    model_index,
+    open_data,
+    request_for,
+    show_notices,
+    spread_job,
+)
 
 if TYPE_CHECKING:
     from gpureg.model.rows import Rows
@@ -54,6 +66,9 @@ def evaluate(
             show_default="no figures",
         ),
     ] = None,
+    engine: EngineOption = "local",
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Metrics on the labelled rows of DATA: losses, accuracies, ROC AUC, calibration, per class, confusion matrix.
 
@@ -62,15 +77,18 @@ def evaluate(
     from gpureg.model.evaluation import labelled_rows
     from gpureg.model.metrics import measure
     from gpureg.storage.directory import load_run
+    from gpureg.storage.partitions import evaluated_parts
 
     if not 0 <= bootstrap < 2**31:
         raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number from 0 to {2**31 - 1}.")
     loaded = load_run(run)
     index = model_index(loaded, l2)
     own = None if labels is None else str(labels)
-    blocks = open_data(loaded, data, request_for(loaded, labelled=True, target=target, weights=weights, labels=own))
+    request = request_for(loaded, labelled=True, target=target, weights=weights, labels=own)
+    blocks = open_data(loaded, data, request)
     show_notices(blocks.notices)
-    rows = labelled_rows(loaded.model, index, blocks)
+    with spread_job((engine, scheduler, workers), loaded, index, request, data) as job:
+        rows = labelled_rows(loaded.model, index, blocks) if job is None else evaluated_parts(job)
     found = measure(rows, loaded.model.classes, bootstrap=bootstrap, seed=loaded.result["seed"])
     if out is not None:
         draw_figures(rows, loaded.model.classes, out)

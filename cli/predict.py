@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +11,24 @@ import typer
 from gpureg.errors import UsageError
 
 from .streams import is_lost
-from .using import DataArgument, L2Option, RunArgument, columns, model_index, open_data, request_for, show_notices
+from .using import (
+    DataArgument,
+    EngineOption,
+    L2Option,
+    RunArgument,
+    SchedulerOption,
+    WorkersOption,
+    columns,
+    model_index,
+    open_data,
+    request_for,
+    show_notices,
+    spread_job,
+)
 
 if TYPE_CHECKING:
-    from gpureg.data import Blocks
-    from gpureg.model.linear import LinearModel
-    from gpureg.storage.predictions import Write
+    from gpureg.storage.partitions import Job
+    from gpureg.storage.predictions import Layout
 
 
 def predict(
@@ -28,7 +39,8 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="File whose name ends in .csv, .parquet, .npz or .npy (probabilities only).",
+            help="File whose name ends in .csv, .parquet, .npz or .npy (probabilities only); with --engine dask also a "
+            "folder, in which each file of DATA becomes a Parquet file.",
             show_default="CSV on stdout",
         ),
     ] = None,
@@ -39,22 +51,31 @@ def predict(
         ),
     ] = None,
     l2: L2Option = None,
+    engine: EngineOption = "local",
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Labels and probabilities for the rows of DATA: columns `label` and `p_<class>`, in the order of the rows.
 
     Columns are matched by name, in any order, if both sides have names; extra columns are ignored. Rows are read and
-    written in blocks.
+    written in blocks. With --engine dask each file of a folder of Parquet files is predicted by a worker.
     """
     from gpureg.storage.directory import load_run
+    from gpureg.storage.partitions import predict_rows
     from gpureg.storage.predictions import Layout, csv_stream, open_predictions
 
     loaded = load_run(run)
     index = model_index(loaded, l2)
     if out is not None and data != "-" and out.exists() and Path(data).exists() and out.samefile(data):
         raise UsageError(f"--out {out} is the file DATA itself; give another path.")
-    blocks = open_data(loaded, data, request_for(loaded, keep=columns(keep)))
+    request = request_for(loaded, keep=columns(keep))
+    blocks = open_data(loaded, data, request)
     layout = Layout(loaded.model.classes, blocks.schema)
     show_notices(blocks.notices)
+    with spread_job((engine, scheduler, workers), loaded, index, request, data) as job:
+        if job is not None:
+            typer.echo(f"{predict_spread(job, out, layout):,} rows: {out or 'stdout'}", err=True)
+            return
     if out is None:
         with csv_stream(sys.stdout.buffer, layout) as write:
             predict_rows(loaded.model, index, blocks, write, lambda: is_lost(sys.stdout))
@@ -64,21 +85,15 @@ def predict(
     typer.echo(f"{rows:,} rows: {out}", err=True)
 
 
-def predict_rows(
-    model: LinearModel, index: int, blocks: Blocks, write: Write, is_over: Callable[[], bool] = lambda: False
-) -> int:
-    """Predict block by block, until the reader of the output has gone; returns the number of rows."""
-    import numpy as np
+def predict_spread(job: Job, out: Path | None, layout: Layout) -> int:
+    """Predict on workers, into a file, a folder or stdout; returns the number of rows."""
+    from gpureg.storage.partitions import predict_parts, write_parts
+    from gpureg.storage.predictions import csv_stream, open_predictions
 
-    rows = 0
-    for block in blocks.rows:
-        first = block.first
-        logits = model.logits(block.X, index, blocks.where, lambda row, first=first: first + row)  # type: ignore[misc]
-        codes = np.asarray(model.loss.predict(np, logits), np.int64)
-        if block.left_out is not None:
-            codes[block.left_out] = -1
-        write(codes, np.asarray(model.loss.probabilities(np, logits)), block.kept)
-        rows += len(codes)
-        if is_over():
-            break
-    return rows
+    if out is None:
+        with csv_stream(sys.stdout.buffer, layout) as write:
+            return predict_parts(job, write)
+    if not out.suffix:
+        return write_parts(job, out, layout)
+    with open_predictions(out, layout) as write:
+        return predict_parts(job, write)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from gpureg.errors import UsageError
 if TYPE_CHECKING:
     from gpureg.data import Blocks, Request
     from gpureg.storage.directory import Run
+    from gpureg.storage.partitions import Job
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 DataArgument = Annotated[
@@ -24,6 +27,45 @@ L2Option = Annotated[
     float | None,
     typer.Option("--l2", help="The model of this λ, within 0.1%.", metavar="X", show_default="the chosen one"),
 ]
+
+EngineOption = Annotated[
+    str, typer.Option(help="local, or dask: each file of a folder is read by one of Dask's workers.", metavar="NAME")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="Address of a running Dask scheduler.", metavar="ADDRESS", show_default="none")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Dask workers to start on this machine.", metavar="N", show_default="none")
+]
+
+
+@contextmanager
+def spread_job(
+    where: tuple[str, str | None, int | None], run: Run, index: int, request: Request, data: str
+) -> Iterator[Job | None]:
+    """DATA for the workers that `where` names (engine, scheduler, workers), which are there within the block; None with
+    the local engine.
+
+    Raises UsageError for workers that are not there, and for data that are not files.
+    """
+    from gpureg.config import FitConfig
+    from gpureg.data import CATALOG
+
+    config = FitConfig(engine=where[0], scheduler=where[1], workers=where[2])
+    if config.engine == "local":
+        yield None
+        return
+    if data == "-" or data in CATALOG:
+        raise UsageError(
+            f"--engine dask reads files on its workers, but DATA is {data!r}; expected a file or a folder."
+        )
+    from gpureg.distributed.connecting import connected, describe
+    from gpureg.storage.partitions import Job, Predictor, parts_of
+
+    parts = parts_of(data)
+    with connected(config.scheduler, config.workers, dask_data=False) as cluster:
+        typer.echo(describe(cluster), err=True)
+        yield Job(cluster, Predictor(run.model, index, request), parts, show_notice)
 
 
 def model_index(run: Run, l2: float | None) -> int:

@@ -21,8 +21,9 @@ NOISY = ("distributed", "tornado", "asyncio", "bokeh")  # loggers; what matters 
 
 @contextmanager
 def connected(scheduler: str | None, workers: int | None, *, dask_data: bool) -> Iterator[Cluster]:
-    """The workers of a scheduler, or so many that are started here and end with the block, or those of the client that
-    the caller has made. Without any of them, Dask's own collections (`dask_data`) are computed in this process.
+    """The workers of a scheduler, or `workers` processes that are started here and end with the block, or those of the
+    client that the caller has made. Without any of them, Dask's own collections (`dask_data`) are computed in this
+    process.
 
     Raises UsageError if Dask is not installed, if the scheduler is not there, and if nothing says which workers.
     """
