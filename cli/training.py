@@ -206,7 +206,8 @@ def load(source: DataConfig, config: FitConfig) -> Dataset:
     """The data set that the options name."""
     from gpureg.data import load
 
-    return load(source, task=config.task, seed=config.seed, folds=config.cv is not None)
+    spread = config.engine == "dask"
+    return load(source, task=config.task, seed=config.seed, folds=config.cv is not None, spread=spread)
 
 
 def dataset_path(dataset: str) -> Path | None:

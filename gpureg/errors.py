@@ -96,6 +96,11 @@ def naming_flags() -> Iterator[None]:
         _FLAGS.reset(token)
 
 
+def names_flags() -> bool:
+    """Whether messages name options as the command line does."""
+    return _FLAGS.get()
+
+
 def named(option: str, value: object = None) -> str:
     """An option in its caller's words, for a message: `val_size=10` in Python, `--val-size 10` on the command line.
 

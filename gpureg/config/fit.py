@@ -191,12 +191,7 @@ class FitConfig:
     ] = "auto"
     engine: Annotated[
         str,
-        About(
-            "local: this process. dask: the rows lie on Dask's workers (gpureg[dask]).",
-            "Device",
-            choices=ENGINES,
-            solver="lbfgs",
-        ),
+        About("local, or dask: the rows lie on Dask's workers.", "Device", choices=ENGINES, solver="lbfgs"),
     ] = "local"
     scheduler: Annotated[
         str | None,
@@ -204,9 +199,7 @@ class FitConfig:
     ] = None
     workers: Annotated[
         int | None,
-        About(
-            "Dask workers to start on this machine, each a process.", "Device", least=1, solver="lbfgs", shown="none"
-        ),
+        About("Dask workers to start here, each a process.", "Device", least=1, solver="lbfgs", shown="none"),
     ] = None
 
     def __post_init__(self) -> None:

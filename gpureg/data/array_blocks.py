@@ -20,6 +20,7 @@ from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import find_labels, listed
 from gpureg.data.limits import machine_limit
 from gpureg.data.matching import Expected
+from gpureg.data.npy_matrix import npy_files
 from gpureg.data.opening import refuse_special
 from gpureg.data.raw import check_lengths
 from gpureg.data.uses import Uses
@@ -45,7 +46,11 @@ class _Uses:
 
 
 def npy_blocks(file: Path, request: Request) -> Blocks:
-    """The rows of an npy file: features alone, or among them a label and weights, which are named by number."""
+    """The rows of an npy file: features alone, or among them a label and weights, which are named by number. Of a
+    folder those of its files, one after the other.
+    """
+    if file.is_dir():
+        return _of_folder(file, request)
     refuse_special(file)
     _refuse_words(file, request)
 
@@ -65,6 +70,24 @@ def npy_blocks(file: Path, request: Request) -> Blocks:
     chosen = choose_columns(names, (), by_number, str(file))
     schema = _schema(dict.fromkeys(chosen.keep, array.dtype))
     return Blocks(str(file), schema, _matrix_rows(file, opened, chosen, request), chosen.notices)
+
+
+def _of_folder(folder: Path, request: Request) -> Blocks:
+    if request.labels is not None:
+        raise UsageError(f"{named('labels', request.labels)} is for the rows of one file, but {folder} is a folder.")
+    files = [npy_blocks(file, request) for file in npy_files(folder)]
+
+    def rows() -> Iterator[Block]:
+        first = 0
+        for blocks in files:
+            last = first
+            for block in blocks.rows:
+                last = first + block.first + len(block.X)
+                yield replace(block, first=first + block.first)
+            first = last
+
+    notices = dict.fromkeys(notice for blocks in files for notice in blocks.notices)
+    return Blocks(str(folder), files[0].schema, rows(), tuple(notices))
 
 
 def _labelled_rows(file: Path, opened: Opened, rows: int, request: Request) -> Iterator[Block]:

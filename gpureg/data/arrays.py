@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.array_rows import ArrayRows, npy_rows, npz_rows
+from gpureg.data.array_rows import ArrayRows, npz_rows
 from gpureg.data.array_streams import numpy_errors
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit
 from gpureg.data.marks import Marks
-from gpureg.data.of_rows import column_of, of_rows, rows_of
+from gpureg.data.npy_matrix import NpyMatrix
+from gpureg.data.of_rows import of_rows
 from gpureg.data.opening import refuse_special
 from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, pick_column
 from gpureg.data.uses import Uses
@@ -105,11 +107,12 @@ def read_npz_data(file: Path, uses: Uses, limit: Limit) -> RawData:
 
 
 def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
-    """Read one matrix (N, F + 1) whose last column is the label; options name columns by number, from 0.
+    """Read one matrix (N, F + 1) whose last column is the label, of a file or of the npy files of a folder; options
+    name columns by number, from 0.
 
     Raises UsageError for a column that is not there, DataError for an array that can't be used.
     """
-    matrix = _Matrix(npy_rows(file)) if uses.stream else _Matrix(load_npy(file, limit))
+    matrix = NpyMatrix.of(file, None if uses.stream else partial(load_npy, limit=limit))
     if len(matrix.shape) != 2 or matrix.shape[1] < 2:
         raise DataError(
             f"{file} has shape {matrix.shape}; expected (rows, features + 1), the label in the last column. Name a "
@@ -130,7 +133,7 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
     taken += marks.values()
     others = [name for name in columns if name not in taken]
     chosen = uses.chosen(others, taken, str(file), label=label)
-    X = matrix.features(chosen, kept)
+    X = matrix.features([int(name) for name in chosen], kept)
     if not uses.stream:
         check_features(X, str(file), chosen, kept, missing=uses.keeps_missing)
     found = find_labels(kept.of(matrix.column(label)), f"column {label} (the label) of {file}", kept)
@@ -145,30 +148,6 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         target=label,
         marks=Marks.of(marked, matrix.shape[0], str(file), kept),
     )
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    """A matrix of an npy file, held or not; its columns are named by number."""
-
-    rows: Array | ArrayRows
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.rows.stored_shape if isinstance(self.rows, ArrayRows) else self.rows.shape
-
-    def column(self, name: str) -> Array:
-        if isinstance(self.rows, ArrayRows):
-            return column_of(self.rows, int(name))
-        return np.asarray(self.rows[:, int(name)])
-
-    def features(self, names: tuple[str, ...], kept: Kept) -> Any:
-        """The kept rows of some columns, in the machine's byte order."""
-        numbers = [int(name) for name in names]
-        if isinstance(self.rows, ArrayRows):
-            return rows_of(self.rows.of(numbers), kept)
-        X = kept.of(self.rows)[:, numbers]
-        return X.astype(X.dtype.newbyteorder("="), copy=False)
 
 
 def load_npy(file: Path, limit: Limit) -> Array:

@@ -126,7 +126,7 @@ def dask_features(X: Any, where: str, uses: Uses, names: tuple[str, ...] | None 
         if size
     ]
     found = Pieces.of(pieces, width, dtype)
-    return Features(found, names)  # type: ignore[arg-type]
+    return Features(found, names)
 
 
 def _of_rows(X: Any, where: str) -> Any:

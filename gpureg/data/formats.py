@@ -122,10 +122,11 @@ def _svmlight_blocks(file: Path, request: Request) -> Blocks:
 
 SVMLIGHT = tuple(f"{name}{packed}" for name in (".svm", ".svmlight", ".libsvm") for packed in ("", ".gz"))
 IDX = FileFormat("idx", (), b"\x00\x00", _idx, _idx_blocks)
+NPY = FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_blocks)
 PARQUET = FileFormat("parquet", (".parquet", ".pq"), b"PAR1", _parquet, _parquet_blocks)
 FORMATS = (
     FileFormat("npz", (".npz",), b"PK\x03\x04", _npz, _npz_blocks),
-    FileFormat("npy", (".npy",), b"\x93NUMPY", _npy, _npy_blocks),
+    NPY,
     FileFormat("csv", (".csv", ".csv.gz", ".tsv", ".tsv.gz"), None, _csv, _csv_blocks),
     PARQUET,
     IDX,
@@ -147,14 +148,18 @@ def _cannot_stream(file: Path, what: str) -> DataError:
 
 
 def format_of(file: Path) -> FileFormat:
-    """The format of a file, by its suffix, else by its first bytes; a folder holds Parquet files, else IDX files.
+    """The format of a file, by its suffix, else by its first bytes; a folder holds Parquet files, npy files, or IDX
+    files.
 
     Raises DataError if neither tells.
     """
     if file.is_dir():
+        from gpureg.data.npy_matrix import npy_files
         from gpureg.data.parquet_folder import is_parquet_folder
 
-        return PARQUET if is_parquet_folder(file) else IDX
+        if is_parquet_folder(file):
+            return PARQUET
+        return NPY if npy_files(file) else IDX
     name = file.name.lower()
     for known in FORMATS:
         if name.endswith(known.suffixes):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gpureg.data.kept import Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.limits import Limit, machine_limit
 from gpureg.data.marks import Marks
+from gpureg.data.npy_matrix import NpyMatrix
 from gpureg.data.of_rows import of_rows
 from gpureg.data.opening import opened
 from gpureg.data.raw import Features, RawData, as_features, check_lengths, check_weights
@@ -34,8 +36,8 @@ _DELIMITERS = ",;\t"
 
 
 def read_labelled(config: DataConfig, uses: Uses, limit: Limit | None = None) -> RawData:
-    """The features of an npy file, `X (N, F)` or images `(N, H, W)`, or of a sparse npz, and their labels, which
-    `config.labels` names.
+    """The features of an npy file, `X (N, F)` or images `(N, H, W)`, of a folder of npy files, or of a sparse npz, and
+    their labels, which `config.labels` names.
 
     The labels are a file of one column: npy, parquet, csv or tsv (with or without a header), lines of a txt, or an npz
     (the only array, or `y`); `uses` names columns of it: the labels, weights, groups, folds. `limit` bounds the memory,
@@ -59,7 +61,9 @@ def labelled_by(file: Path, labels: Path, uses: Uses, limit: Limit) -> RawData:
     if columns.weights is not None:
         row_weights = check_weights(columns.weights, rows, f"{named('weights', uses.weights)} of {labels}")
     kept = Kept.of_weights(row_weights)
-    if isinstance(X, ArrayRows):
+    if isinstance(X, NpyMatrix):
+        features = _of_folder(X, str(file), kept, uses)
+    elif isinstance(X, ArrayRows):
         features = of_rows(X, kept, uses)
     elif is_sparse(X):
         uses.refuse_of_sparse(str(file))
@@ -81,7 +85,9 @@ def labelled_by(file: Path, labels: Path, uses: Uses, limit: Limit) -> RawData:
 
 
 def _features_of(file: Path, uses: Uses, limit: Limit) -> Any:
-    """The array of a file, sparse or not, or its rows if they stay there."""
+    """The array of a file, sparse or not, or its rows if they stay there; the matrix of a folder."""
+    if file.is_dir():
+        return NpyMatrix.of(file, None if uses.stream else partial(load_npy, limit=limit))
     if uses.stream:
         if is_sparse_npz(file):
             return format_of(file).labelled(file, uses, limit)  # which refuses them
@@ -90,6 +96,16 @@ def _features_of(file: Path, uses: Uses, limit: Limit) -> Any:
     if X.ndim not in (2, 3):
         raise DataError(f"{file} has shape {X.shape}; expected (rows, features), or (rows, height, width) for images.")
     return X
+
+
+def _of_folder(matrix: NpyMatrix, where: str, kept: Kept, uses: Uses) -> Features:
+    """The matrix of a folder as features."""
+    width = int(matrix.shape[1])
+    positions = uses.positions(width, where)
+    X = matrix.features(list(range(width) if positions is None else positions), kept)
+    if not uses.stream:
+        return replace(as_features(X, where, kept), width=width, positions=positions)
+    return Features(X, width=width, positions=positions)
 
 
 def refuse_labels(file: Path, labels: str) -> None:

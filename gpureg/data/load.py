@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from gpureg.data.both_sides import Groups
 from gpureg.data.catalog import CATALOG, DatasetSpec
 from gpureg.data.dataset import Dataset, Unseen
 from gpureg.data.encoded import encoded
-from gpureg.data.files import read_path
+from gpureg.data.files import existing, read_path
+from gpureg.data.formats import format_of
 from gpureg.data.in_memory import Arrays, in_memory
 from gpureg.data.labels_file import read_labelled
 from gpureg.data.limits import Limit
@@ -31,6 +33,8 @@ from gpureg.data.validation import with_validation
 from gpureg.errors import DataError, TooLargeError, UsageError, named
 from gpureg.losses import Loss, loss_of
 
+STAY = ("npy", "parquet")  # the formats whose rows workers read where they lie
+
 
 def load(
     config: DataConfig,
@@ -39,6 +43,7 @@ def load(
     seed: int = FitConfig.seed,
     folds: bool = False,
     limit: Limit | None = None,
+    spread: bool = False,
 ) -> Dataset:
     """Load the data that `config` describes, split and with classes chosen.
 
@@ -56,6 +61,9 @@ def load(
 
     With `stream`, and if they take more than half of the memory (or a `limit`), the rows stay in their file, and are
     read in blocks during the fit.
+
+    `spread`: features of npy and Parquet files that hold nothing but finite numbers stay there, and are checked when
+    workers read them.
 
     For the logistic task the first of two `classes` is positive; without `classes` the larger label (mnist: 2 against
     3). For softmax the classes are sorted.
@@ -76,7 +84,7 @@ def load(
         raw = read_named(spec)
     else:
         chosen = config
-        raw = _read(config, limit)
+        raw = _read(config, limit, spread=spread)
     if config.val is not None:
         _refuse_sizes(config, raw)
         chosen = replace(chosen, val_size=0)
@@ -85,7 +93,7 @@ def load(
     if by_default and folds:
         chosen = replace(chosen, val_size=0)
     dataset = _used(raw, chosen, Uses.of(config), seed, loss)
-    if is_streamed(raw.features.X) and not config.stream:
+    if is_streamed(raw.features.X) and not (config.stream or spread):
         dataset = replace(dataset, notices=(*dataset.notices, _by_itself(config.dataset)))
     selected = chosen.classes is not None
     if config.val is not None:
@@ -95,13 +103,16 @@ def load(
         dataset = replace(dataset, unseen=Unseen(config.test, config.target, config.weights, selected))
     elif raw.has_test:
         dataset = replace(dataset, unseen=Unseen(config.dataset, config.target, config.weights, selected, own=True))
-    whole = partial(_again, config, loss, seed, stamp) if by_default and not folds else None
+    whole = partial(_again, config, loss, seed, stamp, spread) if by_default and not folds else None
     return dataset.loaded(config.absolute(CATALOG).to_dict() | {"task": loss.name, "seed": seed}, whole)
 
 
-def _read(config: DataConfig, limit: Limit | None) -> RawData:
-    """A file's rows; if they are streamed their labels, and a pass over the rest."""
+def _read(config: DataConfig, limit: Limit | None, *, spread: bool) -> RawData:
+    """A file's rows; if they are streamed their labels, and a pass over the rest, unless they are `spread`."""
     uses = Uses.of(config)
+    if spread and not (uses.one_hot or uses.keeps_missing) and format_of(existing(config.dataset)).name in STAY:
+        with suppress(DataError):  # of a form that can't stay, or that can't be read either way
+            return _of_file(config, replace(uses, stream=True), limit)
     if uses.stream:
         return _streamed(config, uses, limit, asked=True)
     try:
@@ -165,11 +176,11 @@ def load_dataset(
     return load(DataConfig(name_or_path, **options), task=task, seed=seed)  # type: ignore[arg-type]
 
 
-def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | None) -> Dataset:
+def _again(config: DataConfig, loss: Loss, seed: int, stamp: tuple[int, int] | None, spread: bool) -> Dataset:
     """The data with all rows for training. Raises DataError if the file is not the one that was read before."""
     if _stamp(config.dataset) != stamp:
         raise DataError(f"{config.dataset} has changed since it was loaded. Load it again.")
-    return load(config, task=loss, seed=seed, folds=True)
+    return load(config, task=loss, seed=seed, folds=True, spread=spread)
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.labels import listed
-from gpureg.data.pieces import in_pieces
+from gpureg.data.pieces import lies_elsewhere
 from gpureg.data.raw import RawData
 from gpureg.data.sparse import is_sparse
 from gpureg.data.spelling import EXACT
@@ -49,7 +49,7 @@ def _all_different(raw: RawData) -> list[int]:
     X = raw.features.X
     if (
         is_sparse(X)
-        or in_pieces(X)
+        or lies_elsewhere(X)
         or len(X) < FEW_ROWS
         or raw.features.image_shape is not None
         or (X.dtype.itemsize == 1 and len(X) > 256)

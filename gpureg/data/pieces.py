@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.kept import ALL, Kept
 from gpureg.data.raw import check_features
 from gpureg.data.streamed import Streamed
 from gpureg.types import Ints
@@ -198,7 +199,11 @@ class StreamedPiece:
             for piece in rows.pieces(0, len(self.X)):
                 found[start : start + len(piece)] = piece
                 start += len(piece)
-        check_features(found, self.X.parts[0].source.where, self.names)
+        start = 0
+        for part in self.X.parts:
+            kept = ALL if part.index is None else Kept(part.index)
+            check_features(found[start : start + len(part)], part.source.where, self.names, kept)
+            start += len(part)
         return found
 
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpureg.distributed.work import Seat
-from gpureg.errors import EngineError
+from gpureg.distributed.work import Seat, called
+from gpureg.errors import EngineError, names_flags
 
 Future = Any  # distributed.Future; Dask has no types
 LOOK = 0.5  # seconds after which a wait looks whether its workers are still there
@@ -82,7 +82,14 @@ class Cluster:
         """The result of a function on a worker, where it stays."""
         with self.reaching():
             return self.client.submit(
-                function, *args, workers=[at], allow_other_workers=False, pure=False, key=_key(function)
+                called,
+                names_flags(),
+                function,
+                *args,
+                workers=[at],
+                allow_other_workers=False,
+                pure=False,
+                key=_key(function),
             )
 
     def send(self, value: Any, at: str) -> Any:

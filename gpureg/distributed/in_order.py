@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from gpureg.distributed.cluster import LOST, Cluster
+from gpureg.distributed.work import called
+from gpureg.errors import names_flags
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,7 +32,7 @@ def in_order(cluster: Cluster, function: Callable[[A], B], parts: Sequence[A]) -
 
 def _started(cluster: Cluster, function: Callable[[A], B], part: A) -> Any:
     with cluster.reaching():
-        return cluster.client.submit(function, part, pure=False)
+        return cluster.client.submit(called, names_flags(), function, part, pure=False)
 
 
 def _found(cluster: Cluster, function: Callable[[A], B], part: A, started: Any) -> B:

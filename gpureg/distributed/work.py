@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from gpureg.backend import choose_backend, cuda_count
 from gpureg.data.collections import Partition
 from gpureg.data.pieces import Piece
-from gpureg.errors import GpuregWarning
+from gpureg.errors import GpuregWarning, naming_flags
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.losses import Loss
@@ -70,6 +70,12 @@ class Seat:
 
     ordinal: int
     threads: int | None
+
+
+def called(flags: bool, function: Callable[..., Any], *args: Any) -> Any:
+    """A function on a worker, whose messages name options as the client's do: as the command line does if `flags`."""
+    with naming_flags() if flags else nullcontext():
+        return function(*args)
 
 
 def version() -> str:

@@ -33,7 +33,7 @@ def read_pieces(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str |
     brought here.
     """
     features = dask_features(X, "X", Uses())
-    pieces: Pieces = features.X  # type: ignore[assignment]
+    pieces: Pieces = features.X
     wide = pieces.dtype if pieces.dtype in (np.float32, np.float64) else np.dtype(np.float64)
     pieces = replace(pieces, dtype=np.dtype(dtype) if dtype is not None else wide)
     y = column_or_1d(to_host(y), warn=True)

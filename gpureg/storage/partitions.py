@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gpureg.data.blocks import Blocks, Request, open_blocks
 from gpureg.data.files import existing
+from gpureg.data.npy_matrix import npy_files
 from gpureg.data.parquet_folder import files_in
 from gpureg.distributed.cluster import Cluster
 from gpureg.distributed.in_order import in_order
@@ -88,9 +89,9 @@ class Job:
 
 
 def parts_of(data: str) -> list[Part]:
-    """The files of a data set: those of a folder of Parquet files, or a single file. Raises UsageError."""
+    """The files of a data set: those of a folder of Parquet or npy files, or a single file. Raises UsageError."""
     path = existing(data, "DATA")
-    files = list(files_in(path)) if path.is_dir() else []
+    files = (list(files_in(path)) or npy_files(path)) if path.is_dir() else []
     if any("=" in str(file.relative_to(path).parent) for file in files):
         raise DataError(
             f"{path}: its folders name columns, which are not in the files that workers read. Leave out "
