@@ -26,6 +26,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 ELSEWHERE = {
     "trackers.md": "test_tracking_document.py",
     "data.md": "test_doctests.py",
+    "distributed.md": "test_dask_document.py",
     "probes.md": "test_probes.py",
     "python.md": "test_doctests.py",
 }
