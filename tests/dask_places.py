@@ -21,13 +21,13 @@ def free_port() -> int:
 class Place:
     """A scheduler at `address` and its workers; `inside`: what commands begin with, to run in a network namespace."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, inside: Sequence[str] = ()) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, inside: Sequence[str] = (), **env: str) -> None:
         port = port or free_port()
         self.address = f"tcp://{host}:{port}"
         self.inside = list(inside)
         self.running: list[subprocess.Popen[bytes]] = []
         options = ["--host", host, "--port", str(port), "--dashboard-address", f"{host}:0"]
-        self.scheduler = self.start("dask_scheduler", *options)
+        self.scheduler = self.start("dask_scheduler", *options, **env)
 
     def start(
         self, command: str, *options: str, inside: Sequence[str] | None = None, **env: str
