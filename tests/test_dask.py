@@ -10,6 +10,7 @@ import pytest
 from dask_problems import EXACT, assert_same_probabilities, assert_within_certificates, fitted, problem, weights_of
 
 import gpureg
+from gpureg.backend import cuda_unusable
 from gpureg.config import FitConfig
 
 da = pytest.importorskip("dask.array")
@@ -85,6 +86,18 @@ def test_estimators_take_data_frames_by_name(client: Any) -> None:
     assert np.abs(found.compute() - here.predict_proba(frame)).max() < 1e-9
     np.testing.assert_array_equal(there.predict(split[0]).compute(), here.predict(frame))
     assert there.score(*split) == pytest.approx(here.score(frame, labels), rel=1e-12)
+
+
+def test_a_device_that_workers_lack_is_told_once_or_required(client: Any) -> None:
+    if cuda_unusable() is None:
+        pytest.skip("there is a CUDA device here")
+    X, y = problem(100)
+    data = gpureg.make_dataset(X, y, val_size=0)
+    with pytest.warns(gpureg.GpuregWarning, match="not available to 2 of 2 Dask workers") as told:
+        gpureg.fit(data, l2=1e-2, engine="dask", device="cuda")
+    assert len(told) == 1
+    with pytest.raises(gpureg.DeviceError, match="strict_device"):
+        gpureg.fit(data, l2=1e-2, engine="dask", device="cuda", strict_device=True)
 
 
 def test_a_partition_that_is_not_finite_is_named(client: Any) -> None:

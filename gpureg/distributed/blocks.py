@@ -8,6 +8,7 @@ are read again, from where they came from, on those that are left, and the sum i
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from gpureg.distributed import work
 from gpureg.distributed.ahead import ahead
 from gpureg.distributed.cluster import LOST, Cluster, Future, Lost, usable
-from gpureg.errors import UsageError, named
+from gpureg.errors import GpuregWarning, UsageError, named
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.blocks import Asked, Later
 from gpureg.rows.partials import Partial, Sums, added
@@ -92,7 +93,27 @@ class DaskBlocks:
 
     def place(self) -> None:
         """Place all blocks that are not placed. Raises DataError for rows that can't be used."""
-        self.cluster.until_found(self._holdings)
+        self.cluster.until_found(self._told)
+
+    def _told(self) -> list[Holding] | Lost:
+        """`_holdings`, with one warning for workers that do not have the device that was asked for."""
+        holdings = self._holdings()
+        if isinstance(holdings, Lost) or not self.like.device.startswith("cuda"):
+            return holdings
+        asked = [self.cluster.submit(work.device_of, one.kernels, at=one.worker) for one in holdings]
+        found = self.cluster.fetch_all(asked, [one.worker for one in holdings])
+        if isinstance(found, Lost):
+            return self._unless_lost(found)
+        without = [(one.worker, why) for one, (device, why) in zip(holdings, found, strict=True) if device == "cpu"]
+        if without:
+            worker, why = without[0]
+            warnings.warn(
+                f"{named('device', self.like.device)} is not available to {len(without)} of {len(holdings)} Dask "
+                f"workers ({worker}: {why}). They run on the CPU.",
+                GpuregWarning,
+                stacklevel=2,
+            )
+        return holdings
 
     def _summed(self, partial: Partial) -> Sums | Lost:
         """The sum over all blocks, by a tree; LOST if a worker is."""
