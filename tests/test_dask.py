@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,3 +139,12 @@ def test_workers_need_the_engine(given: dict[str, Any]) -> None:
 def test_workers_are_of_one_kind() -> None:
     with pytest.raises(gpureg.UsageError, match=r"both given"):
         FitConfig(engine="dask", workers=2, scheduler="tcp://1.2.3.4:5")
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = problem(60)
+    data = gpureg.make_dataset(X, y, val_size=0)
+    monkeypatch.setitem(sys.modules, "dask", None)  # an import of it then fails
+    with pytest.raises(gpureg.UsageError, match=r"pip install 'gpureg\[dask\]'"):
+        gpureg.fit(data, l2=1e-2, engine="dask", workers=2)
+    assert gpureg.fit(data, l2=1e-2).models  # the local engine needs none of it
