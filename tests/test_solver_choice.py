@@ -17,7 +17,7 @@ from gpureg.config import OWNERS, FitConfig, decide_solver, layered
 from gpureg.errors import GpuregWarning, UsageError, naming_flags
 
 SGD = ("epochs", "batch_size", "lr", "shuffle", "shuffle_by", "evals_per_epoch", "patience", "min_delta", "keep")
-LBFGS = ("tol", "max_iter", "path_patience")
+LBFGS = ("tol", "max_iter", "path_patience", "engine", "scheduler", "workers")
 
 
 def test_each_solver_has_its_own_options() -> None:

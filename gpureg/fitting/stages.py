@@ -125,8 +125,8 @@ class Stages:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Within the block, an error of the device's memory, or of workers, says how to resume, if there is something to resume from:
-        the state of the last boundary is written then.
+        """Within the block, an error of the device's memory, or of workers, says how to resume, if there is something
+        to resume from: the state of the last boundary is written then.
         """
         try:
             with self.kernels.backend.in_use():
