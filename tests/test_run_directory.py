@@ -181,7 +181,8 @@ def test_killed_while_it_begins_a_run_is_under_way_or_nothing_is_there(tmp_path)
             path.rmdir()
 
 
-@pytest.mark.parametrize("finished", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("finished", [False, True])
 def test_killed_while_it_begins_in_another_runs_place_one_of_both_is_under_way(result, tmp_path, finished):
     """And a finished run stays, until another one ends."""
     path = tmp_path / "run"

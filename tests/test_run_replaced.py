@@ -101,6 +101,7 @@ def test_a_new_run_is_there_whole_or_is_not_there(
         shutil.rmtree(path)
 
 
+@pytest.mark.long
 def test_readers_need_not_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A swap that was cut short is read as it stands where the reader may not finish it."""
     statuses = at_each(touches, lambda: numbered(2).save(path, force=True), kill)

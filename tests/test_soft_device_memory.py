@@ -93,7 +93,7 @@ ENTRIES = {
     ),
 }
 
-QUICK = ("fit, sgd", "fit, lbfgs", "LogisticRegression")  # the others are long
+QUICK = ("fit, sgd", "LogisticRegression")  # the others are long
 
 # the fit with a device that is full from its k-th request on, for k over the whole course; what each ended as
 _COURSE = """
