@@ -152,6 +152,19 @@ def test_columns_of_parquet_are_chosen_alike(tmp_path: Path, options: dict[str, 
     assert_same_data(gpureg.load_dataset(**given, stream=True), gpureg.load_dataset(**given))
 
 
+@pytest.mark.parametrize("widths", [(2, 3), (3, 2)])
+def test_lists_are_as_long_in_every_file(tmp_path: Path, widths: tuple[int, int]) -> None:
+    """Also where those of two columns are as long together."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for number, width in enumerate(widths):
+        lists = {name: [[1.0] * k] * 4 for name, k in (("e", width), ("f", 5 - width))}
+        pq.write_table(pa.table(lists | {"y": [0, 1, 0, 1]}), tmp_path / f"{number}.parquet")
+    with pytest.raises(DataError, match=r"1\.parquet: column 'e' holds lists of \d numbers; those of the first row of"):
+        gpureg.load_dataset(tmp_path, target="y", stream=True)
+
+
 def test_an_id_is_noticed(tmp_path: Path) -> None:
     X, y = samples("float64")
     X[:, 2] = np.random.default_rng(3).permutation(N)

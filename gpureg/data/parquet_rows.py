@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.columns import feature_matrix
+from gpureg.data.columns import base_column, feature_matrix
+from gpureg.data.labels import listed
 from gpureg.data.parquet_files import BUFFER, opened_parquet, tables_of
 from gpureg.data.parquet_folder import Member, ParquetSet
 from gpureg.data.streamed import Stamp
+from gpureg.errors import DataError
 
 Matrix = npt.NDArray[Any]
 Table = Any  # pyarrow.Table; pyarrow has no types
@@ -112,8 +115,22 @@ class _ParquetReader:
             if count and start < first + count:
                 where, skipped = str(member.file), max(0, start - first)
                 for table in _completed(source.parquet, member, source.columns, at_once, skipped):
-                    yield feature_matrix(table, source.columns, where).X.astype(source.dtype, copy=False)
+                    found = feature_matrix(table, source.columns, where)
+                    self._check_names(found.names or (), where)
+                    yield found.X.astype(source.dtype, copy=False)
             first += count
+
+    def _check_names(self, found: tuple[str, ...], where: str) -> None:
+        """Raise DataError if the lists of a file are not as long as those of the first row."""
+        expected = self._source.names
+        if found == expected:
+            return
+        widths = [Counter(map(base_column, names)) for names in (found, expected)]
+        name = next(name for name in widths[1] if widths[0][name] != widths[1][name])
+        raise DataError(
+            f"{where}: column {listed([name])!r} holds lists of {widths[0][name]:,} numbers; those of the first row of "
+            f"{self._source.where} hold {widths[1][name]:,}. Expected lists of one length."
+        )
 
 
 def _completed(
