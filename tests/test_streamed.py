@@ -504,14 +504,20 @@ def test_a_named_set_is_not_streamed() -> None:
         gpureg.load_dataset("digits", stream=True)
 
 
-def test_the_budget_names_the_block_that_fits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "memory"), [({"l2": 0.1}, 60_000), ({"epochs": 1, "batch_size": 8}, 32_000)], ids=str
+)
+@pytest.mark.filterwarnings("ignore::gpureg.errors.GpuregWarning")
+def test_the_budget_names_the_block_that_fits(tmp_path: Path, options: dict[str, Any], memory: int) -> None:
     data = gpureg.load_dataset(**npy_and_labels(tmp_path, *samples()), stream=True)
-    memory = 400_000
-    with pytest.raises(UsageError, match=r"two blocks of 480 rows take 30\.0 KiB.*Give block_rows=312 or less"):
-        gpureg.fit(data, l2=0.1, memory=20_000)
-    with pytest.raises(UsageError, match="too small for two rows"):
-        gpureg.fit(data, l2=0.1, memory=50)
-    gpureg.fit(data, l2=0.1, memory=memory, block_rows=memory // (2 * (F + 1) * 4) // 4)
+    with pytest.raises(UsageError, match=r"two blocks of 480 rows take 30\.0 KiB.* or less") as raised:
+        gpureg.fit(data, memory=memory, **options)
+    fits = int(str(raised.value).split("block_rows=")[1].split()[0])
+    gpureg.fit(data, memory=memory, block_rows=fits, **options)
+    with pytest.raises(UsageError, match=f"Give block_rows={fits} or less"):
+        gpureg.fit(data, memory=memory, block_rows=fits + 1, **options)
+    with pytest.raises(UsageError, match=r"memory 2\.0 KiB is too small for the work arrays of one model.*two rows"):
+        gpureg.fit(data, memory=2_000, **options)
 
 
 @pytest.mark.parametrize(
@@ -558,10 +564,12 @@ def test_the_commands_stream(tmp_path: Path, solver: str) -> None:
         runs.append(gpureg.load_run(tmp_path / name))
     assert runs[0].config["stream"] is True
     assert np.array_equal(runs[0].model.coef, runs[1].model.coef)
-    done = invoke("train", *data, "--stream", "--memory", "20KB", "--out", tmp_path / "refused", *more)
+    small = ("train", *data, "--stream", "--memory", "32KB" if solver == "sgd" else "60KB", *more)
+    done = invoke(*small, "--out", tmp_path / "refused")
     assert done.exit_code == 2
-    assert "Give --block-rows 312 or less" in done.stderr
     assert not (tmp_path / "refused").exists()
+    fits = done.stderr.split("Give --block-rows ")[1].split()[0]
+    assert invoke(*small, "--block-rows", fits, "--out", tmp_path / "fits").exit_code == 0
 
 
 @pytest.mark.long

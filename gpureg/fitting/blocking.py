@@ -35,9 +35,10 @@ class Blocking:
 
     @classmethod
     def of(
-        cls, data: Dataset, config: FitConfig, observe: Callable[[Event], None], *, minibatches: bool
+        cls, data: Dataset, config: FitConfig, observe: Callable[[Event], None], *, minibatches: bool, one_model: int
     ) -> Blocking | None:
-        """That of a fit, with `minibatches` or without; None if its rows are in one piece.
+        """That of a fit, with `minibatches` or without; None if its rows are in one piece. `one_model`: what the work
+        arrays of a model take, in bytes.
 
         Raises UsageError for options that can't go together, and for blocks that exceed the budget.
         """
@@ -49,7 +50,7 @@ class Blocking:
         if not cut or is_sparse(data.X_train):
             return None
         if streams:
-            _check_budget(rows, data, config)
+            _check_budget(rows, data, config, one_model)
         meter = Meter(lambda rows, size: observe(RowsRead(rows, size)))
         return cls(rows, Buffers(rows, config.dtype), streams, meter)
 
@@ -130,19 +131,20 @@ def _check(data: Dataset, config: FitConfig, *, streams: bool, minibatches: bool
         )
 
 
-def _check_budget(rows: int, data: Dataset, config: FitConfig) -> None:
-    """Raise UsageError if the blocks that are in memory exceed the budget."""
+def _check_budget(rows: int, data: Dataset, config: FitConfig, one_model: int) -> None:
+    """Raise UsageError if the blocks that are in memory, and the work arrays of one model, exceed the budget."""
     size = _two_blocks(rows, data.X_train, config.dtype)
-    if size <= config.memory:
+    if size + one_model <= config.memory:
         return
-    fits = config.memory // _two_blocks(1, data.X_train, config.dtype)
-    blocks = f"two blocks of {min(rows, len(data.y_train)):,} rows take {size_text(size)}"
+    fits = (config.memory - one_model) // _two_blocks(1, data.X_train, config.dtype)
     if fits < 1:
         raise UsageError(
-            f"{named('memory')} {size_text(config.memory)} is too small for two rows of {data.X_train.shape[1]:,} "
-            f"features; give a larger {named('memory')}."
+            f"{named('memory')} {size_text(config.memory)} is too small for the work arrays of one model, "
+            f"{size_text(one_model)}, and two rows of {data.X_train.shape[1]:,} features; give a larger "
+            f"{named('memory')}."
         )
     raise UsageError(
-        f"{named('memory')} is {size_text(config.memory)}, but {blocks}: one that is worked on, and one that is read "
-        f"ahead. Give {named('block_rows', fits)} or less, or a larger {named('memory')}."
+        f"{named('memory')} is {size_text(config.memory)}, but two blocks of {min(rows, data.X_train.shape[0]):,} rows "
+        f"take {size_text(size)}, one that is worked on and one that is read ahead, and the work arrays of one model "
+        f"{size_text(one_model)}. Give {named('block_rows', fits)} or less, or a larger {named('memory')}."
     )

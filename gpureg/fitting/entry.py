@@ -157,7 +157,8 @@ def fit_on(
     if config.cv is not None and solver.refits_along:
         table = with_refits(table, config.seeds * config.cv)
     kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
-    blocking = Blocking.of(data, config, hooks.observe, minibatches=solver.minibatches)
+    one_model = solver.bytes_per_model(len(data.y_train), data.X_train.shape[1] + 1, kernels.n_columns)
+    blocking = Blocking.of(data, config, hooks.observe, minibatches=solver.minibatches, one_model=one_model)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved, blocking)
     sizes = sizes_of(data, config, len(np.unique(solver.members(table))), int(table.column.max()) + 1, blocking)
     notices = [*([backend.notice] if backend.notice else []), *data.notices, *notices]
