@@ -7,6 +7,7 @@ import pytest
 from full_batch import config, place, probabilities, solve
 from small_problems import blobs
 
+import gpureg
 from gpureg.backend import numpy_backend
 from gpureg.solvers.lbfgs.single import SingleDescent
 from gpureg.solvers.lbfgs.solver import Lbfgs
@@ -53,6 +54,16 @@ def test_rows_that_overflow_diverge() -> None:
     problem, kernels = place(X, np.arange(20) % 2, [1.0])
     outcome, _ = solve(problem, kernels, borrow=True)
     assert outcome.reasons == ("diverged",)
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("shape", [(49, 7), (29, 41), (51, 51)])
+def test_features_too_large_to_square_are_refused_without_a_warning(shape: tuple[int, int], free: bool) -> None:
+    """Whichever way is taken: Newton's method, the span of few rows, second moments."""
+    X = np.random.default_rng(0).normal(size=shape)
+    X[0] *= 1e200
+    with pytest.raises(gpureg.UsageError, match="too large to square"):
+        gpureg.LogisticRegression(C=1e3, fit_intercept=free).fit(X, np.arange(len(X)) % 3)
 
 
 def test_iterations_are_bounded() -> None:

@@ -365,7 +365,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_same_bits(tmp_path: Path, o
         same_fit(run_fit(load(), config, Hooks(), saved=keeper.saved), whole)
     file = tmp_path / "X.npy"
     os.utime(file, ns=(1, 1))
-    with pytest.raises(RunError, match="are not the data that the run began with"):
+    with pytest.raises(RunError, match=r"are not the data that the run began with \(path, size and time of change"):
         run_fit(load(), config, Hooks(), saved=keeper.saved)
 
 

@@ -48,7 +48,8 @@ class Stamp:
         if (found.st_size, found.st_mtime_ns) != (self.size, self.time):
             raise DataError(
                 f"{self.path} has changed while it was read ({self.size:,} bytes before, {found.st_size:,} now): its "
-                "rows are read in blocks for as long as the fit runs. Restore the file and resume, or start again."
+                "rows are read in blocks for as long as the fit runs. Restore the file, with its time of change (cp -p "
+                "keeps it), and resume; or start again."
             )
 
 

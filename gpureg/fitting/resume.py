@@ -110,8 +110,11 @@ def check_resumable(saved: Saved, data: Dataset, device: str, threads: int) -> l
     """Refuse other data (RunError); return a warning for each thing that makes the bits differ."""
     meta = saved.meta
     if meta["data_sha256"] not in (None, data_sha256(data)):
+        by = "SHA-256"
+        if is_streamed(data.X_train):
+            by = "path, size and time of change of the file whose rows are streamed, and SHA-256 of the labels"
         raise RunError(
-            f"The data {data.name!r} are not the data that the run began with (SHA-256). Restore the old data, or "
+            f"The data {data.name!r} are not the data that the run began with ({by}). Restore the old data, or "
             "start a new run: a model can't be trained partly on one and partly on the other."
         )
     now = {"device": device, "threads": threads, "gpureg": __version__}

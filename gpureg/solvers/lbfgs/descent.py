@@ -135,9 +135,9 @@ class LbfgsDescent:
     def begin(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None = None) -> Iterator[Event]:
         """A batch of `models (A,)` at weights `W (A, K, D)`, or None for what is `known` of them; see `Batch.begin`."""
         A, objective = len(models), self.objective(models)
-        if state.way == "quasi" and state.spectrum is None:
-            state.spectrum = spectrum(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
         with np.errstate(all="ignore"):  # numbers that overflow end as diverged
+            if state.way == "quasi" and state.spectrum is None:
+                state.spectrum = spectrum(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
             batch = Batch.begin(
                 objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known
             )
@@ -146,6 +146,7 @@ class LbfgsDescent:
         yield from self._settle(state, batch, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
         state.batch, state.way = (batch if len(batch.active) else None), "whitened"
 
+    @np.errstate(all="ignore")  # as above
     def recondition(self, state: LbfgsState, models: Ints, W: Floats) -> bool:
         """Rebuild the variables at the weights `W (A, K, D)` of `models (A,)`; False if there is no curvature there."""
         found = at_an_optimum(self.objective(models), W)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from gpureg.rows.span import Basis
 from gpureg.solvers.problem import Problem
 
@@ -19,7 +21,8 @@ def in_span(problem: Problem, *, free: bool) -> tuple[Problem, Basis | None]:
     n, F = problem.n, problem.D - free
     if not (n < F and n <= MOST_ROWS and (problem.table.l2 > 0).all()):
         return problem, None
-    rows, basis = problem.train.span(free=free)
+    with np.errstate(all="ignore"):  # numbers that overflow end as diverged
+        rows, basis = problem.train.span(free=free)
     start = problem.start
     if start is not None:
         start = replace(start, weights=basis.inside(start.weights))
