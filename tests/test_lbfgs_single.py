@@ -57,13 +57,21 @@ def test_rows_that_overflow_diverge() -> None:
 
 
 @pytest.mark.parametrize("free", [True, False])
-@pytest.mark.parametrize("shape", [(49, 7), (29, 41), (51, 51)])
-def test_features_too_large_to_square_are_refused_without_a_warning(shape: tuple[int, int], free: bool) -> None:
-    """Whichever way is taken: Newton's method, the span of few rows, second moments."""
+@pytest.mark.parametrize("shape", [(49, 7), (29, 41), (51, 51), (54, 32)])
+@pytest.mark.parametrize("size", [1e160, 1e250])
+def test_features_too_large_to_square_are_refused_without_a_warning(
+    shape: tuple[int, int], free: bool, size: float
+) -> None:
+    """Whichever way is taken: Newton's method, the span of few rows, second moments; alone and along a path."""
     X = np.random.default_rng(0).normal(size=shape)
-    X[0] *= 1e200
-    with pytest.raises(gpureg.UsageError, match="too large to square"):
-        gpureg.LogisticRegression(C=1e3, fit_intercept=free).fit(X, np.arange(len(X)) % 3)
+    X[1] *= size
+    y = np.arange(len(X)) % 2
+    for estimator in (
+        gpureg.LogisticRegression(C=1e3, fit_intercept=free),
+        gpureg.LogisticRegressionCV(Cs=[0.1, 10.0, 1e4], cv=3, fit_intercept=free),
+    ):
+        with pytest.raises(gpureg.UsageError, match="too large to square"):
+            estimator.fit(X, y)
 
 
 def test_iterations_are_bounded() -> None:

@@ -212,11 +212,14 @@ class Newton:
 
     def solve(self, objective: Objective, W: Array, g: Array) -> Array:
         """`-H^-1 g` of some models `(B, P)`, `objective` being theirs, at `W (B, K, D)`."""
-        backend = objective.kernels.backend
+        backend, xp = objective.kernels.backend, objective.kernels.backend.xp
         H, root = scaled_hessian(objective, W, self.centre)
-        H = H + backend.from_host(RIDGES[0] * np.eye(g.shape[1]))
-        d = -root * backend.xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
-        return backend.xp.reshape(objective.unmoved(backend.xp.reshape(d, W.shape)), d.shape)
+        eye = backend.from_host(np.eye(g.shape[1]))
+        finite = xp.all(xp.isfinite(H), axis=(1, 2), keepdims=True)
+        H = xp.where(finite, H, eye) + RIDGES[0] * eye  # one that overflowed may be singular to LAPACK
+        d = -root * xp.linalg.solve(H, (root * g)[:, :, None])[:, :, 0]
+        d = xp.where(finite[:, :, 0], d, xp.full_like(d, np.nan))  # its model diverges
+        return xp.reshape(objective.unmoved(xp.reshape(d, W.shape)), d.shape)
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""

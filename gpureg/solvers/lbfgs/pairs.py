@@ -65,6 +65,7 @@ class PairHistory:
         host[:, :m], host[:, M : M + m] = vectors[:, :m], vectors[:, m:]
         self.vectors, self.count = self.kernels.backend.from_host(host), count
 
+    @np.errstate(all="ignore")  # models that diverged leave them, too
     def bequeathed(self, places: Ints, scale: Array, decay: Array) -> list[Heritage]:
         """The pairs that the models at `places (B,)` leave, given the variables' `scale (B, 1, P)` and the penalty's
         part of the Hessian's diagonal, `decay (B, 1, P)`.
