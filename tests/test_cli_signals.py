@@ -299,7 +299,9 @@ def test_ctrl_c_is_quiet_while_modules_load(tmp_path: Path) -> None:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         code, _, stderr = ended(process)
-        assert code in (130, -signal.SIGINT)  # the latter: the interpreter itself was still starting
+        if "Fatal Python error: init_import_site" in stderr:  # the interpreter itself was still starting
+            continue
+        assert code in (130, -signal.SIGINT), stderr  # the latter: it had started, and nothing of gpureg
         assert code != 130 or "Traceback" not in stderr
 
 
