@@ -336,6 +336,9 @@ import numpy as np
 from scipy import sparse
 import gpureg
 import sklearn.linear_model
+from gpureg.backend import choose_backend
+
+choose_backend("auto", "float64")  # a large fit asks for a GPU, and loads what it takes to know
 
 def memory(name):  # not getrusage's, which begins with what the parent had
     lines = Path("/proc/self/status").read_text().splitlines()

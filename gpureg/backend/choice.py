@@ -29,13 +29,14 @@ def choose_backend(
     factorises: bool = False,
     near: int = 0,
     sparse: bool = False,
+    tell: bool = True,
 ) -> Backend:
     """The backend for a device, decided once. `factorises`: whether matrices will be factorised on it, as the
     full-batch solver does; `sparse`: whether the rows are sparse, which only the CPU takes.
 
     `auto` takes CUDA device `near` if it is usable, else NumPy; also NumPy if the arithmetic is in float64 and that is
     slow on the device. An explicit CUDA device that is not available falls back to the CPU with one GpuregWarning that
-    says why; with `strict` it raises DeviceError (exit code 3).
+    says why (none without `tell`); with `strict` it raises DeviceError (exit code 3).
     """
     kind, index = parse_device(device)
     if kind == "cpu":
@@ -61,5 +62,6 @@ def choose_backend(
                 f"is missing, or leave out {named('strict_device', True)} to run on the CPU."
             )
         said = f"{named('device', device)} is not available: {reason}. Running on the CPU."
-        warnings.warn(said, GpuregWarning, stacklevel=2)
+        if tell:
+            warnings.warn(said, GpuregWarning, stacklevel=2)
     return numpy_backend(dtype, why=reason or "", requested=device)

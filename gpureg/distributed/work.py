@@ -6,7 +6,6 @@ These are the tasks that Dask runs, by name: a worker needs gpureg of the same v
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -18,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from gpureg.backend import choose_backend, cuda_count
 from gpureg.data.collections import Partition
 from gpureg.data.pieces import Piece
-from gpureg.errors import GpuregWarning, naming_flags
+from gpureg.errors import naming_flags
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.losses import Loss
@@ -88,9 +87,8 @@ def make_kernels(like: KernelsLike, seat: Seat) -> Kernels:
     kind, near = like.device.partition(":")[0], seat.ordinal % max(1, cuda_count())
     device = f"cuda:{near}" if kind == "cuda" else like.device
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", GpuregWarning)  # a device that is not available: the client tells of it
-        backend = choose_backend(device, like.dtype, strict=like.strict, near=near)
+        # the client tells of a device that is not available: a worker may be a thread, whose filters are the process's
+        backend = choose_backend(device, like.dtype, strict=like.strict, near=near, tell=False)
         if seat.threads is not None:
             stack.enter_context(threadpool_limits(seat.threads, user_api="blas"))
         return choose_kernels(backend, like.loss, like.classes, like.which, like.memory)
