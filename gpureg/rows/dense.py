@@ -11,6 +11,7 @@ from gpureg.kernels.protocol import Block, Evaluation, Kernels, OneModel
 from gpureg.rows import dual, moments
 from gpureg.rows.kronecker import KroneckerSums, kronecker
 from gpureg.rows.one_model import SummedModel
+from gpureg.rows.partials import outputs
 from gpureg.rows.sampled import DenseSampled
 from gpureg.rows.span import Basis, DenseFeatures, basis_of
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -80,9 +81,7 @@ class DenseRows:
 
     def outputs(self, W: Array) -> tuple[Floats, Ints, Floats | None]:
         """See the protocol."""
-        to_host, weight = self.kernels.to_host, self.block.sample_weight
-        logits = to_host(self.kernels.backend.xp.matmul(self.block.X, W))  # sync
-        return logits, to_host(self.block.y).astype(np.int64), None if weight is None else to_host(weight)
+        return outputs(self.kernels, self.block, W)
 
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol."""

@@ -130,17 +130,22 @@ class Kronecker(Everywhere):
         return kronecker_sums(kernels, block, self.W, self.column, self.centre, diagonal=self.diagonal)
 
 
+def outputs(kernels: Kernels, block: Block, W: Array) -> tuple[Floats, Ints, Floats | None]:
+    """Logits `(b, C)`, class indices and sample weights (None for 1) of a block, on the host."""
+    to_host, weight = kernels.to_host, block.sample_weight
+    logits = to_host(kernels.backend.xp.matmul(block.X, W))  # sync
+    return logits, to_host(block.y).astype(np.int64), None if weight is None else to_host(weight)
+
+
 @dataclass(frozen=True)
 class Outputs(Everywhere):
-    """Logits `(b, C)`, class indices and sample weights, on the host; for `Blocks.each`."""
+    """`outputs`; for `Blocks.each`."""
 
     W: Array
 
     def __call__(self, kernels: Kernels, block: Block) -> Sums:
         """See `Partial`."""
-        to_host, weight = kernels.to_host, block.sample_weight
-        logits = to_host(kernels.backend.xp.matmul(block.X, self.W))  # sync
-        return logits, to_host(block.y).astype(np.int64), None if weight is None else to_host(weight)
+        return outputs(kernels, block, self.W)
 
 
 @dataclass(frozen=True)

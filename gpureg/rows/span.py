@@ -10,7 +10,7 @@ and the number of features hardly matters. Both are made in float64.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -177,7 +177,8 @@ def basis_of(samples: Features, centre: Floats | None) -> tuple[Basis, Floats]:
     from scipy.linalg.lapack import dpstrf, dtrtri
 
     G = samples.gram(centre)
-    with _single() if samples.n > FEW_ROWS else nullcontext():
+    # SciPy has its own BLAS, whose threads would fight with NumPy's; to look for it takes milliseconds
+    with threadpool_limits(1, user_api="blas") if samples.n > FEW_ROWS else nullcontext():
         factor, order, rank, _ = dpstrf(G, lower=1, tol=RANK * float(np.trace(G)), overwrite_a=1)
         rank = max(1, int(rank))
         lower, place = np.tril(factor)[:, :rank], order.astype(np.int64) - 1
@@ -185,8 +186,3 @@ def basis_of(samples: Features, centre: Floats | None) -> tuple[Basis, Floats]:
     inside = np.empty((samples.n, rank))
     inside[place] = lower
     return Basis(samples, centre, place[:rank], inverse), inside
-
-
-def _single() -> AbstractContextManager[Any]:
-    """SciPy has its own BLAS, whose threads would fight with NumPy's; to look for it takes milliseconds."""
-    return threadpool_limits(1, user_api="blas")
