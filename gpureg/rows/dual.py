@@ -120,15 +120,17 @@ class _Samples:
         xp, K = kernels.backend.xp, imbalance.shape[1]
         rounding, close = _close(imbalance)
         own, f = kernels.loss.second(xp, z, self.part.y)
-        H, c, before = self._curvature_of(own, f, s), xp.zeros_like(aim), np.full(len(imbalance), np.inf)
+        H, before = self._curvature_of(own, f, s), np.full(len(imbalance), np.inf)
+        c = Hc = xp.zeros_like(aim)
         for _ in range(MOST_REFINED):
-            left = aim - H.times(c)
+            left = aim - Hc
             norm = kernels.to_host(xp.sum(xp.abs(left), axis=1))  # sync
             if (norm <= close).all() or not (norm <= 0.1 * before).all():
                 break
             c, before = c + H.solve(left), norm
+            Hc = H.times(c)
         widest = xp.max(xp.abs(c), axis=1) if K == 1 else xp.max(c, axis=1) - xp.min(c, axis=1)
-        wide, cost = kernels.to_host(xp.stack([widest, xp.sum(c * H.times(c), axis=1)], axis=0))  # sync
+        wide, cost = kernels.to_host(xp.stack([widest, xp.sum(c * Hc, axis=1)], axis=0))  # sync
         if not ((wide <= 1.0) & (norm <= 8 * close)).all():
             return None
         t = own * c if f is None else own * c - f * xp.sum(f * c, axis=2, keepdims=True)

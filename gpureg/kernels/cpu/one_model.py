@@ -79,14 +79,12 @@ class SoftmaxOneModelTile(OneModelTile):
         step = max(1, ELEMENTS_AT_ONCE // (K * D))
         for start in range(0, len(self.X), step):
             rows = slice(start, start + step)
-            X, some = self.X[rows], p[:, rows]
+            X, some, root = self.X[rows], p[:, rows], None
             if self.weight is not None:
                 root = np.sqrt(self.weight[rows])
-                X, some = X * root[:, None], some * root
-                f = (some.T[:, :, None] * self.X[rows, None, :]).reshape(len(X), K * D)
-            else:
-                f = (some.T[:, :, None] * X[:, None, :]).reshape(len(X), K * D)
-            own += f.T @ X
+                some = some * root
+            f = (some.T[:, :, None] * X[:, None, :]).reshape(len(X), K * D)
+            own += f.T @ (X if root is None else X * root[:, None])
             outer += f.T @ f
         blocks = -outer.reshape(K, D, K, D)
         blocks[np.arange(K), :, np.arange(K), :] += own.reshape(K, D, D)
@@ -135,14 +133,11 @@ class NumpyOneModel:
         self._tiles = [
             tile(rows.X[a:b], runs, None if weight is None else weight[a:b], K) for a, b, runs in tile_runs(rows, size)
         ]
-        self._lanes, self._share = (min(lanes, len(self._tiles)) if shared else 1), share
+        self._share = share if shared else _one_after_the_other
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
-        costs, gradients = [], []
-        for cost, gradient in self._each(lambda tile: tile.value(W)):
-            costs.append(cost)
-            gradients.append(gradient)
+        costs, gradients = zip(*self._each(lambda tile: tile.value(W)), strict=True)
         return sum(costs), sum(gradients[1:], gradients[0])
 
     def curvature(self) -> Floats:
@@ -151,15 +146,16 @@ class NumpyOneModel:
         return np.asarray(sum(found[1:], found[0]))
 
     def _each(self, work: Callable[[OneModelTile], Any]) -> list[Any]:
-        """The work on every tile, in their order; thread t takes the tiles t, t + lanes, ..."""
+        """The work on every tile, in their order."""
         found: list[Any] = [None] * len(self._tiles)
 
-        def task(lane: int) -> None:
-            for number in range(lane, len(found), self._lanes):
-                found[number] = work(self._tiles[number])
+        def task(number: int) -> None:
+            found[number] = work(self._tiles[number])
 
-        if self._lanes == 1:
-            task(0)
-        else:
-            self._share(self._lanes, task)
+        self._share(len(found), task)
         return found
+
+
+def _one_after_the_other(count: int, task: Callable[[int], None]) -> None:
+    for number in range(count):
+        task(number)

@@ -37,6 +37,11 @@ class Variables:
     centre: Floats | None
     scale: float
 
+    @classmethod
+    def of(cls, goal: Goal, inverse: Floats) -> Variables:
+        """Those of a goal."""
+        return cls(inverse, goal.centre, 1.0 / np.sqrt(goal.curvature))
+
     def outside(self, v: Floats) -> Floats:
         """Weights `(K, D)`."""
         if self.centre is None:
@@ -154,14 +159,14 @@ def _moments(kernels: Kernels, rows: Rows, goal: Goal, *, diagonal: bool) -> Flo
     if goal.centre is not None:
         centre[:-1] = goal.centre
     S, F = kernels.to_host(rows.scatter(centre, diagonal=diagonal)), rows.features - (goal.centre is not None)  # sync
-    h = goal.loss.curvature(goal.K)
+    h = goal.curvature
     return h * S[:F] + 2.0 * goal.l2 if diagonal else h * S[:F, :F] + 2.0 * goal.l2 * np.eye(F)
 
 
 def _diagonal(kernels: Kernels, rows: Rows, goal: Goal) -> Variables:
     """The variables of the diagonal alone."""
     root = np.sqrt(_moments(kernels, rows, goal, diagonal=True))
-    return Variables(1.0 / root, goal.centre, 1.0 / np.sqrt(goal.loss.curvature(goal.K)))
+    return Variables.of(goal, 1.0 / root)
 
 
 def _whole(kernels: Kernels, rows: Rows, goal: Goal) -> Variables | None:
@@ -173,4 +178,4 @@ def _whole(kernels: Kernels, rows: Rows, goal: Goal) -> Variables | None:
         inverse = triangular_inverses(kernels, kernels.backend.from_host(factor[None, :, :]))
     except np.linalg.LinAlgError:
         return None
-    return Variables(kernels.to_host(inverse)[0], goal.centre, 1.0 / np.sqrt(goal.loss.curvature(goal.K)))  # sync
+    return Variables.of(goal, kernels.to_host(inverse)[0])  # sync

@@ -8,6 +8,7 @@ such a loop gives up before that, the batched solver continues from the best poi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -70,12 +71,13 @@ class SingleDescent(LbfgsDescent):
         arrived = not interrupted and state.reasons[0] in ("converged", "precision")
         if beyond and arrived and self.first != "newton" and self.handover is not None:
             with np.errstate(all="ignore"):
-                last = polished(self._goal(), state.finals[0])
+                last = polished(self._goal, state.finals[0])
             if last is not None:
                 state.finals[0], state.losses[0], state.gradients[0] = last.W, last.loss, last.gradient
                 state.hits[0] = np.nan
         return super().finish(state, interrupted=interrupted)
 
+    @cached_property
     def _goal(self) -> Goal:
         free, loss = not self.config.penalizes_bias, self.kernels.loss
         return Goal.of(self.problem, loss, self.K, self.accuracy, self.target, free=free)
@@ -83,7 +85,7 @@ class SingleDescent(LbfgsDescent):
     def _tried(self, state: LbfgsState) -> Trials:
         """The trials of the loops, to their end."""
         W, before = state.waiting[0], int(state.iterations[0])
-        trials = Trials(self._goal(), before, None if self.watch is None else (self.watch, self))
+        trials = Trials(self._goal, before, None if self.watch is None else (self.watch, self))
         room, kernels, rows = self.config.max_iter - before, self.kernels, self.problem.train
         if self.first != "newton":
             least, price = self.handover or MOST_ITERATIONS, float(self.handover or 0)

@@ -53,6 +53,11 @@ class Goal:
         aim = None if target is None else float(target[0])
         return cls(model, loss, problem.n, K, float(problem.table.l2[0]), centre, accuracy, aim)
 
+    @property
+    def curvature(self) -> float:
+        """That of the loss in one logit at logits of 0."""
+        return self.loss.curvature(self.K)
+
     def at(self, W: Floats) -> Trial:
         """A trial at weights `(K, D)`: one pass. Its bound is that of strong convexity (`objective.gap_bound`), and
         with it a free bias's own share.
@@ -82,7 +87,7 @@ class Goal:
             return float(np.vdot(gradient, gradient)) / (4.0 * self.l2)
         bias = gradient[:, -1]
         own, share = gradient[:, :-1] - bias[:, None] * self.centre, float(bias @ bias)
-        return (float(np.vdot(own, own)) + share) / (4.0 * self.l2) + share / self.loss.curvature(self.K)
+        return (float(np.vdot(own, own)) + share) / (4.0 * self.l2) + share / self.curvature
 
 
 class Trials:
