@@ -77,7 +77,6 @@ def evaluate(
     from gpureg.model.evaluation import labelled_rows
     from gpureg.model.metrics import measure
     from gpureg.storage.directory import load_run
-    from gpureg.storage.partitions import evaluated_parts
 
     if not 0 <= bootstrap < 2**31:
         raise UsageError(f"--bootstrap is {bootstrap}; expected a whole number from 0 to {2**31 - 1}.")
@@ -88,7 +87,7 @@ def evaluate(
     blocks = open_data(loaded, data, request)
     show_notices(blocks.notices)
     with spread_job((engine, scheduler, workers), loaded, index, request, data) as job:
-        rows = labelled_rows(loaded.model, index, blocks) if job is None else evaluated_parts(job)
+        rows = labelled_rows(loaded.model, index, blocks) if job is None else job.evaluated()
     found = measure(rows, loaded.model.classes, bootstrap=bootstrap, seed=loaded.result["seed"])
     if out is not None:
         draw_figures(rows, loaded.model.classes, out)

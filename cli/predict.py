@@ -61,8 +61,7 @@ def predict(
     written in blocks. With --engine dask each file of a folder of Parquet files is predicted by a worker.
     """
     from gpureg.storage.directory import load_run
-    from gpureg.storage.partitions import predict_rows
-    from gpureg.storage.predictions import Layout, csv_stream, open_predictions
+    from gpureg.storage.predictions import Layout, csv_stream, open_predictions, predict_rows
 
     loaded = load_run(run)
     index = model_index(loaded, l2)
@@ -87,13 +86,12 @@ def predict(
 
 def predict_spread(job: Job, out: Path | None, layout: Layout) -> int:
     """Predict on workers, into a file, a folder or stdout; returns the number of rows."""
-    from gpureg.storage.partitions import predict_parts, write_parts
     from gpureg.storage.predictions import csv_stream, open_predictions
 
     if out is None:
         with csv_stream(sys.stdout.buffer, layout) as write:
-            return predict_parts(job, write)
+            return job.predict(write)
     if not out.suffix:
-        return write_parts(job, out, layout)
+        return job.write(out, layout)
     with open_predictions(out, layout) as write:
-        return predict_parts(job, write)
+        return job.predict(write)

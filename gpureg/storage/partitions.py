@@ -24,7 +24,7 @@ from gpureg.errors import DataError, UsageError, named
 from gpureg.model.evaluation import labelled_rows
 from gpureg.model.linear import LinearModel
 from gpureg.model.rows import Rows, joined
-from gpureg.storage.predictions import Layout, Write, open_predictions
+from gpureg.storage.predictions import Layout, Write, open_predictions, predict_rows
 
 Predicted = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Any]]  # codes, probabilities, kept columns
 A = TypeVar("A")
@@ -87,6 +87,27 @@ class Job:
                 self.tell(notice)
             yield found
 
+    def predict(self, write: Write) -> int:
+        """Predict every part on workers, and write in their order; returns the number of rows."""
+        rows = 0
+        for blocks in self.done(self.predictor.predicted):
+            for codes, probabilities, kept in blocks:
+                write(codes, probabilities, kept)
+                rows += len(codes)
+        return rows
+
+    def write(self, out: Path, layout: Layout) -> int:
+        """Have workers write the predictions of every part into a folder that they share; returns the number of rows.
+
+        The folder takes its place when all are written. Raises UsageError if there is something already.
+        """
+        with _whole(out) as folder:
+            return sum(self.done(partial(self.predictor.written, str(folder), layout)))
+
+    def evaluated(self) -> Rows:
+        """The labelled rows of every part, predicted, in their order."""
+        return joined(list(self.done(self.predictor.labelled)))
+
 
 def parts_of(data: str) -> list[Part]:
     """The files of a data set: those of a folder of Parquet or npy files, or a single file. Raises UsageError."""
@@ -98,48 +119,6 @@ def parts_of(data: str) -> list[Part]:
             f"{named('engine')}, or write the columns into the files."
         )
     return [Part(number, str(file.absolute())) for number, file in enumerate(files or [path])]
-
-
-def predict_parts(job: Job, write: Write) -> int:
-    """Predict every part on workers, and write in their order; returns the number of rows."""
-    rows = 0
-    for blocks in job.done(job.predictor.predicted):
-        for codes, probabilities, kept in blocks:
-            write(codes, probabilities, kept)
-            rows += len(codes)
-    return rows
-
-
-def write_parts(job: Job, out: Path, layout: Layout) -> int:
-    """Have workers write the predictions of every part into a folder that they share; returns the number of rows.
-
-    The folder takes its place when all are written. Raises UsageError if there is something already.
-    """
-    with _whole(out) as folder:
-        return sum(job.done(partial(job.predictor.written, str(folder), layout)))
-
-
-def evaluated_parts(job: Job) -> Rows:
-    """The labelled rows of every part, predicted, in their order."""
-    return joined(list(job.done(job.predictor.labelled)))
-
-
-def predict_rows(
-    model: LinearModel, index: int, blocks: Blocks, write: Write, is_over: Callable[[], bool] = lambda: False
-) -> int:
-    """Predict block by block, until the reader of the output has gone; returns the number of rows."""
-    rows = 0
-    for block in blocks.rows:
-        first = block.first
-        logits = model.logits(block.X, index, blocks.where, lambda row, first=first: first + row)  # type: ignore[misc]
-        codes = np.asarray(model.loss.predict(np, logits), np.int64)
-        if block.left_out is not None:
-            codes[block.left_out] = -1
-        write(codes, np.asarray(model.loss.probabilities(np, logits)), block.kept)
-        rows += len(codes)
-        if is_over():
-            break
-    return rows
 
 
 @contextmanager

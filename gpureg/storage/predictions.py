@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,10 @@ import numpy.typing as npt
 from gpureg.atomic import replacing
 from gpureg.errors import UsageError, named
 from gpureg.storage.columns import ColumnStore
+
+if TYPE_CHECKING:
+    from gpureg.data.blocks import Blocks
+    from gpureg.model.linear import LinearModel
 
 Doubles = npt.NDArray[np.float64]
 Table = Any  # pyarrow.Table; pyarrow has no types
@@ -115,6 +119,24 @@ def open_predictions(path: Path, layout: Layout) -> Iterator[Write]:
         raise UsageError(
             f"{named('out', str(path))} can't be written ({error.strerror or error}); give another path."
         ) from error
+
+
+def predict_rows(
+    model: LinearModel, index: int, blocks: Blocks, write: Write, is_over: Callable[[], bool] = lambda: False
+) -> int:
+    """Predict block by block, until the reader of the output has gone; returns the number of rows."""
+    rows = 0
+    for block in blocks.rows:
+        first = block.first
+        logits = model.logits(block.X, index, blocks.where, lambda row, first=first: first + row)  # type: ignore[misc]
+        codes = np.asarray(model.loss.predict(np, logits), np.int64)
+        if block.left_out is not None:
+            codes[block.left_out] = -1
+        write(codes, np.asarray(model.loss.probabilities(np, logits)), block.kept)
+        rows += len(codes)
+        if is_over():
+            break
+    return rows
 
 
 @contextmanager
