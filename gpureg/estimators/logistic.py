@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.data.collections import is_dask
 from gpureg.errors import GpuregWarning, UsageError
 from gpureg.estimators.arrays import to_host
 from gpureg.estimators.callbacks import Iterations, Tasks, with_callbacks
-from gpureg.estimators.inputs import Samples, read_samples
+from gpureg.estimators.inputs import Samples
 from gpureg.estimators.linear import FittedClassifier
 from gpureg.estimators.parameters import UNSET, check_parameters, penalised
-from gpureg.estimators.pieces import on_workers, read_pieces
+from gpureg.estimators.pieces import on_workers, read_any
 from gpureg.estimators.solve import Audience, Batch, Solution, Weights, solve
 from gpureg.estimators.telling import warn
 from gpureg.types import Floats
@@ -115,7 +114,7 @@ class LogisticRegression(FittedClassifier):
         """
         check_parameters(self)
         C = penalised(self)
-        samples = (read_pieces if is_dask(X) else read_samples)(self, X, y, sample_weight, self.dtype)
+        samples = read_any(self, X, y, sample_weight, self.dtype)
         weights = samples.weights(self.class_weight)
         table = None if weights is None else weights[:, None]
         start = self._start(samples) if self.warm_start and hasattr(self, "coef_") else None

@@ -17,14 +17,13 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from gpureg.data.collections import is_dask
 from gpureg.errors import GpuregWarning
 from gpureg.estimators.arrays import to_host
 from gpureg.estimators.callbacks import Path, Tasks, with_callbacks
-from gpureg.estimators.inputs import Samples, read_samples
+from gpureg.estimators.inputs import Samples
 from gpureg.estimators.linear import FittedClassifier
 from gpureg.estimators.parameters import UNSET, check_parameters, grid, has_ratios, is_legacy, scoring_of
-from gpureg.estimators.pieces import on_workers, read_pieces
+from gpureg.estimators.pieces import on_workers, read_any
 from gpureg.estimators.results import Results
 from gpureg.estimators.scoring import fold_scores, named_scorer, scorer_of
 from gpureg.estimators.solve import Audience, Batch, Mask, Solution, solve
@@ -137,7 +136,7 @@ class LogisticRegressionCV(FittedClassifier):
         check_parameters(self)
         _raise_for_params(params, self, "fit")
         Cs = grid(self)
-        samples = (read_pieces if is_dask(X) else read_samples)(self, X, y, sample_weight, self.dtype)
+        samples = read_any(self, X, y, sample_weight, self.dtype)
         routed = self._routed("fit", samples.given, params)
         splitter = check_cv(self.cv, samples.y, classifier=True)
         folds = read_splits(splitter.split(samples.X, samples.y, **routed.splitter.split), len(samples.y))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from gpureg.backend import numpy_backend
-from gpureg.data.collections import dask_features
+from gpureg.data.collections import dask_features, is_dask
 from gpureg.data.pieces import Pieces, in_pieces
 from gpureg.data.raw import check_lengths
 from gpureg.data.uses import Uses
@@ -21,17 +22,20 @@ from gpureg.distributed.collections import by_partitions
 from gpureg.distributed.connecting import connected
 from gpureg.distributed.spread import Options, Placeable, Spread, spread_over
 from gpureg.estimators.arrays import HOST, HostArray, to_host
-from gpureg.estimators.inputs import Samples, checked_weights, two_classes
+from gpureg.estimators.inputs import Samples, checked_weights, read_samples, two_classes
+from gpureg.estimators.task import held
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Softmax
 from gpureg.rows.blocked import BlockedRows
 from gpureg.types import Floats, Ints
 
 
-def read_pieces(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str | None) -> Samples:
-    """`inputs.read_samples` of a Dask array or data frame: its rows stay in their partitions, labels and weights are
+def read_any(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str | None) -> Samples:
+    """`inputs.read_samples`; of a Dask array or data frame the rows stay in their partitions, labels and weights are
     brought here.
     """
+    if not is_dask(X):
+        return read_samples(estimator, X, y, sample_weight, dtype)
     features = dask_features(X, "X", Uses())
     pieces: Pieces = features.X
     wide = pieces.dtype if pieces.dtype in (np.float32, np.float64) else np.dtype(np.float64)
@@ -88,7 +92,7 @@ class HeldOut:
     def of(cls, X: Spread) -> HeldOut:
         """All rows of X. As they are all of one class, they are stored in their own order."""
         kernels = choose_kernels(numpy_backend(X.dtype.name), Softmax(), 2)
-        placeable = Placeable(X, partial(_with_ones, dtype=X.dtype.name))
+        placeable = Placeable(X, partial(held, centre=np.zeros(X.width, X.dtype), dtype=X.dtype))
         return cls(placeable.place(kernels, np.zeros(len(X), np.int64), None, None, None), X.width)
 
     def logits(self, rows: Ints, coef: Floats, intercept: Floats) -> list[Logits]:
@@ -105,7 +109,7 @@ class HeldOut:
 def predicted(estimator: Any, method: str, X: Any) -> Any:
     """What a fitted estimator's `method` gives for a Dask collection: a Dask array, computed partition by partition."""
     one = np.zeros((1, estimator.n_features_in_))
-    blank = np.asarray(getattr(_nameless(estimator), method)(one))
+    blank = np.asarray(getattr(nameless(estimator._on_host()), method)(one))
     return by_partitions(X, partial(_apply, estimator._on_host(), method), blank.shape[1:], blank.dtype)
 
 
@@ -113,15 +117,8 @@ def _apply(estimator: Any, method: str, rows: Any) -> HostArray:
     return np.asarray(getattr(estimator, method)(rows))
 
 
-def _nameless(estimator: Any) -> Any:
-    from copy import copy
-
-    twin = copy(estimator._on_host())
+def nameless(estimator: Any) -> Any:
+    """A copy for rows that are an array, which has no names."""
+    twin = copy(estimator)
     vars(twin).pop("feature_names_in_", None)
     return twin
-
-
-def _with_ones(X: HostArray, dtype: str) -> Any:
-    return lambda order: np.concatenate(
-        [(X if order is None else X[order]).astype(dtype), np.ones((len(X), 1), dtype)], axis=1
-    )

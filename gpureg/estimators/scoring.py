@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from gpureg.distributed.spread import Spread
 from gpureg.estimators.arrays import HostArray
 from gpureg.estimators.inputs import Samples
 from gpureg.estimators.parameters import scoring_of
-from gpureg.estimators.pieces import HeldOut
+from gpureg.estimators.pieces import HeldOut, nameless
 from gpureg.estimators.solve import Solution
 from gpureg.estimators.splits import Splits
 from gpureg.types import Floats
@@ -60,9 +59,8 @@ def fold_scores(
     scorer = scorer_of(scoring_of(estimator), samples.classes)
     each = len(paths.coef) // len(folds)
     scores = np.empty((len(folds), each))
-    model = copy(estimator)
+    model = nameless(estimator)
     model.classes_ = samples.classes
-    vars(model).pop("feature_names_in_", None)  # a fold's rows are an array, which has no names
     away = HeldOut.of(samples.X) if isinstance(samples.X, Spread) else None
     for number, (_, test) in enumerate(folds):
         rows = _weighing(test, parameters.get("sample_weight"))

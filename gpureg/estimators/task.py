@@ -182,14 +182,14 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
 def _design(X: Any, centre: HostArray | None, dtype: np.dtype[Any]) -> Placeable:
     """X as `place` takes it."""
     if isinstance(X, Spread):
-        return spread.Placeable(X, partial(_held, centre=centre, dtype=dtype))
+        return spread.Placeable(X, partial(held, centre=centre, dtype=dtype))
     if is_sparse(X):
         return CsrSamples(X.astype(dtype, copy=False), bias=centre is not None)
-    return _held(X, centre, dtype)
+    return held(X, centre, dtype)
 
 
-def _held(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any]) -> Callable[[Ints | None], HostArray]:
-    """The same of samples that are held."""
+def held(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any]) -> Callable[[Ints | None], HostArray]:
+    """The same of samples `X (N, F)` that are held, in `dtype`, less a `centre (F,)` if there is one."""
     return partial(_columns, X, centre, dtype)
 
 
