@@ -117,7 +117,8 @@ class DaskBlocks:
 
     def _summed(self, partial: Partial) -> Sums | Lost:
         """The sum over all blocks, by a tree; LOST if a worker is."""
-        level = self._started(work.summed, partial)
+        holdings = self._holdings()
+        level = LOST if isinstance(holdings, Lost) else self._started(work.summed, partial, holdings)
         if isinstance(level, Lost):
             return level
         needs = [worker for worker, _ in level]
@@ -131,7 +132,7 @@ class DaskBlocks:
     def _each(self, partial: Partial) -> list[Sums] | Lost:
         """What each block gives; LOST if a worker is."""
         holdings = self._holdings()
-        started = LOST if isinstance(holdings, Lost) else self._started(work.each, partial)
+        started = LOST if isinstance(holdings, Lost) else self._started(work.each, partial, holdings)
         if isinstance(holdings, Lost) or isinstance(started, Lost):
             return LOST
         found = self.cluster.fetch_all([future for _, future in started], [worker for worker, _ in started])
@@ -143,11 +144,10 @@ class DaskBlocks:
                 parts[number] = own
         return parts
 
-    def _started(self, function: Callable[..., Any], partial: Partial) -> list[tuple[str, Future]] | Lost:
+    def _started(
+        self, function: Callable[..., Any], partial: Partial, holdings: Sequence[Holding]
+    ) -> list[tuple[str, Future]] | Lost:
         """A task on each worker that has blocks: its address, and what will be found."""
-        holdings = self._holdings()
-        if isinstance(holdings, Lost):
-            return holdings
         found, shared = [], None
         for holding in holdings:
             mine: Any = [partial.at(number) for number in holding.numbers]
