@@ -160,6 +160,12 @@ class Pieces:
                     picked.append(own)
         return replace(self, pieces=tuple(pieces), picked=tuple(picked))
 
+    def dealt(self, values: npt.NDArray[Any] | None) -> list[Any]:
+        """What each piece has of values `(N, ...)` about all rows, or None for each."""
+        if values is None:
+            return [None] * len(self.pieces)
+        return [values[start:stop] for start, stop in itertools.pairwise(itertools.accumulate(self.sizes, initial=0))]
+
     def identity(self) -> Iterator[bytes]:
         """What a fingerprint hashes: what each piece is, and which of its rows are taken."""
         for piece, rows in zip(self.pieces, self.picked, strict=True):

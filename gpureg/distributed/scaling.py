@@ -91,9 +91,7 @@ def standard(X: Spread, weights: Floats | None) -> Scaling:
 def moments(X: Spread, weights: Floats | None) -> Moments:
     """Those of all rows, with `weights (N,)` or None; one pass over the pieces, each of which is read once."""
     blocks = X.blocks(X.width)
-    ends = np.cumsum([0, *blocks.sizes]).tolist()
-    shares = [None if weights is None else weights[ends[number] : ends[number + 1]] for number in range(len(ends) - 1)]
-    work = list(zip(blocks.pieces, blocks.picked, shares, strict=True))
+    work = list(zip(blocks.pieces, blocks.picked, blocks.dealt(weights), strict=True))
     total: Moments = X.cluster.until_found(lambda: _attempt(X.cluster, work))
     return total
 

@@ -96,12 +96,5 @@ def shares_of(
     blocks: Pieces, y: Ints, weights: Floats | None, fold: Ints | None, sample_weight: Floats | None
 ) -> list[Share]:
     """What is placed of each block, of arrays `(N, ...)` about all rows."""
-    ends = np.cumsum([0, *blocks.sizes]).tolist()
-
-    def of(values: Any, number: int) -> Any:
-        return None if values is None else values[ends[number] : ends[number + 1]]
-
-    return [
-        Share(piece, picked, *(of(values, number) for values in (y, weights, fold, sample_weight)))
-        for number, (piece, picked) in enumerate(zip(blocks.pieces, blocks.picked, strict=True))
-    ]
+    dealt = (blocks.dealt(values) for values in (y, weights, fold, sample_weight))
+    return [Share(*parts) for parts in zip(blocks.pieces, blocks.picked, *dealt, strict=True)]
