@@ -36,13 +36,11 @@ LOST = Lost()
 class Cluster:
     """The workers of a client; see `connecting`.
 
-    `in_process`: they are threads of this process, whose kernels have its threads. `sent` counts what passes sent to
-    workers and had from them.
+    `in_process`: they are threads of this process, whose kernels have its threads.
     """
 
     client: Any
     in_process: bool
-    dashboard: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _kernels: dict[Any, Future] = field(default_factory=dict)
     _losses: int = 0

@@ -45,7 +45,6 @@ def connected(scheduler: str | None, workers: int | None, *, dask_data: bool) ->
                 f"on this machine, or {named('scheduler')} with the address of a running Dask scheduler."
             )
         _check_versions(cluster)
-        cluster.dashboard = _dashboard(cluster.client)
         yield cluster
 
 
@@ -67,7 +66,8 @@ def describe(cluster: Cluster) -> str:
     threads = sorted(set(found.values()))
     each = f"{threads[0]}" if len(threads) == 1 else f"{threads[0]} to {threads[-1]}"
     where = "in this process" if cluster.in_process else f"at {cluster.address}"
-    shown = "" if cluster.dashboard is None else f"; dashboard: {cluster.dashboard}"
+    dashboard = _dashboard(cluster.client)
+    shown = "" if dashboard is None else f"; dashboard: {dashboard}"
     plural = "s" if len(found) > 1 else ""
     return f"dask: {len(found)} worker{plural} of {each} thread{'s' if each != '1' else ''} {where}{shown}"
 
@@ -193,7 +193,8 @@ def _check_versions(cluster: Cluster) -> None:
     """Raise UsageError unless every worker has this version of gpureg."""
     workers = list(cluster.some_workers())
     try:
-        found = [cluster.fetch(cluster.submit(work.version, at=one), [one]) for one in workers]
+        asked = [(cluster.submit(work.version, at=one), one) for one in workers]  # of all at once, and then waited for
+        found = [cluster.fetch(future, [one]) for future, one in asked]
     except ImportError:
         raise UsageError(
             "The Dask workers do not have gpureg. Install it where they run: pip install 'gpureg[dask]'"
