@@ -54,20 +54,22 @@ class Pass:
         """Multiply-adds of the two products."""
         return 2 * self.rows * self.features * self.columns
 
+    @property
+    def rounds(self) -> int:
+        """Rounds of messages: the weights pass from the first worker to the others, and the sums through a tree of
+        pairs, both in about log2(workers), of which the first holds all of the client's.
+        """
+        return 1 + math.ceil(math.log2(max(1, self.workers)))
+
     def seconds(self, rate: float, bandwidth: float, latency: float) -> tuple[float, float]:
         """How long a pass computes and how long it communicates: `rate` multiply-adds a second of one worker,
         `bandwidth` bytes a second of one worker's link, `latency` seconds of one round of messages.
-
-        The weights pass from the first worker to the others, and the sums through a tree of pairs: both in about
-        log2(workers) rounds, of which the first holds all of the client's.
         """
-        rounds = 1 + math.ceil(math.log2(max(1, self.workers)))
-        return self.work / (rate * self.workers), rounds * ((self.out + self.back) / bandwidth + latency)
+        return self.work / (rate * self.workers), self.rounds * ((self.out + self.back) / bandwidth + latency)
 
     def balance(self, rate: float, bandwidth: float) -> float:
         """Rows for each worker at which a pass computes as long as it communicates, the latency aside. Columns hardly
         matter: both grow with them.
         """
-        rounds = 1 + math.ceil(math.log2(max(1, self.workers)))
-        seconds = rounds * (self.out + self.back) / bandwidth
+        seconds = self.rounds * (self.out + self.back) / bandwidth
         return seconds * rate / (2 * self.features * self.columns)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from gpureg.distributed.cluster import LOST, Cluster
+from gpureg.distributed.cluster import Cluster
 from gpureg.distributed.work import called
 from gpureg.errors import names_flags
 
@@ -40,8 +40,7 @@ def _found(cluster: Cluster, function: Callable[[A], B], part: A, started: Any) 
 
     def attempt() -> Any:
         future = tried.pop() if tried else _started(cluster, function, part)
-        found = cluster.fetch(future, ())
-        return LOST if found is LOST else found
+        return cluster.fetch(future, ())
 
     result: B = cluster.until_found(attempt)
     return result
