@@ -71,7 +71,7 @@ def placed(path: Path, options: dict[str, Any], *, blocks: bool = True) -> tuple
     config = FitConfig(solver="lbfgs", block_rows=1 << 16 if blocks else None)
     kernels = choose_kernels(numpy_backend("float32"), config.loss, len(data.classes), "auto", config.memory)
     scaling = fit_scaling(default_scaling(data), data)
-    blocking = Blocking.of(data, config, lambda event: None, minibatches=False)
+    blocking = Blocking.of(data, config, lambda event: None, minibatches=False, one_model=0)  # none is trained
     return rows_of(kernels, HostRows(data.X_train, data.y_train), scaling, config.dtype, blocking), kernels
 
 
