@@ -17,17 +17,15 @@ are. (The file is not called dask.py: Python would import it in place of Dask.)
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_limits
-from timing import RESULTS, busy, say, write
+from timing import medians, noted, write, written
 
 from gpureg.backend import numpy_backend
 from gpureg.data import Scaling
@@ -54,13 +52,7 @@ def seconds_of(rows: Rows, rounds: int) -> float:
     """The median of a cost and gradient of the models."""
     random = np.random.default_rng(1)
     W = 0.01 * random.standard_normal((rows.features, MODELS * CLASSES)).astype(np.float32)
-    rows.cost_and_gradient(W, None)
-    times = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        rows.cost_and_gradient(W, None)
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return medians({"pass": lambda: rows.cost_and_gradient(W, None)}, rounds)["pass"]
 
 
 def here(rows: int, features: int, rounds: int) -> float:
@@ -158,14 +150,9 @@ def main() -> None:
     chosen = given.part or [*parts, "model"]
     found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}
     for part in [one for one in parts if one in chosen]:
-        note = busy()
-        if note is not None:
-            say(f"warning: {note}")
-        found[part] = parts[part](given.rounds) | ({} if note is None else {"busy": note})
+        found[part] = noted(partial(parts[part], given.rounds))
     if "model" in chosen:
-        kept = RESULTS / "dask.json"
-        before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-        found["model"] = model(before | found)
+        found["model"] = model(written("dask") | found)
     if given.write:
         write("dask", found)
 

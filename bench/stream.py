@@ -16,18 +16,17 @@ Medians of the rounds, in turn.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import RESULTS, busy, say, write
+from timing import medians, noted, say, write, written
 
 import gpureg
 from gpureg.backend import numpy_backend
@@ -75,18 +74,6 @@ def placed(path: Path, options: dict[str, Any], *, blocks: bool = True) -> tuple
     return rows_of(kernels, HostRows(data.X_train, data.y_train), scaling, config.dtype, blocking), kernels
 
 
-def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, in turn, after one to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            if number:
-                seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(found) for name, found in seconds.items()}
-
-
 def ratio(folder: Path, rounds: int) -> dict[str, Any]:
     """A pass over streamed rows and over held ones."""
     rows = 1 << 19
@@ -101,7 +88,7 @@ def ratio(folder: Path, rounds: int) -> dict[str, Any]:
         calls = {
             name: (lambda rows=placed_[0], W=W: rows.cost_and_gradient(W, None)) for name, placed_ in kinds.items()
         }
-        seconds = timed(calls, rounds)
+        seconds = medians(calls, rounds)
         against = seconds["streamed"] / seconds["held, in one piece"]
         found[f"{models} models"] = {name: round(value, 4) for name, value in seconds.items()} | {
             "ratio": round(against, 2)
@@ -141,7 +128,7 @@ def formats(folder: Path, rounds: int) -> dict[str, Any]:
     W = 0.01 * np.random.default_rng(1).standard_normal((FEATURES + 1, CLASSES)).astype(np.float32)
     for name, (file, options) in files.items():
         own, _ = placed(file, options | {"stream": True})
-        seconds = timed({name: lambda own=own: own.cost_and_gradient(W, None)}, rounds)[name]
+        seconds = medians({name: lambda own=own: own.cost_and_gradient(W, None)}, rounds)[name]
         size = file.stat().st_size
         found[name] = {
             "seconds": round(seconds, 4),
@@ -200,13 +187,9 @@ def main() -> None:
     found: dict[str, Any] = {}
     for part in given.part or parts:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            note = busy()
-            if note is not None:
-                say(f"warning: {note}")
-            found[part] = parts[part](Path(folder)) | ({} if note is None else {"busy": note})
+            found[part] = noted(partial(parts[part], Path(folder)))
     if given.write:  # parts that were measured before stay
-        path = RESULTS / "stream.json"
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = written("stream")
         write("stream", {part: before[part] for part in parts if part in before} | found)
 
 

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,26 @@ def table(variants: Sequence[Variant], base: Variant, *, inner: bool = False) ->
     return rows
 
 
+def medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each call in this process, in turn, after one of each to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            if number:
+                seconds[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def noted(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a part of a measurement finds; with a warning, and a note of it in what is found, if the machine is busy."""
+    note = busy()
+    if note is not None:
+        say(f"warning: {note}")
+    return part() | ({} if note is None else {"busy": note})
+
+
 def busy() -> str | None:
     """A sentence if other processes use more than a twentieth of the processors, measured over half a second."""
     before, _ = _jiffies()
@@ -103,6 +123,13 @@ def write(name: str, content: dict[str, Any]) -> Path:
     value = {"command": command, "environment": environment, **content}
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def written(name: str) -> dict[str, Any]:
+    """The results that `write` has kept; nothing if there are none."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def say(line: str) -> None:
