@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from commands import environment
+
+# long enough to be interrupted
+SWEEP = ["--lambda-grid", "1e-9:1e-1:40", "--cv", "3", "--dtype", "float64", "--tol", "1e-18"]
 
 
 def free_port() -> int:
@@ -55,6 +60,13 @@ class Place:
             if one.poll() is None:
                 one.kill()
                 one.wait()
+
+
+def wait_for_a_checkpoint(run: Path, process: subprocess.Popen[str]) -> None:
+    """Raises if the process ends before it has written one in the middle of its fit."""
+    while not [path for path in run.glob("checkpoint/*") if path.stat().st_size > 5000]:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
 
 
 @contextmanager

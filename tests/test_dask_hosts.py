@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import SCRIPT, environment
-from dask_places import Place
+from dask_places import SWEEP, Place, wait_for_a_checkpoint
 from dask_problems import EXACT, assert_same_probabilities, fitted, problem
 
 import gpureg
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.long
 IMPATIENT = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
 }
-SWEEP = ["--lambda-grid", "1e-9:1e-1:40", "--cv", "3", "--dtype", "float64", "--tol", "1e-18"]
 
 
 def ip(*words: str) -> None:
@@ -92,9 +91,7 @@ def test_a_link_that_is_cut_and_restored(hosts: tuple[str, str], tmp_path: Path)
             stdout=subprocess.PIPE,
             text=True,
         )
-        while not [path for path in (tmp_path / "run").glob("checkpoint/*") if path.stat().st_size > 5000]:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
+        wait_for_a_checkpoint(tmp_path / "run", process)
         ip("-n", second, "link", "set", "gpureg", "down")
         time.sleep(10)  # longer than anyone waits for the other side
         ip("-n", second, "link", "set", "gpureg", "up")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import started, strict_json
+from dask_places import SWEEP
 from dask_problems import EXACT, assert_same_probabilities, assert_within_certificates, fitted, problem, weights_of
 
 import gpureg
@@ -116,9 +117,8 @@ def test_a_worker_that_is_killed_is_replaced(seed: int) -> None:
 def test_an_interrupt_keeps_the_run_and_leaves_no_process(tmp_path: Path) -> None:
     X, y = problem(4000)
     np.savez(tmp_path / "rows.npz", X=X, y=y)
-    sweep = ["--lambda-grid", "1e-9:1e-1:40", "--cv", 3, "--dtype", "float64", "--tol", "1e-18", "--out", "run"]
     spread = ["--engine", "dask", "--workers", 2, "--checkpoint-seconds", 0]
-    process = started("sweep-lambda", "--dataset", "rows.npz", *sweep, *spread, cwd=tmp_path)
+    process = started("sweep-lambda", "--dataset", "rows.npz", "--out", "run", *SWEEP, *spread, cwd=tmp_path)
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     seen = [next(line for line in lines if "dask:" in line)]

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import script, started
-from dask_places import Place, free_port, place
+from dask_places import SWEEP, Place, free_port, place, wait_for_a_checkpoint
 from dask_problems import EXACT, assert_same_probabilities, assert_within_certificates, fitted, problem
 
 import gpureg
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.long
-
-SWEEP = ["--lambda-grid", "1e-9:1e-1:40", "--cv", "3", "--dtype", "float64", "--tol", "1e-18"]
 
 
 def test_a_fit_on_its_workers() -> None:
@@ -53,13 +50,6 @@ def test_one_that_is_lost_leaves_a_run_that_resumes_elsewhere(tmp_path: Path) ->
     there = gpureg.load_run(tmp_path / "run")
     here = fitted(gpureg.load_dataset(tmp_path / "rows.npz", val_size=0), l2=there.model.l2.tolist(), cv=3, **EXACT)
     assert_same_probabilities(here, there, X)
-
-
-def wait_for_a_checkpoint(run: Path, process: Any) -> None:
-    """Raises if the process ends before it has written one in the middle of its fit."""
-    while len([path for path in run.glob("checkpoint/*") if path.stat().st_size > 5000]) < 1:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
 
 
 def test_one_that_is_not_there_is_named(tmp_path: Path) -> None:
