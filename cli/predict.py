@@ -88,10 +88,7 @@ def predict_spread(job: Job, out: Path | None, layout: Layout) -> int:
     """Predict on workers, into a file, a folder or stdout; returns the number of rows."""
     from gpureg.storage.predictions import csv_stream, open_predictions
 
-    if out is None:
-        with csv_stream(sys.stdout.buffer, layout) as write:
-            return job.predict(write)
-    if not out.suffix:
+    if out is not None and not out.suffix:
         return job.write(out, layout)
-    with open_predictions(out, layout) as write:
+    with csv_stream(sys.stdout.buffer, layout) if out is None else open_predictions(out, layout) as write:
         return job.predict(write)
