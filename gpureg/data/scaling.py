@@ -136,15 +136,15 @@ def _fit_standard(X: npt.NDArray[np.generic], weights: Floats) -> Scaling:
     n_features = X.shape[1]
     largest = weights.max()
     shares = weights / largest  # their sum neither overflows nor vanishes
-    total = shares.sum()
+    total, at_once = shares.sum(), block_rows(n_features)
     mean, left, square = np.zeros(n_features), np.zeros(n_features), np.zeros(n_features)
     low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, share in _weighted_blocks(X, shares):
+        for rows, share in weighted_blocks(X, shares, at_once):
             mean += share @ rows / total
             np.minimum(low, rows.min(axis=0), out=low)
             np.maximum(high, rows.max(axis=0), out=high)
-        for rows, share in _weighted_blocks(X, shares):
+        for rows, share in weighted_blocks(X, shares, at_once):
             rows -= mean
             left += share @ rows / total
             square += share @ np.square(rows) / total
@@ -180,10 +180,12 @@ def _fit_sparse(X: Csr, weights: Floats) -> Scaling:
     return standard_of(mean, square, weights)
 
 
-def _weighted_blocks(X: npt.NDArray[np.generic], weights: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Blocks of the rows of weight above 0, in float64, and their weights: what other rows hold counts nowhere."""
+def weighted_blocks(X: npt.NDArray[np.generic], weights: Floats, at_once: int) -> Iterator[tuple[Floats, Floats]]:
+    """Of every `at_once` rows those of weight above 0, in float64, and their weights: what other rows hold counts
+    nowhere.
+    """
     start = 0
-    for rows in row_pieces(X, block_rows(X.shape[1])):
+    for rows in row_pieces(X, at_once):
         share = weights[start : start + len(rows)]
         start += len(rows)
         if not share.all():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpureg.data.pieces import Piece
-from gpureg.data.scaling import Scaling, standard_of
+from gpureg.data.scaling import Scaling, standard_of, weighted_blocks
 from gpureg.distributed.ahead import ahead
 from gpureg.distributed.cluster import LOST, Cluster, Lost
 from gpureg.distributed.work import rows_of
@@ -41,16 +41,11 @@ class Moments:
 def moments_of(X: Any, weights: Floats | None) -> Moments:
     """Those of rows `X (n, F)` with `weights (n,)`, None for 1; a block at a time."""
     found: Moments | None = None
-    step = max(1, AT_ONCE_BYTES // (8 * max(1, X.shape[1])))
+    v = np.ones(len(X)) if weights is None else weights
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(X), step):
-            rows = np.asarray(X[start : start + step], np.float64)
-            v = np.ones(len(rows)) if weights is None else weights[start : start + step]
-            if not v.all():
-                rows, v = rows[v > 0], v[v > 0]
-            if len(rows):
-                own = _of_block(rows, v)
-                found = own if found is None else joined(found, own)
+        for rows, share in weighted_blocks(X, v, max(1, AT_ONCE_BYTES // (8 * max(1, X.shape[1])))):
+            own = _of_block(rows, share)
+            found = own if found is None else joined(found, own)
     if found is None:
         zero = np.zeros(X.shape[1])
         return Moments(0.0, zero, zero, zero + np.inf, zero - np.inf)
