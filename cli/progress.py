@@ -88,11 +88,10 @@ class Plain(Quiet):
         """Count the event; print a line if the last one is old enough."""
         from gpureg.events import EngineReady, EpochEnded, Iterated, RowsRead, StreamBegun
 
+        self.states.see(event)
         if isinstance(event, EngineReady):
             self.console.print(event.text, markup=False, soft_wrap=True)
-            return
-        self.states.see(event)
-        if isinstance(event, StreamBegun):
+        elif isinstance(event, StreamBegun):
             self.console.print(opening(event), soft_wrap=True)
         elif isinstance(event, RowsRead):
             self.reading.see(event)
@@ -150,11 +149,10 @@ class Bars:
         """Update the picture; a separate thread draws it eight times a second."""
         from gpureg.events import EngineReady, EpochEnded, Iterated, PathPoint, RowsRead, Started, StreamBegun
 
+        self.states.see(event)
         if isinstance(event, EngineReady):
             self.live.console.print(event.text, markup=False, soft_wrap=True)
-            return
-        self.states.see(event)
-        if isinstance(event, StreamBegun):
+        elif isinstance(event, StreamBegun):
             self.say(opening(event))
         elif isinstance(event, RowsRead):
             self.reading.see(event)
