@@ -12,15 +12,14 @@ import numpy.typing as npt
 from gpureg.data.array_rows import ArrayRows
 from gpureg.data.kept import Kept
 from gpureg.data.labels import listed
+from gpureg.data.notices import FEW_ROWS, may_be_ids
 from gpureg.data.raw import Features, RawData, advice_of
-from gpureg.data.spelling import EXACT
 from gpureg.data.streamed import Part, Source, Streamed, row_pieces
 from gpureg.data.uses import Uses
 from gpureg.errors import DataError, UsageError, named
 
 PIECE_NUMBERS = 1 << 17  # of the rows that are checked at once
 MOST_IDS = 4  # columns whose values are all held, to see whether they are all different
-FEW_ROWS = 20  # as in `notices`
 
 
 def refuse_held_only(uses: Uses) -> None:
@@ -112,10 +111,7 @@ class _Survey:
         """Drop the candidates that can't be, and keep the values of the others."""
         if not self.candidates:
             return
-        own = np.sort(piece[:, self.candidates], axis=0)
-        maybe = (own[1:] != own[:-1]).all(axis=0)
-        if own.dtype.kind == "f":
-            maybe &= ((own == np.floor(own)) & (np.abs(own.astype(np.float64)) < EXACT)).all(axis=0)
+        maybe = may_be_ids(piece[:, self.candidates])
         self.candidates = [c for c, stays in zip(self.candidates, maybe.tolist(), strict=True) if stays][:MOST_IDS]
         for column in self.candidates:
             self.values.setdefault(column, []).append(piece[:, column].copy())
