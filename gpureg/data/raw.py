@@ -159,12 +159,11 @@ def check_features(
             name = repr(listed(names[column : column + 1])) if names else str(column)
             raise DataError(
                 f"{where}: row {kept.number(start + row)} (counted from 0), feature {name} is "
-                f"{X[start + row, column]}. {advice_of(float(X[start + row, column]))}"
+                f"{X[start + row, column]}. {_advice(float(X[start + row, column]))}"
             )
 
 
-def advice_of(value: float) -> str:
-    """What to do about a value that is not finite, for a message."""
+def _advice(value: float) -> str:
     return "Remove or replace infinite values." if np.isinf(value) else advice_missing()
 
 
