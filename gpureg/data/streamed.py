@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,12 +171,8 @@ class Streamed:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Index | npt.NDArray[np.bool_]) -> Streamed:
-        index = np.arange(len(self))[rows]
-        found, first = [], 0
-        for part in self.parts:
-            own = index[(index >= first) & (index < first + len(part))] - first
-            found.append(part.take(own))
-            first += len(part)
+        numbers = by_part(np.arange(len(self))[rows], [len(part) for part in self.parts])
+        found = [part.take(own) for part, own in zip(self.parts, numbers, strict=True)]
         kept = [part for part in found if len(part)]
         return Streamed(tuple(kept or found[:1]), self.asked)
 
@@ -247,6 +243,13 @@ def regrouped(pieces: Iterator[Matrix], size: int, shape: tuple[int, int], dtype
                 filled = 0
     if filled:
         yield buffer[:filled]
+
+
+def by_part(numbers: Index, sizes: Sequence[int]) -> list[Index]:
+    """The numbers of some rows, in rising order, as numbers in each of the parts, which have these sizes."""
+    ends = np.cumsum(sizes)
+    cuts = np.split(numbers, np.searchsorted(numbers, ends[:-1]))
+    return [own - first for own, first in zip(cuts, [0, *ends[:-1].tolist()], strict=True)]
 
 
 def joined(one: Streamed, other: Streamed) -> Streamed:
