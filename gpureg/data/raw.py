@@ -203,6 +203,13 @@ def pick_column(column: str | None, columns: tuple[str, ...], option: str, other
     return column
 
 
+def refuse_twice(names: list[str], where: str) -> None:
+    """Raise DataError for columns with the same name."""
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
+
+
 def refuse_absent(where: str | Path, expected: tuple[str, ...], there: tuple[str, ...]) -> None:
     """Raise UsageError for features of a model that a table lacks."""
     present = set(there)
