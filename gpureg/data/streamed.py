@@ -179,16 +179,14 @@ class Streamed:
     @contextmanager
     def opened(self) -> Iterator[Opened]:
         """Open the files for a pass. Raises DataError if one of them is not what it was, now or after the pass."""
+        self._check()
         with ExitStack() as stack:
-            readers = []
-            for part in self.parts:
-                for stamp in part.source.stamps:
-                    stamp.check()
-                readers.append(stack.enter_context(part.source.opened()))
-            yield Opened(self.parts, tuple(readers))
-        for part in self.parts:
-            for stamp in part.source.stamps:
-                stamp.check()
+            yield Opened(self.parts, tuple(stack.enter_context(part.source.opened()) for part in self.parts))
+        self._check()
+
+    def _check(self) -> None:
+        for stamp in self.stamps:
+            stamp.check()
 
     @property
     def overhead(self) -> int:
