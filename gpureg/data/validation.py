@@ -88,7 +88,7 @@ def _streamed(data: Dataset, unseen: Unseen, groups: Groups | None) -> Dataset:
     for part in known_rows(opened_for(data, unseen, "val", notices.append), data.classes, select=unseen.selected):
         own = _narrow(np.asarray(finite(part, data, unseen.path).X), kind)
         narrow &= own.dtype == kind
-        parts.append(replace(part, X=own[:0]))
+        parts.append(replace(part, X=own[:0].copy()))  # a view would keep the block
     numbers = np.concatenate([part.numbers for part in parts])
     notices += [] if groups is None else groups.notices(unseen.path, numbers)
     dtype = kind if narrow else np.result_type(*(part.X.dtype for part in parts))
