@@ -58,11 +58,9 @@ class HeldPiece:
     @property
     def identity(self) -> str:
         """See `Piece`: a hash."""
-        own = self.read()
-        digest = hashlib.sha256(f"{own.dtype.str}{own.shape}".encode())
-        step = max(1, HASHED // max(1, own[:1].nbytes))
-        for start in range(0, len(own), step):
-            digest.update(np.ascontiguousarray(own[start : start + step]).tobytes())
+        digest = hashlib.sha256()
+        for part in bytes_of(self.read()):
+            digest.update(part)
         return digest.hexdigest()
 
     def part(self, start: int, stop: int) -> HeldPiece:
@@ -201,6 +199,14 @@ class StreamedPiece:
             check_features(found[start : start + len(part)], part.source.where, self.names, kept)
             start += len(part)
         return found
+
+
+def bytes_of(array: Matrix) -> Iterator[bytes]:
+    """What a fingerprint hashes of an array: its type and shape, and its values, some at a time."""
+    yield f"{array.dtype.str}{array.shape}".encode()
+    step = max(1, HASHED // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        yield np.ascontiguousarray(array[start : start + step]).tobytes()
 
 
 def in_pieces(X: Any) -> bool:
