@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -272,6 +273,26 @@ def test_a_validation_file_is_streamed_too(tmp_path: Path, suffix: str) -> None:
     assert_same_data(streamed, held)
     options: dict[str, Any] = {"l2": [0.1, 0.01], "refit": "all", "block_rows": 60}
     same_fit(gpureg.fit(streamed, **options), gpureg.fit(held, **options))
+
+
+def test_a_streamed_validation_file_is_not_held_while_it_is_checked(tmp_path: Path) -> None:
+    width, of_block = 1024, 4096
+    random = np.random.default_rng(0)
+
+    def peak(blocks: int) -> int:
+        X = random.integers(0, 2, (blocks * of_block, width + 1), np.uint8)
+        np.save(tmp_path / "val.npy", X)
+        np.save(tmp_path / "train.npy", X[:100])
+        del X
+        tracemalloc.start()
+        try:
+            data = gpureg.load_dataset(tmp_path / "train.npy", val=tmp_path / "val.npy", stream=True)
+            assert data.X_val.shape == (blocks * of_block, width)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(8) - peak(2) < 6 * of_block * width / 4
 
 
 def test_rows_of_a_fold_that_lacks_a_class_are_streamed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from gpureg.data.npy_matrix import npy_files
 from gpureg.data.opening import refuse_special
 from gpureg.data.raw import check_lengths
 from gpureg.data.uses import Uses
-from gpureg.errors import DataError, UsageError, named
+from gpureg.errors import UsageError, named
 
 Arrays = Mapping[str, ArrayStream]
 Opened = Callable[[ExitStack], Arrays]
@@ -58,7 +58,7 @@ def npy_blocks(file: Path, request: Request) -> Blocks:
         return {"X": npy_stream(stack.enter_context(file.open("rb")), str(file), searchable=True)}
 
     array, F = _headers(file, opened)["X"], request.expected.n_features
-    _check_numbers(array)
+    array.check_numbers()
     if request.labels is not None:
         return Blocks(str(file), _schema({}), _labelled_rows(file, opened, array.shape[0], request))
     if len(array.shape) == 3 or (array.width == F and not request.labelled and not request.keep):
@@ -192,7 +192,7 @@ def _rows(file: Path, opened: Opened, uses: _Uses, request: Request) -> Iterator
         with numpy_errors(file):
             arrays = opened(stack)
         X = arrays[uses.X]
-        _check_numbers(X)
+        X.check_numbers()
         if X.width != request.expected.n_features:
             raise UsageError(
                 f"{X.name} has {X.width} features; expected {request.expected.n_features}, those that this model was "
@@ -230,14 +230,6 @@ def _matrix_rows(file: Path, opened: Opened, chosen: Columns, request: Request) 
                 weights = checked_weights(block[:, int(chosen.weights)], count, f"column {chosen.weights} of {file}")
             further = _table({name: block[:, int(name)] for name in chosen.keep})
             yield Block(start, block[:, [int(name) for name in chosen.features]], labels, weights, further)
-
-
-def _check_numbers(X: ArrayStream) -> None:
-    if X.dtype.kind not in "biuf" or len(X.shape) not in (2, 3):
-        raise DataError(
-            f"{X.name} has type {X.dtype} and shape {X.shape}; expected numbers (rows, features) or images (rows, "
-            "height, width)."
-        )
 
 
 def _refuse_options(file: Path, request: Request) -> None:

@@ -161,39 +161,30 @@ def idx_rows(file: Path) -> ArrayRows:
                 f"gunzip {file.name}"
             )
         stream.seek(0)
-        shape, dtype = read_idx_header(stream, file)
-        begin = stream.tell()
-    return _checked(_rows(stamp, str(file), begin, shape, dtype))
+        return _rows(stamp, ArrayStream(str(file), *read_idx_header(stream, file), stream))
 
 
 def _of_stream(stamp: Stamp, stream: BinaryIO, where: str) -> ArrayRows:
-    array: ArrayStream = npy_stream(stream, where, searchable=True)
+    array = npy_stream(stream, where, searchable=True)
     if array.columns_at is not None and array.shape[0] > 1 and array.width > 1:
         raise DataError(
             f"{where} is stored column by column, and {named('stream', True)} reads it row by row. Write it again with "
             "np.save(path, np.ascontiguousarray(X))."
         )
-    if array.dtype.kind not in "biuf" or len(array.shape) not in (2, 3):
-        raise DataError(
-            f"{where} has type {array.dtype} and shape {array.shape}; expected numbers (rows, features) or images "
-            "(rows, height, width)."
-        )
-    return _checked(_rows(stamp, where, stream.tell(), array.shape, array.dtype))
+    array.check_numbers()
+    return _rows(stamp, array)
 
 
-def _rows(stamp: Stamp, where: str, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> ArrayRows:
+def _rows(stamp: Stamp, array: ArrayStream) -> ArrayRows:
+    """The rows that begin where the stream is. Raises DataError if there are none, or the file is too short."""
+    where, shape, begin = array.name, array.shape, array.stream.tell()
     if len(shape) not in (2, 3) or 0 in shape:
         raise DataError(f"{where} has shape {shape}; expected (rows, features), or (rows, height, width) for images.")
-    image = (shape[1], shape[2]) if len(shape) == 3 else None
-    return ArrayRows(stamp, where, begin, shape[0], int(np.prod(shape[1:], dtype=np.int64)), dtype, image)
-
-
-def _checked(rows: ArrayRows) -> ArrayRows:
-    """The rows. Raises DataError if the file is too short for them."""
-    needed = rows.begin + rows.rows * rows.width * rows.stored.itemsize
-    if needed > rows.stamp.size:
+    needed = begin + shape[0] * array.width * array.dtype.itemsize
+    if needed > stamp.size:
         raise DataError(
-            f"{rows.where} is cut off: its header promises {rows.rows:,} rows of {rows.width:,} numbers, which end at "
-            f"byte {needed:,}, but the file has {rows.stamp.size:,}. Write it again."
+            f"{where} is cut off: its header promises {shape[0]:,} rows of {array.width:,} numbers, which end at "
+            f"byte {needed:,}, but the file has {stamp.size:,}. Write it again."
         )
-    return rows
+    image = (shape[1], shape[2]) if len(shape) == 3 else None
+    return ArrayRows(stamp, where, begin, shape[0], array.width, array.dtype, image)

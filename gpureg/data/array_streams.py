@@ -40,6 +40,14 @@ class ArrayStream:
         """Numbers of a row."""
         return int(np.prod(self.shape[1:], dtype=np.int64))
 
+    def check_numbers(self) -> None:
+        """Raise DataError for what is neither features nor images."""
+        if self.dtype.kind not in "biuf" or len(self.shape) not in (2, 3):
+            raise DataError(
+                f"{self.name} has type {self.dtype} and shape {self.shape}; expected numbers (rows, features) or "
+                "images (rows, height, width)."
+            )
+
     def read(self, start: int, count: int) -> Matrix:
         """The rows from `start` on, which are the next ones: `(count, ...)`. Raises DataError if they are not there."""
         if self.columns_at is None:

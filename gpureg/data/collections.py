@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpureg.data.labels import listed
 from gpureg.data.opening import first_words
 from gpureg.data.pieces import Pieces
-from gpureg.data.raw import Features, check_features, refuse_absent
+from gpureg.data.raw import Features, check_features, refuse_absent, refuse_twice
 from gpureg.data.uses import Uses, not_numbers
 from gpureg.errors import DataError, UsageError, named
 
@@ -149,9 +148,7 @@ def _chosen(X: Any, where: str, uses: Uses, taken: tuple[str, ...] | None) -> tu
     if taken is not None:
         refuse_absent(where, taken, names)
         names, X = taken, X[[by_text[name] for name in taken]]
-    twice = sorted({name for name in map(str, X.columns) if list(map(str, X.columns)).count(name) > 1})
-    if twice:
-        raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
+    refuse_twice(list(map(str, X.columns)), where)
     if uses.chooses:
         names = uses.chosen(names, (), where)
         X = X[[by_text[name] for name in names]]

@@ -15,7 +15,16 @@ from gpureg.data.kept import ALL, Kept
 from gpureg.data.labels import Found, find_labels, listed, settle
 from gpureg.data.marks import Marks
 from gpureg.data.opening import first_words
-from gpureg.data.raw import Features, RawData, as_features, check_features, check_lengths, check_weights, refuse_absent
+from gpureg.data.raw import (
+    Features,
+    RawData,
+    as_features,
+    check_features,
+    check_lengths,
+    check_weights,
+    refuse_absent,
+    refuse_twice,
+)
 from gpureg.data.sparse import is_sparse, read_sparse
 from gpureg.data.uses import Uses, advice_missing
 from gpureg.data.words import coded_numbers
@@ -232,7 +241,7 @@ def _frame(X: Any, where: str, kept: Kept, uses: Uses) -> Features:
     from gpureg.data.parquet_files import index_columns
 
     given = [str(name) for name in (X.column_names if hasattr(X, "column_names") else X.columns)]
-    _refuse_twice(given, where)
+    refuse_twice(given, where)
     by_text = dict(zip(given, X.column_names if hasattr(X, "column_names") else X.columns, strict=True))
     names = tuple(given)
     if uses.chooses and given:
@@ -255,12 +264,6 @@ def _frame(X: Any, where: str, kept: Kept, uses: Uses) -> Features:
     if not names or not table.num_rows:
         raise DataError(f"{where} has {table.num_rows} rows and {len(names)} columns: there is nothing to fit.")
     return feature_matrix(table if kept is ALL else table.take(kept.rows), names, where, kept, uses)
-
-
-def _refuse_twice(names: list[str], where: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
 
 
 def numbers_of_objects(array: Matrix, where: str, what: str = "features", *, missing: bool = False) -> Matrix:

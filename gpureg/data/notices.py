@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,13 +57,18 @@ def _all_different(raw: RawData) -> list[int]:
         or (X.dtype.itemsize == 1 and len(X) > 256)
     ):
         return []
-    first = np.sort(X[:_FIRST], axis=0)
-    maybe = (first[1:] != first[:-1]).all(axis=0)
-    if X.dtype.kind == "f":
-        maybe &= ((first == np.floor(first)) & (np.abs(first.astype(np.float64)) < EXACT)).all(
-            axis=0
-        )  # beyond it all are whole
+    maybe = may_be_ids(X[:_FIRST])
     return [int(column) for column in np.flatnonzero(maybe) if _whole_and_different(X[:, column])]
+
+
+def may_be_ids(rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """The columns of `rows (n, F)` that hold whole numbers, all of them different, as a mask `(F,)`."""
+    ordered = np.sort(rows, axis=0)
+    maybe = (ordered[1:] != ordered[:-1]).all(axis=0)
+    if ordered.dtype.kind == "f":
+        whole = ordered == np.floor(ordered)
+        maybe &= (whole & (np.abs(ordered.astype(np.float64)) < EXACT)).all(axis=0)  # beyond it all are whole
+    return np.asarray(maybe)
 
 
 def _whole_and_different(values: npt.NDArray[np.generic]) -> bool:

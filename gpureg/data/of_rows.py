@@ -11,16 +11,14 @@ import numpy.typing as npt
 
 from gpureg.data.array_rows import ArrayRows
 from gpureg.data.kept import Kept
-from gpureg.data.labels import listed
-from gpureg.data.raw import Features, RawData, advice_of
-from gpureg.data.spelling import EXACT
+from gpureg.data.notices import FEW_ROWS, may_be_ids
+from gpureg.data.raw import Features, RawData, check_features
 from gpureg.data.streamed import Part, Source, Streamed, row_pieces
 from gpureg.data.uses import Uses
-from gpureg.errors import DataError, UsageError, named
+from gpureg.errors import UsageError, named
 
 PIECE_NUMBERS = 1 << 17  # of the rows that are checked at once
 MOST_IDS = 4  # columns whose values are all held, to see whether they are all different
-FEW_ROWS = 20  # as in `notices`
 
 
 def refuse_held_only(uses: Uses) -> None:
@@ -70,7 +68,7 @@ def surveyed(raw: RawData) -> RawData:
     Raises DataError for values that are not finite, with their row and feature.
     """
     features = raw.features
-    names = features.names or [str(number) for number in features.positions or range(features.X.shape[1])]
+    names = features.names or tuple(map(str, features.positions or range(features.X.shape[1])))
     if raw.X_val is not None:
         _Survey(raw.X_val, names, ()).made()
     X: Any = features.X
@@ -82,7 +80,7 @@ def surveyed(raw: RawData) -> RawData:
 class _Survey:
     """A pass over streamed rows; `candidates`: the columns that may hold numbers that are all different."""
 
-    def __init__(self, X: Any, names: Sequence[str], candidates: Sequence[int]) -> None:
+    def __init__(self, X: Any, names: tuple[str, ...], candidates: Sequence[int]) -> None:
         self.X, self.names, self.candidates = X, names, list(candidates)
         self.values: dict[int, list[npt.NDArray[Any]]] = {}
 
@@ -99,23 +97,14 @@ class _Survey:
     def _check(self, piece: npt.NDArray[Any], start: int) -> None:
         if np.isfinite(piece.sum(dtype=np.float64)):  # a sum of finite numbers may overflow, but not the other way
             return
-        bad = np.argwhere(~np.isfinite(piece))
-        if len(bad):
-            row, column = (int(index) for index in bad[0])
-            value = float(piece[row, column])
-            raise DataError(
-                f"{self.X.parts[0].source.where}: row {self.X.number(start + row)} (counted from 0), feature "
-                f"{listed(self.names[column : column + 1])!r} is {value}. {advice_of(value)}"
-            )
+        numbers = Kept(np.array([self.X.number(start + row) for row in range(len(piece))]))
+        check_features(piece, self.X.parts[0].source.where, self.names, numbers)
 
     def _narrow(self, piece: npt.NDArray[Any]) -> None:
         """Drop the candidates that can't be, and keep the values of the others."""
         if not self.candidates:
             return
-        own = np.sort(piece[:, self.candidates], axis=0)
-        maybe = (own[1:] != own[:-1]).all(axis=0)
-        if own.dtype.kind == "f":
-            maybe &= ((own == np.floor(own)) & (np.abs(own.astype(np.float64)) < EXACT)).all(axis=0)
+        maybe = may_be_ids(piece[:, self.candidates])
         self.candidates = [c for c, stays in zip(self.candidates, maybe.tolist(), strict=True) if stays][:MOST_IDS]
         for column in self.candidates:
             self.values.setdefault(column, []).append(piece[:, column].copy())

@@ -63,7 +63,7 @@ def _sound(table: Table) -> Table:
         if not types.is_dictionary(column.type):
             continue
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            least, most = (pc.min_max(chunk.indices)[name].as_py() for name in ("min", "max"))
+            least, most = pc.min_max(chunk.indices).as_py().values()
             if most is not None and not 0 <= least <= most < len(chunk.dictionary):
                 raise pa.ArrowInvalid(f"an index of {most if least >= 0 else least} into {len(chunk.dictionary)} words")
     return table

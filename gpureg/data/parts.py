@@ -85,12 +85,12 @@ def _rows(X: npt.NDArray[np.generic], rows: slice | Codes) -> npt.NDArray[np.gen
     """Chosen rows; a copy if they are few, so that the rest can be freed, else a view."""
     if is_sparse(X) and isinstance(rows, slice) and rows.indices(X.shape[0]) == (0, X.shape[0], 1):
         return X  # SciPy's slice would be a copy
-    if not is_sparse(X) and not lies_elsewhere(X) and not isinstance(rows, slice):
+    if is_sparse(X) or lies_elsewhere(X):
+        return X[rows]
+    if not isinstance(rows, slice):
         return X.take(rows, axis=0)  # quicker than X[rows]
     part = X[rows]
-    if is_sparse(X) or lies_elsewhere(X):
-        return part
-    return part.copy() if 2 * len(part) < len(X) and part.base is not None else part
+    return part.copy() if 2 * len(part) < len(X) else part
 
 
 def parted(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gpureg.data.kept import ALL, Kept
 from gpureg.data.raw import check_features
-from gpureg.data.streamed import Streamed
+from gpureg.data.streamed import Streamed, by_part
 from gpureg.types import Ints
 
 Matrix = npt.NDArray[Any]
@@ -58,11 +58,9 @@ class HeldPiece:
     @property
     def identity(self) -> str:
         """See `Piece`: a hash."""
-        own = self.read()
-        digest = hashlib.sha256(f"{own.dtype.str}{own.shape}".encode())
-        step = max(1, HASHED // max(1, own[:1].nbytes))
-        for start in range(0, len(own), step):
-            digest.update(np.ascontiguousarray(own[start : start + step]).tobytes())
+        digest = hashlib.sha256()
+        for part in bytes_of(self.read()):
+            digest.update(part)
         return digest.hexdigest()
 
     def part(self, start: int, stop: int) -> HeldPiece:
@@ -128,19 +126,15 @@ class Pieces:
             numbers = np.flatnonzero(rows) if rows.dtype == bool else np.asarray(rows, np.int64)
         if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
             raise ValueError("rows in pieces are taken in rising order")
-        ends = np.cumsum(self.sizes)
-        cuts = np.split(numbers, np.searchsorted(numbers, ends[:-1]))
-        picked: list[Ints | None] = []
-        for own, before, first in zip(cuts, self.picked, [0, *ends[:-1].tolist()], strict=True):
-            here = own - first
-            picked.append(here if before is None else before[here])
-        kept = [number for number, own in enumerate(picked) if own is not None and len(own)]
+        both = zip(by_part(numbers, self.sizes), self.picked, strict=True)
+        picked = [own if before is None else before[own] for own, before in both]
+        kept = [number for number, own in enumerate(picked) if len(own)]
         taken = tuple(self._whole(number, picked[number]) for number in kept)
         return replace(self, pieces=tuple(self.pieces[number] for number in kept), picked=taken)
 
-    def _whole(self, number: int, rows: Ints | None) -> Ints | None:
+    def _whole(self, number: int, rows: Ints) -> Ints | None:
         """None for all rows of a piece."""
-        return None if rows is None or len(rows) == self.pieces[number].rows else rows
+        return None if len(rows) == self.pieces[number].rows else rows
 
     def joined(self, other: Pieces) -> Pieces:
         """These rows and then others."""
@@ -211,6 +205,14 @@ class StreamedPiece:
             check_features(found[start : start + len(part)], part.source.where, self.names, kept)
             start += len(part)
         return found
+
+
+def bytes_of(array: Matrix) -> Iterator[bytes]:
+    """What a fingerprint hashes of an array: its type and shape, and its values, some at a time."""
+    yield f"{array.dtype.str}{array.shape}".encode()
+    step = max(1, HASHED // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        yield np.ascontiguousarray(array[start : start + step]).tobytes()
 
 
 def in_pieces(X: Any) -> bool:

@@ -159,12 +159,11 @@ def check_features(
             name = repr(listed(names[column : column + 1])) if names else str(column)
             raise DataError(
                 f"{where}: row {kept.number(start + row)} (counted from 0), feature {name} is "
-                f"{X[start + row, column]}. {advice_of(float(X[start + row, column]))}"
+                f"{X[start + row, column]}. {_advice(float(X[start + row, column]))}"
             )
 
 
-def advice_of(value: float) -> str:
-    """What to do about a value that is not finite, for a message."""
+def _advice(value: float) -> str:
     return "Remove or replace infinite values." if np.isinf(value) else advice_missing()
 
 
@@ -202,6 +201,13 @@ def pick_column(column: str | None, columns: tuple[str, ...], option: str, other
     if column not in columns and column not in others:
         raise UsageError(f"{named(option, column)}: there is no such column; the columns are {listed(columns, 40)}.")
     return column
+
+
+def refuse_twice(names: list[str], where: str) -> None:
+    """Raise DataError for columns with the same name."""
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DataError(f"{where}: columns with the same name: {listed(twice)}. Rename them.")
 
 
 def refuse_absent(where: str | Path, expected: tuple[str, ...], there: tuple[str, ...]) -> None:

@@ -147,8 +147,7 @@ def sparse_npz_blocks(file: Path, request: Request) -> Blocks:
     uses, labels = Uses(request.target, request.weights), file
     if request.labels is not None:
         labels = existing(request.labels, "labels")
-    elif holds_labels(file):
-        own = own_arrays(_members(file))
+    elif own := own_arrays(_members(file)):
         target = request.own_target if request.own_target in own else None
         weight = request.own_weights if request.own_weights in own else None
         uses = Uses(request.target or target, request.weights or weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,28 +171,22 @@ class Streamed:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Index | npt.NDArray[np.bool_]) -> Streamed:
-        index = np.arange(len(self))[rows]
-        found, first = [], 0
-        for part in self.parts:
-            own = index[(index >= first) & (index < first + len(part))] - first
-            found.append(part.take(own))
-            first += len(part)
+        numbers = by_part(np.arange(len(self))[rows], [len(part) for part in self.parts])
+        found = [part.take(own) for part, own in zip(self.parts, numbers, strict=True)]
         kept = [part for part in found if len(part)]
         return Streamed(tuple(kept or found[:1]), self.asked)
 
     @contextmanager
     def opened(self) -> Iterator[Opened]:
         """Open the files for a pass. Raises DataError if one of them is not what it was, now or after the pass."""
+        self._check()
         with ExitStack() as stack:
-            readers = []
-            for part in self.parts:
-                for stamp in part.source.stamps:
-                    stamp.check()
-                readers.append(stack.enter_context(part.source.opened()))
-            yield Opened(self.parts, tuple(readers))
-        for part in self.parts:
-            for stamp in part.source.stamps:
-                stamp.check()
+            yield Opened(self.parts, tuple(stack.enter_context(part.source.opened()) for part in self.parts))
+        self._check()
+
+    def _check(self) -> None:
+        for stamp in self.stamps:
+            stamp.check()
 
     @property
     def overhead(self) -> int:
@@ -247,6 +241,13 @@ def regrouped(pieces: Iterator[Matrix], size: int, shape: tuple[int, int], dtype
                 filled = 0
     if filled:
         yield buffer[:filled]
+
+
+def by_part(numbers: Index, sizes: Sequence[int]) -> list[Index]:
+    """The numbers of some rows, in rising order, as numbers in each of the parts, which have these sizes."""
+    ends = np.cumsum(sizes)
+    cuts = np.split(numbers, np.searchsorted(numbers, ends[:-1]))
+    return [own - first for own, first in zip(cuts, [0, *ends[:-1].tolist()], strict=True)]
 
 
 def joined(one: Streamed, other: Streamed) -> Streamed:

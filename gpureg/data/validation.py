@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,16 +75,9 @@ def with_validation(data: Dataset, unseen: Unseen, groups: Groups | None = None)
         parts.append(replace(part, X=_narrow(own, data.X_train.dtype)))
         size += sum(array.nbytes for array in sparse_parts(parts[-1].X))
         limit.check(2 * size, Path(unseen.path))
-    weights = [part.weights for part in parts if part.weights is not None]
     numbers = np.concatenate([part.numbers for part in parts])
     notices += [] if groups is None else groups.notices(unseen.path, numbers)
-    return replace(
-        data,
-        X_val=stacked([part.X for part in parts]),
-        y_val=np.concatenate([part.y for part in parts]),
-        val_weight=np.concatenate(weights) if weights else None,
-        notices=(*data.notices, *notices),
-    )
+    return _with(data, stacked([part.X for part in parts]), parts, notices)
 
 
 def _streamed(data: Dataset, unseen: Unseen, groups: Groups | None) -> Dataset:
@@ -95,19 +88,22 @@ def _streamed(data: Dataset, unseen: Unseen, groups: Groups | None) -> Dataset:
     for part in known_rows(opened_for(data, unseen, "val", notices.append), data.classes, select=unseen.selected):
         own = _narrow(np.asarray(finite(part, data, unseen.path).X), kind)
         narrow &= own.dtype == kind
-        parts.append(replace(part, X=own[:0]))
+        parts.append(replace(part, X=own[:0].copy()))  # a view would keep the block
     numbers = np.concatenate([part.numbers for part in parts])
     notices += [] if groups is None else groups.notices(unseen.path, numbers)
     dtype = kind if narrow else np.result_type(*(part.X.dtype for part in parts))
     shape, block = (int(numbers[-1]) + 1, data.X_train.shape[1]), 2 * 8 * data.X_train.shape[1] * BLOCK_ROWS
     again = partial(opened_for, data, unseen, "val", lambda notice: None)
-    X: Any = Streamed(
-        (Part(OpenedRows(unseen.path, again, shape, dtype, stamps, min(block, 2 * BLOCK_BYTES)), numbers),)
-    )
+    rows = OpenedRows(unseen.path, again, shape, dtype, stamps, min(block, 2 * BLOCK_BYTES))
+    return _with(data, Streamed((Part(rows, numbers),)), parts, notices)
+
+
+def _with(data: Dataset, X_val: Any, parts: Sequence[Known], notices: Sequence[str]) -> Dataset:
+    """The data set with these validation rows, and with the labels and weights of their parts."""
     weights = [part.weights for part in parts if part.weights is not None]
     return replace(
         data,
-        X_val=X,
+        X_val=X_val,
         y_val=np.concatenate([part.y for part in parts]),
         val_weight=np.concatenate(weights) if weights else None,
         notices=(*data.notices, *notices),

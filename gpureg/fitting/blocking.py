@@ -59,13 +59,12 @@ class Blocking:
         if rows.weights is not None:
             rows = replace(rows, weights=np.asarray(rows.weights, dtype))
         n = len(rows.y)
-        bounds = (*range(0, n, self.rows), n)
         designer = Designer.of(scaling, dtype, rows.X.dtype)
-        source = BlockSource(kernels, rows, designer, bounds, self.buffers, self.meter)
-        numbers = range(len(bounds) - 1)
+        source = BlockSource(kernels, rows, designer, (*range(0, n, self.rows), n), self.buffers, self.meter)
+        sizes = source.sizes
         if not is_streamed(rows.X):
-            return BlockedRows(held(kernels, source.held(), rows.sample_weight, [source.order(k) for k in numbers]))
-        sizes = tuple(bounds[k + 1] - bounds[k] for k in numbers)
+            orders = [source.order(number) for number in range(len(sizes))]
+            return BlockedRows(held(kernels, source.held(), rows.sample_weight, orders))
         blocks = LocalBlocks(
             kernels,
             sizes,

@@ -114,9 +114,14 @@ def total_weight(data: Dataset, config: FitConfig) -> float:
     return float(len(data.y_train) if weights is None else weights.sum())
 
 
+def is_weighted(data: Dataset, config: FitConfig) -> bool:
+    """Whether samples have different weights, apart from the folds' zeros."""
+    return data.sample_weight is not None or config.class_weight is not None
+
+
 def row_weights(data: Dataset, config: FitConfig) -> Floats | None:
     """Sample x class weights of the training rows `(N,)`, or None if there are neither."""
-    if data.sample_weight is None and config.class_weight is None:
+    if not is_weighted(data, config):
         return None
     weights = np.ones(len(data.y_train)) if data.sample_weight is None else np.asarray(data.sample_weight, float)
     of_class = class_weights(config.class_weight, data.y_train, len(data.classes), data.sample_weight)

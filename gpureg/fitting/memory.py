@@ -16,6 +16,7 @@ import numpy as np
 from gpureg.backend import Backend, numpy_backend
 from gpureg.errors import GpuregWarning, OutOfMemoryError, UsageError, named, size_text
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.ahead import BUFFERS
 from gpureg.solvers.lbfgs.conditioning import MOST_ROTATED
 from gpureg.solvers.problem import COLUMNS_AT_ONCE
 from gpureg.solvers.protocol import Solver
@@ -101,7 +102,7 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     full_batch = not solver.minibatches
     order = min(D, MOST_ROTATED) if solver.factorises else 0
     models, weighted = max(at_once, sizes.measured), sizes.weights > 0
-    seen = n if sizes.streamed is None else max(1, sizes.streamed // (2 * D * item))  # rows of a block that is streamed
+    seen = n if sizes.streamed is None else max(1, sizes.streamed // (BUFFERS * D * item))  # rows of a streamed block
     evaluated = max(n, sizes.evaluated) if sizes.streamed is None else seen
     shape = RunShape(seen, evaluated, D, models, solver.queued, weighted, full_batch, order)
     work, copies = kernels.run_bytes(shape), sizes.copies

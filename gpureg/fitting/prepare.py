@@ -19,7 +19,7 @@ from gpureg.distributed import spread
 from gpureg.distributed.scaling import standard
 from gpureg.errors import UsageError
 from gpureg.fitting.blocking import Blocking
-from gpureg.fitting.defaults import row_weights
+from gpureg.fitting.defaults import is_weighted, row_weights
 from gpureg.fitting.folds import class_shares, normalised, row_weight_table, stratified_folds
 from gpureg.fitting.memory import Sizes
 from gpureg.kernels.protocol import Kernels
@@ -143,11 +143,6 @@ def bytes_of_a_row(X: Any, dtype: str) -> int | None:
         return None
     stored = X.nnz * (np.dtype(dtype).itemsize + X.indices.itemsize)
     return int(stored // max(1, X.shape[0])) + X.indptr.itemsize
-
-
-def is_weighted(data: Dataset, config: FitConfig) -> bool:
-    """Whether samples have different weights, apart from the folds' zeros."""
-    return data.sample_weight is not None or config.class_weight is not None
 
 
 def base_weights(data: Dataset, config: FitConfig) -> Floats | None:

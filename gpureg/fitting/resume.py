@@ -17,7 +17,7 @@ import numpy as np
 from gpureg.config import FitConfig, options_of
 from gpureg.config.options import brief
 from gpureg.data import Dataset
-from gpureg.data.pieces import Pieces
+from gpureg.data.pieces import Pieces, bytes_of
 from gpureg.data.sparse import sparse_parts
 from gpureg.data.streamed import is_streamed
 from gpureg.environment import blas_threads
@@ -32,7 +32,6 @@ from gpureg.types import HostArrays, ModelTable, StopReason
 from gpureg.version import __version__
 
 FORMAT = 2
-BLOCK = 1 << 26  # bytes that are hashed at once
 
 
 class StageMeta(TypedDict):
@@ -144,12 +143,8 @@ def data_sha256(data: Dataset) -> str:
         else:
             held.append(whole)
     for array in (*(part for whole in held for part in sparse_parts(whole)), *marks):
-        if array is None:
-            continue
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        step = max(1, BLOCK // max(1, array[:1].nbytes))
-        for start in range(0, len(array), step):
-            digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
+        for part in () if array is None else bytes_of(array):
+            digest.update(part)
     return digest.hexdigest()
 
 

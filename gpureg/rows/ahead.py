@@ -84,6 +84,11 @@ class BlockSource:
     buffers: Buffers
     meter: Meter
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The samples in each block."""
+        return tuple(stop - start for start, stop in itertools.pairwise(self.bounds))
+
     def order(self, number: int) -> Ints | None:
         """The order in which the samples of a block are stored; see `LocalBlocks`."""
         part = slice(self.bounds[number], self.bounds[number + 1])
@@ -92,8 +97,8 @@ class BlockSource:
     def held(self) -> list[Block]:
         """All blocks, of rows that are held."""
         found = []
-        for number in range(len(self.bounds) - 1):
-            X = np.empty((self.bounds[number + 1] - self.bounds[number], self.designer.width), self.designer.dtype)
+        for number, size in enumerate(self.sizes):
+            X = np.empty((size, self.designer.width), self.designer.dtype)
             X[:, -1] = 1
             found.append(self._placed(number, *self.fill(_Held(self.rows.X), number, X)))
         return found
@@ -103,8 +108,7 @@ class BlockSource:
         raises.
         """
         with self.buffers.lock:
-            most = max(stop - start for start, stop in itertools.pairwise(self.bounds))
-            pass_ = _Pass(self, numbers, self.buffers.get(most, self.designer.width))
+            pass_ = _Pass(self, numbers, self.buffers.get(max(self.sizes), self.designer.width))
             try:
                 for number in numbers:
                     X, order = pass_.next()

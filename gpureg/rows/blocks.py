@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gpureg.data.streamed import by_part
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.rows.partials import Of, Partial, Sums, Together, added
 from gpureg.rows.stepping import stepped
@@ -160,11 +161,9 @@ class PickedBlocks:
     @classmethod
     def of(cls, blocks: Blocks, index: Ints) -> PickedBlocks:
         """The samples `index` of all samples, by number."""
-        index, ends = np.sort(index), np.cumsum(blocks.sizes)
-        cuts = np.split(index, np.searchsorted(index, ends[:-1]))
-        picks = tuple(own - first for own, first in zip(cuts, [0, *ends[:-1].tolist()], strict=True))
+        index = np.sort(index)
         mass = None if blocks.sample_weight is None else blocks.sample_weight[index]
-        return cls(blocks, picks, mass)
+        return cls(blocks, tuple(by_part(index, blocks.sizes)), mass)
 
     @property
     def kernels(self) -> Kernels:

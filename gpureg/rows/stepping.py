@@ -6,6 +6,7 @@ next (or a later one) is put together from copies of its samples, and is a block
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -49,10 +50,11 @@ def stepped(kernels: Kernels, blocks: Readable, W: Array, plan: StepPlan) -> tup
     for (number, start, stop), block in zip(visits, blocks.read([number for number, _, _ in visits]), strict=True):
         own = flat[start:stop] - (ends[number] - blocks.sizes[number])
         first, last = min(-(-start // B) * B, stop), stop // B * B  # of the batches that lie inside
-        walk.cross(block, blocks.order(number), own[: first - start])
+        order = functools.cache(functools.partial(blocks.order, number))
+        walk.cross(block, order, own[: first - start])
         if last > first:
             walk.run(block, own[first - start : last - start].reshape(-1, B))
-        walk.cross(block, blocks.order(number), own[max(first, last) - start :])
+        walk.cross(block, order, own[max(first, last) - start :])
     return walk.W, kernels.backend.xp.concat(walk.losses, axis=0), walk.snapshots
 
 
@@ -79,12 +81,14 @@ class _Walk:
         self.snapshots += snapshots
         self.done += len(order)
 
-    def cross(self, block: Block, order: Ints | None, samples: Ints) -> None:
-        """Carry some samples of a block on; if they complete a batch, it is the next step."""
+    def cross(self, block: Block, order: Callable[[], Ints | None], samples: Ints) -> None:
+        """Carry some samples of a block on; if they complete a batch, it is the next step. `order()` sorts the block's
+        samples, and is called only if there are some to carry.
+        """
         if not len(samples):
             return
         kernels, B = self.kernels, self.plan.order.shape[1]
-        self.carried.append(_taken(kernels, block, order, samples))
+        self.carried.append(_taken(kernels, block, order(), samples))
         if sum(len(y) for _, y, _ in self.carried) < B:
             return
         X, y = (np.concatenate([piece[place] for piece in self.carried]) for place in (0, 1))
