@@ -169,6 +169,7 @@ def test_a_killed_run_is_resumed(sweep: Command, whole: Path, tmp_path: Path) ->
     assert left_in(tmp_path / "run") == left_in(whole)
 
 
+@pytest.mark.long
 def test_a_killed_force_leaves_the_finished_run_and_one_to_resume(sweep: Command, whole: Path, tmp_path: Path) -> None:
     data = write_npz(tmp_path / "data.npz")
     assert script("train", "--dataset", data, "--out", "run", "--solver", "sgd", cwd=tmp_path).returncode == 0

@@ -29,7 +29,9 @@ FILES = ["config.toml", "environment.json", "history.npz", "model.safetensors", 
 
 
 ACCIDENTS = pytest.mark.parametrize(
-    ("counts", "happens", "ends"), [(touches, kill, -signal.SIGKILL), (writes, no_space, REFUSED)], ids=["kill", "full"]
+    ("counts", "happens", "ends"),
+    [pytest.param(touches, kill, -signal.SIGKILL, marks=pytest.mark.long), (writes, no_space, REFUSED)],
+    ids=["kill", "full"],
 )
 Counts = Callable[[str, Announced], bool]
 
