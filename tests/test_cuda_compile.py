@@ -10,11 +10,19 @@ from hostcuda import ARCHITECTURES, Arg, compile_cubin, elementwise_source
 from gpureg.kernels.cuda import logistic, pair, softmax
 from gpureg.kernels.cuda.logistic import logistic_kernel
 from gpureg.kernels.cuda.softmax import softmax_kernel
+from gpureg.kernels.cuda.sums import sum_kernel
 from gpureg.kernels.cuda.update import update_kernel
 
 GRADIENT = {"gradient": True, "loss": True, "hit": False}
 EVALUATION = {"gradient": False, "loss": True, "hit": True}
 HITS = {"gradient": False, "loss": False, "hit": True}
+SUMS = (
+    ("float32", "float32"),
+    ("float64", "float64"),
+    ("float32", "float64"),
+    ("bool", "float64"),
+    ("bool", "float32"),
+)
 
 
 def softmax_source(K: int, dtype: str, outputs: dict[str, bool], index32: bool = True) -> str:
@@ -37,8 +45,21 @@ def update_source(dtype: str) -> str:
     return elementwise_source(update_kernel(), [cube, per_model, per_model, Arg("int64"), cube], 3)
 
 
+def sum_source(values: str, weights: str, index32: bool = True) -> str:
+    args = [
+        Arg(values, 2, True, index32),
+        Arg(weights, 2, True, index32),
+        Arg("int64"),
+        Arg("int64"),
+        Arg("float64", 2),
+    ]
+    return elementwise_source(sum_kernel(), args, 2, index32)
+
+
 def sources() -> dict[str, str]:
-    found = {}
+    found = {
+        f"sum of {kind}, 64-bit: {not small}": sum_source(*kind, small) for kind in SUMS for small in (True, False)
+    }
     for dtype in ("float32", "float64"):
         for K in (2, 4, 10, 33, 100, 256, 1000, 1024, 1100):
             found[f"softmax gradient K={K} {dtype}"] = softmax_source(K, dtype, GRADIENT)

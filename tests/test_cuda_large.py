@@ -21,7 +21,7 @@ from hostcuda import settings
 from hostcuda.launch import HostArray
 from hostcuda.ops import HostOps
 from hostcuda.oracle import Case, expected
-from gpureg.kernels.cuda import logistic, pair, softmax, update
+from gpureg.kernels.cuda import logistic, pair, softmax, sums, update
 from gpureg.kernels.cuda.pointwise import POINTWISE
 from gpureg.losses import LOSSES
 
@@ -104,6 +104,18 @@ np.testing.assert_allclose(W.reshape(D, models, K), end, rtol=1e-4, atol=1e-5)
 np.testing.assert_array_equal(snapshots[-1], W)
 """
 
+# the last block of threads adds the last rows too
+_SUMS = """
+models, last = 64, 3
+rows = BIG // models // sums.PARTS * sums.PARTS  # so that the last row is the last thread's
+v = sparse((rows, models), np.float32)
+v[-last:] = rng.standard_normal((last, models))
+found = sums.Sums.of(HostOps(), 1, rows, models)
+with last_blocks(2):
+    found.add(0, v, np.full((1, 1), 0.5, np.float32).view(HostArray))
+np.testing.assert_allclose(found.partial[0, -last:], 0.5 * v[-last:], rtol=1e-6)
+"""
+
 CLEAN = ("softmax", "", "", "")
 CASES = {
     "softmax, rows in registers": (_POINTWISE, ("softmax", "10", "1")),
@@ -112,6 +124,7 @@ CASES = {
     "logistic": (_POINTWISE, ("logistic", "1", "64")),
     "the penalised step": (_UPDATE, ()),
     "the pair": (_PAIR, ()),
+    "sums of rows": (_SUMS, ()),
 }
 # (case, module, fragment, what is written, what is planted)
 BUGS = {
@@ -165,6 +178,7 @@ BUGS = {
         "snapshots[s * (D * C) + place]",
         "snapshots[s * (D * (int)C) + (int)place]",
     ),
+    "a summand's place in 32 bits": ("sums of rows", "sums", "OPERATION", "v[j]", "v[(int)j]"),
     "a batch's place in 32 bits": ("the pair", "pair", "_BACKWARD", "(ptrdiff_t)step * B", "step * B"),
 }
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hostcuda import host, settings
+from hostcuda.ops import HostOps
 from hostcuda.oracle import Case, check, execute, hard_cases
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gpureg.kernels.cuda.softmax import lanes, softmax_kernel
+from gpureg.kernels.cuda.sums import PARTS, Sums
 from gpureg.kernels.cuda.update import update_kernel
 
 SHAPES = [("softmax", K) for K in (2, 10, 33, 100, 1000, 1100)] + [("logistic", 1)]
@@ -141,3 +143,33 @@ def test_launches_are_one_each():
     with settings() as launched:
         execute("softmax", case)
     assert launched == ["softmax_grad_loss_k10", "softmax_loss_hit_k10", "softmax_hit_k10"]
+
+
+@pytest.mark.parametrize("index64", [False, True])
+@pytest.mark.parametrize("kind", ["float32", "float64", "bool"])
+@pytest.mark.parametrize("weights", ["one", "a row", "a number"])
+@pytest.mark.parametrize(("rows", "models"), [(1, 1), (PARTS - 1, 3), (3 * PARTS + 7, 2), (40, 70)])
+def test_sums_of_rows(rows, models, weights, kind, index64):
+    """Two blocks of different sizes, whose rows go to the same partial sums; the other sum stays as it is."""
+    rng = np.random.default_rng(rows)
+    shape = {"one": (1, 1), "a row": (rows, 1), "a number": (rows, models)}[weights]
+    values = (2.0 * rng.standard_normal((rows, models))).astype(kind)
+    weight = rng.uniform(0.5, 2.0, shape).astype("float32" if kind == "float32" else "float64")
+    sums = Sums.of(HostOps(), 2, rows, models)
+    with settings(index64=index64):
+        for block in (slice(0, rows // 3), slice(rows // 3, rows)):
+            if block.stop > block.start:
+                sums.add(1, host(values[block]), host(weight if weights == "one" else weight[block]))
+    want = (values.astype(float) * weight.astype(float)).sum(axis=0)
+    np.testing.assert_allclose(sums.total(), [np.zeros(models), want], rtol=1e-12, atol=1e-12 * rows)
+
+
+def test_sums_have_the_same_bits_in_either_order_of_the_lanes():
+    values = host(np.random.default_rng(0).standard_normal((5 * PARTS, 7)).astype(np.float32))
+    found = []
+    for reverse in (False, True):
+        sums = Sums.of(HostOps(), 1, len(values), 7)
+        with settings(reverse=reverse):
+            sums.add(0, values, host(np.ones((1, 1), np.float32)))
+        found.append(np.array(sums.total()))
+    np.testing.assert_array_equal(*found)

@@ -32,6 +32,24 @@ for steps_by in ("fused", "pair"):
     kernels.steps(kernels.weights(np.zeros((9, 6))), kernels.place(X, y, weights, None), plan)
 """
 
+_SUMS = """
+import numpy as np
+from hostcuda import host
+from hostcuda.ops import HostOps
+from gpureg.kernels.cuda.sums import PARTS, Sums
+rows, models = 2 * PARTS + 5, 3
+sums = Sums.of(HostOps(), 1, rows, models)
+for shape in ((1, 1), (rows, 1), (rows, models)):
+    sums.add(0, host(np.ones((rows, models), np.float32)), host(np.ones(shape, np.float32)))
+"""
+
+_SUMS_PLANTED = """
+from gpureg.kernels.cuda import sums
+changed = sums.OPERATION.replace("j < size", "j <= size")
+assert changed != sums.OPERATION
+sums.OPERATION = changed
+"""
+
 _PLANTED = """
 from gpureg.kernels.cuda import softmax
 changed = softmax._TILE_HEAD.replace("j * G + lane < K ? mine[j * G] : minus_inf", "mine[j * G]")
@@ -76,13 +94,15 @@ def sanitized(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("script", [_HARD_CASES, _STEPS], ids=["pointwise", "steps"])
+@pytest.mark.parametrize("script", [_HARD_CASES, _STEPS, _SUMS], ids=["pointwise", "steps", "sums"])
 def test_no_access_outside_the_arrays(script):
     done = sanitized(script)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("script", [_PLANTED, _PAIR_PLANTED + _STEPS], ids=["pointwise", "pair"])
+@pytest.mark.parametrize(
+    "script", [_PLANTED, _PAIR_PLANTED + _STEPS, _SUMS_PLANTED + _SUMS], ids=["pointwise", "pair", "sums"]
+)
 def test_a_planted_access_outside_is_caught(script):
     done = sanitized(script)
     assert done.returncode != 0

@@ -14,6 +14,7 @@ from gpureg.kernels.cuda.ops import CupyOps, DeviceOps, ToDevice
 from gpureg.kernels.cuda.pair_steps import PairSteps
 from gpureg.kernels.cuda.pointwise import POINTWISE, Pointwise
 from gpureg.kernels.cuda.steps import MinibatchSteps
+from gpureg.kernels.cuda.sums import Sums
 from gpureg.kernels.protocol import OneLane
 from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
@@ -151,20 +152,19 @@ class CudaKernels(OneLane):
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
         """See the protocol: put on the device's queue at once, brought back when the result is asked for.
 
-        One product, one fused launch and one or two reductions per block of rows.
+        One product, one fused launch and one or two launches of partial sums per block of rows.
         """
-        models = W.shape[1] // self.n_columns
-        sums = self._ops.zeros((2, models), np.float64)  # counts are exact in float64
-        loss_sum, hits = sums[0], sums[1]
+        models, mass = W.shape[1] // self.n_columns, rows.sample_weight
+        sums = Sums.of(self._ops, 2, rows.n, models)
         for block, logits in self._logits(W, rows):
             hit = self._ops.empty((logits.shape[0], models), np.bool_)
             loss = self._ops.empty(hit.shape, self._dtype) if with_loss else None
             self._pointwise.evaluate(self._pointwise.labels(rows.y[block], models), logits, hit, loss)
-            mass = None if rows.sample_weight is None else rows.sample_weight[block][:, None]
-            hits += (hit if mass is None else hit * mass).sum(axis=0, dtype=np.float64)
+            weight = self._ones_of(models)[:, :1] if mass is None else mass[block][:, None]
             if loss is not None:
-                loss_sum += (loss if mass is None else loss * mass).sum(axis=0, dtype=np.float64)
-        return PendingSums(self.read_later(sums))
+                sums.add(0, loss, weight)
+            sums.add(1, hit, weight)  # counts are exact in float64
+        return PendingSums(self.read_later(sums.total()))
 
     def overlaps(self, columns: int, step_rows: int, evaluation_rows: int) -> bool:
         """If an evaluation has a product to itself. Everything goes through one queue, but the host decides on a wide
@@ -181,19 +181,17 @@ class CudaKernels(OneLane):
         """See the protocol. The cost is summed in float64 whatever the weights' type."""
         ops, models = self._ops, W.shape[1] // self.n_columns
         picked = None if column is None else self._to_device.indices(column)
-        ones, cost, gradient = self._ones_of(models), None, ops.empty(W.shape, self._dtype)
+        ones, cost = self._ones_of(models), Sums.of(ops, 1, rows.n, models)
+        gradient = ops.empty(W.shape, self._dtype)
         for block, logits in self._logits(W, rows):
             loss = ops.empty((logits.shape[0], models), self._dtype)
             unweighted = rows.weights is None or picked is None
             weight = ones if unweighted else ops.take(rows.weights[block], picked, 1)  # type: ignore[index]
             labels = self._pointwise.labels(rows.y[block], models)
             self._pointwise.gradient(labels, self._pointwise.scales(weight), logits, loss)
-            if not unweighted:
-                loss *= weight
-            total = loss.sum(axis=0, dtype=np.float64)
-            ops.matmul_transposed(rows.X[block], logits, gradient, beta=0.0 if cost is None else 1.0)
-            cost = total if cost is None else cost + total
-        return cost, gradient, None
+            cost.add(0, loss, ones[:, :1] if unweighted else weight)
+            ops.matmul_transposed(rows.X[block], logits, gradient, beta=1.0 if block.start else 0.0)
+        return cost.total()[0], gradient, None
 
     def _ones_of(self, models: int) -> Array:
         """`(1, models)` ones, kept from one pass to the next."""

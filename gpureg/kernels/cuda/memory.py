@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpureg.kernels.cuda.sums import PARTS
 from gpureg.types import RunShape
 
 DEFAULT_BUDGET = 2 * 1024**3  # bytes
@@ -43,14 +44,15 @@ def run_bytes(shape: RunShape, columns: int, stack_columns: int, itemsize: int, 
 
     `columns`: K. Minibatches: the weights with their gradient and a copy for compaction, the snapshots and their stack,
     those of evaluations that run alongside the steps, an epoch's gathered batches with their labels, weights and
-    losses, and a block of logits. The full-batch solver: the logits and the gradient; the solver itself counts its
-    vectors and second moments.
+    losses, and a block of logits with the partial sums of its losses and hits. The full-batch solver: the logits and
+    the gradient; the solver itself counts its vectors and second moments.
     """
     C, D, L = columns * shape.models, shape.features, shape.models
     stacked = C if shape.full_batch else max(C, min(shape.queued * C, stack_columns))
     models = -(-stacked // columns)
     evaluated = min(shape.evaluated, budget.block_rows(stacked, models, itemsize))
     block = evaluated * (stacked * itemsize + models * (itemsize + 1 + shape.weighted * itemsize))
+    block += 2 * PARTS * models * 8
     if shape.full_batch:
         return block + 4 * D * C * itemsize
     row = (D + (4 if shape.weighted else 2) * L) * itemsize + 16
