@@ -171,6 +171,30 @@ def test_the_pair_is_for_models_of_a_warps_width(classes, way):
     assert way in launched
 
 
+def steps_of(kernels, p, chosen: StepPlan) -> list[str]:
+    """What the steps launch."""
+    rows = kernels.place(p.X, p.y, None, None)
+    with settings() as launched:
+        kernels.steps(kernels.weights(p.W[:, : len(chosen.lr) * kernels.n_columns]), rows, chosen)
+    return launched
+
+
+@pytest.mark.parametrize(("most", "way"), [(16 * D * 15, "sgd_forward"), (16 * D * 15 - 1, "softmax_grad_loss_k5")])
+def test_auto_takes_the_pair_for_narrow_steps(most, way, monkeypatch):
+    monkeypatch.setattr("gpureg.kernels.cuda.pair.QUICK", most)
+    p = problem("softmax", 5)
+    assert way in steps_of(host_kernels("softmax", 5, "float64", steps_by="auto"), p, plan(3, weighted=False))
+
+
+def test_auto_changes_over_as_models_stop_and_gives_the_memory_back(monkeypatch):
+    monkeypatch.setattr("gpureg.kernels.cuda.pair.QUICK", 16 * D * 10)
+    p, kernels = problem("softmax", 5), host_kernels("softmax", 5, "float64", steps_by="auto")
+    assert "softmax_grad_loss_k5" in steps_of(kernels, p, plan(3, weighted=False))
+    assert kernels._minibatches._memory is not None
+    assert "sgd_forward" in steps_of(kernels, p, plan(2, weighted=False))
+    assert kernels._minibatches._memory is None
+
+
 def test_more_features_than_a_block_takes_at_once():
     rng = np.random.default_rng(4)
     X, y, W = 0.1 * rng.standard_normal((9, 1100)), rng.integers(0, 3, 9), rng.standard_normal((1100, 3))

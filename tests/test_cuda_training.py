@@ -99,7 +99,7 @@ def test_the_full_batch_solver_reaches_numpys_optimum(task, classes, way):
 def test_launches_of_a_whole_run():
     """Three launches a step where no model has a penalty, and one gather a run of steps, not one a batch."""
     with settings() as launched:
-        _, got = both("softmax, one model without a penalty", "float32", patience=0)
+        _, got = both("softmax, one model without a penalty", "float32", patience=0, kernels="fused")
     steps = got.models[0].steps
     assert steps == 36
     for name in ("softmax_grad_loss_k3", "matmul_transposed"):

@@ -46,7 +46,7 @@ def choose_kernels(
             f"{named('kernels', which)} on the {backend.name} backend implements {names}, not the loss {loss.name!r}; "
             f"use {named('kernels', 'auto')} or reference."
         )
-    return fused.make(loss, n_classes, memory, "pair" if which == "pair" else "fused")
+    return fused.make(loss, n_classes, memory, which)
 
 
 @dataclass(frozen=True)

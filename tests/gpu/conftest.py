@@ -8,6 +8,8 @@ import pytest
 
 from gpureg.backend import Backend, cuda_unusable, cupy_backend
 
+ON_SOFT_DEVICE = "SOFTDEVICE_LOG" in os.environ
+
 
 @pytest.fixture(autouse=True, scope="session")
 def usable_device() -> None:

@@ -21,11 +21,10 @@ from gpureg.kernels.cuda.ops import CupyOps
 from gpureg.losses import LOSSES
 from gpureg.types import StepPlan
 
-from .conftest import device_backend
+from .conftest import ON_SOFT_DEVICE, device_backend
 
 pytestmark = pytest.mark.gpu
 OURS = re.compile(r"softmax_|logistic_|penalized_step|sgd_|cupy_")  # CuPy's own kernels are launched by us too
-ON_SOFT_DEVICE = "SOFTDEVICE_LOG" in os.environ
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def recorded(names: list[str]):
         pytest.skip("counting launches needs a PyTorch with CUDA for its profiler")
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
         yield
     names += [e.name for e in seen.events() if e.device_type == torch.autograd.DeviceType.CUDA]
 

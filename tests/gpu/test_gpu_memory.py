@@ -59,6 +59,7 @@ def peak_of(run) -> int:
 
 CASES = [(name, dtype, "fused") for name in RUNS for dtype in ("float32", "float64")]
 CASES += [(name, "float32", "reference") for name in ("samples", "logistic", "seeds", "full-batch-wide")]
+CASES += [(name, "float32", "pair") for name in ("samples", "models", "best", "seeds", "logistic")]
 
 
 @pytest.mark.parametrize(("name", "dtype", "kernels"), CASES)

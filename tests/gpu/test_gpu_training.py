@@ -16,7 +16,7 @@ from gpureg.losses import LOSSES
 from gpureg.solvers.lbfgs.hessian import inverse_factors
 from gpureg.solvers.lbfgs.solver import Lbfgs
 
-from .conftest import device_backend
+from .conftest import ON_SOFT_DEVICE, device_backend
 
 pytestmark = pytest.mark.gpu
 SILENT = Hooks(lambda event: None, lambda: False)
@@ -59,7 +59,8 @@ def test_twenty_epochs_are_numpys_in_float64(dtype, tolerance, kernels):
 @pytest.mark.long
 @pytest.mark.mnist
 def test_the_reports_softmax_runs():
-    config = FitConfig(l2=tuple(REPORT), dtype="float64")
+    # the soft device takes most of an hour for that many steps of the pair
+    config = FitConfig(l2=tuple(REPORT), dtype="float64", kernels="fused" if ON_SOFT_DEVICE else "auto")
     result = fit_on(device_backend("float64"), gpureg.load_dataset("mnist"), config, SILENT)
     for model in result.models:
         steps, train, val, train_accuracy, val_accuracy, norm = REPORT[model.l2]

@@ -54,7 +54,8 @@ class CudaKernels(OneLane):
     the learning rate in its scale, and the accumulating product; four with a penalty. Batches are gathered once per
     epoch, losses reduced once per epoch, and nothing waits for the device but `to_host` and `evaluate`. `memory`
     bounds the working memory in addition to the data, in bytes. `steps_by`: "pair" trains in two launches a step, if
-    the models are narrow enough. If there is too little memory, CuPy raises, and `Backend.in_use` says it in our words.
+    the models are narrow enough, and "auto" where that is faster. If there is too little memory, CuPy raises, and
+    `Backend.in_use` says it in our words.
     """
 
     name = "cuda"
@@ -78,10 +79,9 @@ class CudaKernels(OneLane):
         self._dtype = np.dtype(backend.dtype)
         self._to_device = ToDevice(backend.from_host, self._dtype)
         self._minibatches = MinibatchSteps(self._ops, self._to_device, self._pointwise, self.budget)
+        self._pair = PairSteps(self._ops, self._to_device, self.n_columns, self.budget)
+        self._steps_by = steps_by
         self._ones: Array | None = None
-        self._pair: PairSteps | None = None
-        if steps_by == "pair":
-            self._pair = PairSteps(self._ops, self._to_device, self.n_columns, self.budget)
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Samples stay as they are: a gather on the device costs the same in any order."""
@@ -142,12 +142,15 @@ class CudaKernels(OneLane):
 
     def steps(self, W: Array, rows: CudaRows, plan: StepPlan) -> tuple[Array, Array, list[Array]]:
         """See the protocol."""
-        run = self._pair if self._pair is not None and self._pair.fits() else self._minibatches
+        pair, other = self._pair, self._minibatches
+        quick = self._steps_by == "auto" and pair.is_quick(plan.order.shape[1], *W.shape)
+        run, idle = (pair, other) if pair.fits() and (quick or self._steps_by == "pair") else (other, pair)
+        idle.forget()  # models stop, and the rest may be narrow enough for the pair
         return run.run(self._ops.contiguous(W), rows.X, rows.y, rows.weights, plan)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol."""
-        return self._pair is None or self._pair.fits()
+        return self._steps_by != "pair" or self._pair.fits()
 
     def start_evaluation(self, W: Array, rows: CudaRows, *, with_loss: bool, now: bool = False) -> PendingSums:
         """See the protocol: put on the device's queue at once, brought back when the result is asked for.

@@ -71,6 +71,14 @@ class PairSteps:
         """Whether models of this many columns can be trained this way."""
         return self.columns <= pair.MAX_COLUMNS
 
+    def is_quick(self, batch: int, features: int, columns: int) -> bool:
+        """Whether a step of B x D x L*K is expected to be faster than with cuBLAS's products."""
+        return batch * features * columns <= pair.QUICK
+
+    def forget(self) -> None:
+        """Give back the memory that is kept from one run to the next."""
+        self._memory = None
+
     def run(
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
     ) -> tuple[Array, Array, list[Array]]:

@@ -56,6 +56,10 @@ class MinibatchSteps:
         self.dtype = to_device.dtype
         self._memory: _Memory | None = None
 
+    def forget(self) -> None:
+        """Give back the memory that is kept from one run to the next."""
+        self._memory = None
+
     def run(
         self, W: Array, X: Array, y: Array, weights: Array | None, plan: StepPlan
     ) -> tuple[Array, Array, list[Array]]:

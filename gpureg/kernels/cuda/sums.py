@@ -22,7 +22,7 @@ PARTS = 512  # of a model: threads enough for a card even if there is one model,
 
 @functools.cache
 def sum_kernel() -> Any:
-    """The `cupy.ElementwiseKernel` that adds the rows of `v (rows, L)` to partial sums `s (P, L)`: of row r, to s[r % P].
+    """The `cupy.ElementwiseKernel` that adds the rows of `v (rows, L)` to partial sums `s (P, L)`, row r to s[r % P].
 
     Call it as `kernel(v, weight, size, span, s)`: `size` is rows x L, and element j of v is multiplied by
     `weight[j / span]`.
