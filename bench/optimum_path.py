@@ -49,7 +49,7 @@ def warm_loop(data: Data, Cs: np.ndarray) -> dict[str, object]:
     return sklearn_loop(data, Cs, warm=True)
 
 
-def fit_path(data: Data, Cs: np.ndarray, tol: float) -> dict[str, Any]:
+def fit_path(data: Data, Cs: np.ndarray, tol: float, device: str = "cpu") -> dict[str, Any]:
     """`gpureg.fit` of all C, from host arrays to its result."""
     none = slice(0, 0)
     own = Dataset(data.name, data.X, data.y, data.X[none], data.y[none], tuple(range(data.classes)))
@@ -65,7 +65,8 @@ def fit_path(data: Data, Cs: np.ndarray, tol: float) -> dict[str, Any]:
             penalize_bias=False,
             dtype=str(data.X.dtype),
             tol=tol,
-            device="cpu",
+            device=device,
+            strict_device=True,
         )
     seconds = time.perf_counter() - begun
     weights = zip(found.model.coef, found.model.intercept, Cs, strict=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.types import StepPlan
 
 CALLS = 32  # of a kernel between two waits
+# rows, features, classes, number of C, tolerance
+PATHS = ((50_000, 768, 100, 16, 3e-5), (50_000, 768, 100, 48, 3e-5), (20_000, 512, 1000, 16, 1e-4))
 SILENT = Hooks(lambda event: None, lambda: False)
 
 
@@ -137,3 +141,20 @@ def whole_job(backend: Backend, job: Job, l2: tuple[float, ...], kernels: str, r
         fit_on(backend, data, config, SILENT)
         times.append(time.perf_counter() - begun)
     return {"models": len(l2), "kernels": kernels, "seconds": sorted(times)[len(times) // 2], "all": times}
+
+
+def paths(device: str) -> list[dict[str, Any]]:
+    """Seconds of `gpureg.fit` of a path of C from 1e-6 to 1e2 in float32, from host arrays to its result: the data of
+    `bench/optimum.py`, at the tolerances with which the CPU's path was timed.
+    """
+    sys.path.append(str(Path(__file__).parent.parent))
+    from optimum_jobs import centre, embeddings
+    from optimum_path import fit_path
+
+    found = []
+    for n, features, classes, count, tol in PATHS:
+        data, Cs = centre(embeddings(n, "float32", features, classes)), np.logspace(-6, 2, count)
+        taken = [fit_path(data, Cs, tol, device)["seconds"] for _ in range(4)][1:]  # the first compiles
+        shape = {"samples": len(data.y), "features": features, "classes": classes}
+        found.append({**shape, "C": count, "tol": tol, "seconds": sorted(taken)[1], "all": taken})
+    return found
