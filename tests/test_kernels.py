@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gpureg.backend import numpy_backend
 from gpureg.kernels.cpu import steps as steps_module
 from gpureg.kernels.cpu.fused import NumpyKernels, runs_of, tile_runs
+from gpureg.kernels.cpu.tiles import peaks_and_hits
 from gpureg.kernels.protocol import Kernels
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import LOSSES
@@ -209,6 +210,28 @@ def test_softmax_laws(B: int, K: int, size: float, seed: int, ties: bool) -> Non
     permuted, loss2, _ = residual(np, "softmax", logits[..., order], np.argsort(order)[y], scale)
     np.testing.assert_allclose(permuted, gradient[..., order], atol=1e-12)
     np.testing.assert_allclose(loss2, loss, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("rows", "classes"), [(40, 30), (400, 30), (600, 3), (2, 2)])
+def test_hits_of_runs_of_any_length(rows: int, classes: int, weighted: bool) -> None:
+    """The first of equal logits is predicted, and NaN predicts nothing, whichever way a tile takes."""
+    random = np.random.default_rng(rows)
+    y = np.sort(random.integers(0, classes, rows))
+    z = random.integers(-2, 3, (2, classes, rows)).astype(np.float32)
+    z[1] += random.uniform(0, 0.4, (classes, rows)).astype(np.float32)  # no ties here
+    z[0, random.integers(classes), random.integers(rows)] = np.nan
+    mass = random.uniform(0.5, 2.0, rows) if weighted else None
+    peak, own = np.empty((2, 2, rows), np.float32)
+    hits = np.zeros(2)
+    with np.errstate(invalid="ignore"):
+        peaks_and_hits(
+            z, [(int(c), *np.flatnonzero(y == c)[[0, -1]] + (0, 1)) for c in np.unique(y)], peak, own, mass, hits
+        )
+    want = (z.argmax(axis=1) == y) & ~np.isnan(z).any(axis=1)
+    np.testing.assert_allclose(hits, want @ (np.ones(rows) if mass is None else mass))
+    np.testing.assert_array_equal(peak, z.max(axis=1))
+    np.testing.assert_array_equal(own, z[:, y, np.arange(rows)])
 
 
 def test_logistic_is_softmax_of_two() -> None:

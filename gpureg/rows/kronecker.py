@@ -90,7 +90,9 @@ def curved(kernels: Kernels, logits: Array, y: Array, s: Array) -> tuple[Array, 
     eye = kernels.backend.from_host(np.eye(kernels.n_columns))
     own, trace = xp.sum(d * s[:, None], axis=0)[:, None] * eye, xp.sum(d, axis=1)
     if f is not None:
-        own, trace = own - xp.matmul(xp.matrix_transpose(f * s[:, None]), f), trace - xp.sum(f * f, axis=1)
+        left, right = (xp.astype(factor, kernels.backend.float_type) for factor in (f * s[:, None], f))
+        own = own - xp.astype(xp.matmul(xp.matrix_transpose(left), right), xp.float64)
+        trace = trace - xp.sum(f * f, axis=1)
     return own, s * xp.where(trace > 0.0, trace, xp.zeros_like(trace))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from gpureg.kernels.cpu.rows import Runs
 from gpureg.types import Array, Floats
 
+SHORT_RUN = 128  # rows of a class in a tile, on average: with fewer, a maximum by class costs more than the products
+
 
 class TileLoss(ABC):
     """Class-major logits `(M, K, rows)` of M models, their losses `(M, rows)` and hits; M = snapshots x models."""
@@ -141,6 +143,9 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats |
     compares false: no hit.
     """
     K = z.shape[1]
+    if z.shape[2] < SHORT_RUN * len(runs):
+        _of_short_runs(z, runs, peak, own, mass, hits)
+        return
     for label, a, b in runs:
         mine, top = z[:, label, a:b], peak[:, a:b]
         own[:, a:b] = mine
@@ -157,6 +162,20 @@ def peaks_and_hits(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats |
                 top[...] = later
         np.maximum(top, mine, out=top)
         hits += _count(hit, mass, a, b)
+
+
+def _of_short_runs(z: Array, runs: Runs, peak: Array, own: Array, mass: Floats | None, hits: Floats) -> None:
+    """`peaks_and_hits` of runs of few rows: one maximum of all, and earlier classes are only looked at if there are
+    ties.
+    """
+    np.max(z, axis=1, out=peak)
+    for label, a, b in runs:
+        own[:, a:b] = z[:, label, a:b]
+    hit = own >= peak
+    if (np.count_nonzero(z == peak[:, None], axis=1) > 1)[hit].any():
+        for label, a, b in runs:
+            hit[:, a:b] &= ~(z[:, :label, a:b] == peak[:, None, a:b]).any(axis=1)
+    hits += _count(hit, mass, 0, hit.shape[1])
 
 
 def _count(hit: Array, mass: Floats | None, a: int, b: int) -> Floats:

@@ -81,7 +81,7 @@ class Conditioning:
         xp = self.kernels.backend.xp
         u = v if self.scale is None else v * self.scale
         if self.turn is not None:
-            u = xp.matmul(self.turn, u)
+            u = self._turned(self.turn, u)
         if self.basis is not None:
             return self._times(u, xp.matrix_transpose(self.basis))
         if self.shift is None:
@@ -102,7 +102,7 @@ class Conditioning:
         else:
             u = W
         if self.turn is not None:
-            u = xp.matmul(xp.matrix_transpose(self.turn), u)
+            u = self._turned(xp.matrix_transpose(self.turn), u)
         return u if self.scale is None else u / self.scale
 
     def slope(self, gradient: Array) -> tuple[Array, Array, Array]:
@@ -117,7 +117,7 @@ class Conditioning:
         elif self.shift is not None:
             g = g - g[:, :, -1:] * self.shift
         if self.turn is not None:
-            g = xp.matmul(xp.matrix_transpose(self.turn), g)
+            g = self._turned(xp.matrix_transpose(self.turn), g)
         square = g * g
         tail = square[:, :, -1]
         total = xp.sum(square, axis=(1, 2))
@@ -129,17 +129,28 @@ class Conditioning:
 
     def _times(self, u: Array, matrix: Array) -> Array:
         """`u (A, K, D)` times a matrix `(D, D)`, the columns of all models shared among the kernels' threads."""
+        flat = self.kernels.backend.xp.reshape(u, (-1, u.shape[2]))
+        return self.kernels.backend.xp.reshape(self._product(flat, matrix), u.shape)
+
+    def _turned(self, turn: Array, u: Array) -> Array:
+        """`turn (K, K)` times each model of `u (A, K, D)`."""
         xp = self.kernels.backend.xp
-        flat = xp.reshape(u, (-1, u.shape[2]))
-        count = self.kernels.lanes if flat.shape[0] * flat.shape[1] ** 2 >= WORTH_THREADS else 1
-        bounds = [flat.shape[0] * number // count for number in range(count + 1)]
-        parts: list[Array] = [flat] * count
+        if u.shape[0] > 1:
+            return xp.matmul(turn, u)
+        return self._product(turn, u[0, :, :])[None, :, :]
+
+    def _product(self, left: Array, right: Array) -> Array:
+        """`left (m, k)` times `right (k, n)`, the rows shared among the kernels' threads if that is worth it."""
+        xp, (m, k) = self.kernels.backend.xp, left.shape
+        count = self.kernels.lanes if m * k * right.shape[1] >= WORTH_THREADS else 1
+        bounds = [m * number // count for number in range(count + 1)]
+        parts: list[Array] = [left] * count
 
         def task(number: int) -> None:
-            parts[number] = xp.matmul(flat[bounds[number] : bounds[number + 1], :], matrix)
+            parts[number] = xp.matmul(left[bounds[number] : bounds[number + 1], :], right)
 
         self.kernels.share_out(count, task)
-        return xp.reshape(parts[0] if count == 1 else xp.concat(parts, axis=0), u.shape)
+        return parts[0] if count == 1 else xp.concat(parts, axis=0)
 
     def take(self, models: Ints) -> Conditioning:
         """That of `models (B,)`."""
