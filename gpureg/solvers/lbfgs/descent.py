@@ -35,6 +35,7 @@ from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
 FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
 LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
+QUICK = 2  # passes; the pairs of a model that took no more save its heirs none, and are vectors to be moved
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
 
 
@@ -49,8 +50,8 @@ class LbfgsDescent:
     `target (L,)`: a model also stops at an objective of at most this, for comparing solvers at equal quality.
     `resolution`: objectives whose relative difference is less than this count as equal; default the float type's.
     `hessians`: when one is worth its cost.
-    `measures`: whether the outcome has losses and accuracies. `bequeaths`: other models start from these, so their
-    pairs are kept.
+    `measures`: whether the outcome has losses and accuracies. `bequeaths`: other models start from these, and take
+    their pairs.
     """
 
     steps_per_epoch = 0
@@ -269,7 +270,8 @@ class LbfgsDescent:
             state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
         if self.bequeaths:
-            state.pairs |= batch.bequeathed(places)
+            slow = places[state.evaluated[batch.active[places]] > QUICK]
+            state.pairs |= batch.bequeathed(slow) if len(slow) else {}
 
     def _handed(self, state: LbfgsState, batch: Batch, stuck: np.ndarray) -> np.ndarray:
         """Mask `(A,)` of the models that continue in variables made from the curvature at their current weights: those
