@@ -1,6 +1,7 @@
 """The quick way of reading a CSV file: several parts at once, their numbers put into the matrix while in the cache.
 
-It is for large files of numbers and labels that need nothing else. What does not fit is read again in the usual way,
+It is for large files of numbers and labels that need nothing else. The cells of plain text are read as they lie
+(`csv_cells`); from the first part on that is not plain, Arrow parses. What does not fit is read again in the usual way,
 which finds out what is the matter and has the messages.
 """
 
@@ -11,13 +12,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.csv_cells import LINE, QUOTE, Cells, count
 from gpureg.data.csv_files import Kinds, csv_options
 from gpureg.data.csv_header import Header
 from gpureg.data.limits import Limit
@@ -28,11 +31,10 @@ Table = Any
 Matrix = npt.NDArray[np.float64]
 
 BLOCK = 1 << 20  # bytes of text that are parsed at once
-SPAN = 1 << 22  # bytes of text that one thread reads
+SPAN = 1 << 20  # bytes of text that one thread reads
 MOST_THREADS = 8
-_ROWS_AT_ONCE, _COUNTED = 1 << 13, 1 << 17  # rows, and characters, that stay in a core's cache
+_ROWS_AT_ONCE = 1 << 13  # which stay in a core's cache
 _ROOM = 1.05  # rows for which there is room, of those that the first ones let expect
-_LINE, _QUOTE = ord("\n"), ord('"')
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ def _texts(descriptor: int, size: int, span: int) -> Iterator[memoryview]:
         end = len(text) if place + len(text) == size else text.rfind(b"\n") + 1
         if not text or place + len(text) > size or end <= span // 2 < len(text):
             raise _OtherwiseError
-        yield memoryview(text)[begin:end]
         place += end
+        if not text.endswith(b"\n", 0, end):  # the file's last line
+            text, end = text + b"\n", end + 1
+        yield memoryview(text)[begin:end]
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,43 @@ class _Reader:
     others: tuple[str, ...]
     missing: bool
     block: int
+    odd: Event = field(default_factory=Event)  # set once a part is not plain: then the others need not be tried
 
     def part(self, text: memoryview, X: Matrix) -> _Part:
         """The other columns of the rows in a text, whose numbers are written into `X`: a row for each of its lines."""
         import pyarrow as pa
+
+        if not self.odd.is_set():
+            with suppress(pa.ArrowException):
+                if (found := self._cells(text, X)) is not None:
+                    return found
+            self.odd.set()
+        return self._parsed(text, X)
+
+    def _cells(self, text: memoryview, X: Matrix) -> _Part | None:
+        """`part` of a text that is plain, else None. Raises ArrowException for what is neither number nor word."""
+        import pyarrow as pa
+
+        places = {name: place for place, name in enumerate(self.header.names)}
+        numbers, others = ([places[name] for name in columns] for columns in (self.numbers, self.others))
+        cells = Cells.of(text, len(X), len(places), self.header.delimiter)
+        if cells is None or (len(numbers) + len(others) < len(places) and cells.hidden(others)):
+            return None
+        if (words := cells.words(others)) is None:
+            return None
+        together = numbers == list(range(numbers[0], numbers[-1] + 1))
+        X[:] = cells.numbers(slice(numbers[0], numbers[-1] + 1) if together else numbers)
+        finite = bool(np.isfinite(X).all())
+        if not (finite or self.missing) and np.isnan(X).any():
+            raise _OtherwiseError
+        return _Part(len(X), [pa.RecordBatch.from_arrays(words, list(self.others))], finite)
+
+    def _parsed(self, text: memoryview, X: Matrix) -> _Part:
+        """`part` of any text."""
+        import pyarrow as pa
         import pyarrow.csv as arrow_csv
 
-        if _count(text, _QUOTE) % 2:  # a quoted cell goes on in the next part
+        if count(text, QUOTE) % 2:  # a quoted cell goes on in the next part
             raise _OtherwiseError
         kinds = Kinds(self.numbers, self.others, once=True, few=True)
         options = csv_options(replace(self.header, lines=0), kinds, self.block, across=False)
@@ -139,19 +173,20 @@ def _joined(reader: _Reader, texts: Iterator[memoryview], size: int) -> CsvMatri
     import pyarrow as pa
 
     threads = min(MOST_THREADS, os.cpu_count() or 1)
-    X, lines, begins, parts = np.empty((0, len(reader.numbers))), 0, [], []
+    X, rows, begins, parts = np.empty((0, len(reader.numbers))), 0, [], []
     with ThreadPoolExecutor(threads) as pool:
         reading: deque[Future[_Part]] = deque()
         try:
             for text in texts:
-                own = _lines(text)
-                while len(reading) > (threads if lines + own <= len(X) else 0):
+                lines = count(text, LINE)
+                needed = rows + lines
+                while len(reading) > (threads if needed <= len(X) else 0):
                     parts.append(reading.popleft().result())
-                if lines + own > len(X):
-                    X = _larger(X, lines, lines + own, int(_ROOM * own * size / len(text)))
-                reading.append(pool.submit(reader.part, text, X[lines : lines + own]))
-                begins.append(lines)
-                lines += own
+                if needed > len(X):
+                    X = _larger(X, rows, needed, int(_ROOM * lines * size / len(text)))
+                reading.append(pool.submit(reader.part, text, X[rows:needed]))
+                begins.append(rows)
+                rows = needed
             parts += [part.result() for part in reading]
         finally:
             pool.shutdown(cancel_futures=True)
@@ -164,16 +199,6 @@ def _joined(reader: _Reader, texts: Iterator[memoryview], size: int) -> CsvMatri
         raise _OtherwiseError
     others = pa.Table.from_batches([batch for part in parts for batch in part.others])
     return CsvMatrix(X[:rows], others, all(part.finite for part in parts))
-
-
-def _lines(text: memoryview) -> int:
-    return _count(text, _LINE) + (text[-1] != _LINE)
-
-
-def _count(text: memoryview, character: int) -> int:
-    values = np.frombuffer(text, np.uint8)
-    parts = (values[start : start + _COUNTED] for start in range(0, len(values), _COUNTED))
-    return sum(int(np.count_nonzero(part == character)) for part in parts)
 
 
 def _larger(X: Matrix, rows: int, needed: int, expected: int) -> Matrix:
