@@ -43,15 +43,13 @@ class LbfgsDescent:
     """Batched L-BFGS on a problem; see `gpureg.solvers.protocol.Descent`.
 
     `config.tol` is a bound on the gap to the optimum, in nats of the mean objective; for a model of a fold, which is
-    scored but not kept, 100 times that. A model has converged when
-    `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by a certificate that is made at its final weights, in which a
-    free bias has its share (`rows.dual`). Without a penalty there is no bound: then when `-g'd <= tol`, d the
-    quasi-Newton direction, which estimates twice the gap. `config.max_iter` bounds the iterations of a model.
-    `target (L,)`: a model also stops at an objective of at most this, for comparing solvers at equal quality.
-    `resolution`: objectives whose relative difference is less than this count as equal; default the float type's.
-    `hessians`: when one is worth its cost.
-    `measures`: whether the outcome has losses and accuracies. `bequeaths`: other models start from these, and take
-    their pairs.
+    scored but not kept, 100 times that. A model has converged when `||∇||² / (4 λ) <= tol` (`objective.gap_bound`), by
+    a certificate that is made at its final weights, in which a free bias has its share (`rows.dual`). Without a penalty
+    there is no bound: then when `-g'd <= tol`, d the quasi-Newton direction, which estimates twice the gap.
+    `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at an objective of at most
+    this, for comparing solvers at equal quality. `resolution`: objectives whose relative difference is less than this
+    count as equal; default the float type's. `hessians`: when one is worth its cost. `measures`: whether the outcome
+    has losses and accuracies. `bequeaths`: other models start from these, and take their pairs.
     """
 
     steps_per_epoch = 0
