@@ -57,7 +57,9 @@ class Reader(Protocol):
     """An opened file of rows."""
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1` `(b, F)`, some at a time; each piece is overwritten by the next."""
+        """The rows `start ... stop - 1` `(b, F)`, some at a time; each piece is overwritten by the next, and the caller
+        may write to it, unless it is read-only.
+        """
         ...
 
 
@@ -131,13 +133,15 @@ class Part:
 
 
 class Opened:
-    """Streamed rows during a pass."""
+    """Streamed rows during a pass; `may_change`: the caller may write to the pieces."""
+
+    may_change = True
 
     def __init__(self, parts: tuple[Part, ...], readers: tuple[Reader, ...]) -> None:
         self._parts, self._readers = parts, readers
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1`, some at a time; each piece is overwritten by the next."""
+        """The rows `start ... stop - 1`, some at a time; see `Reader`."""
         first = 0
         for part, reader in zip(self._parts, self._readers, strict=True):
             own = max(start - first, 0), min(stop - first, len(part))
