@@ -91,6 +91,10 @@ class Source(Protocol):
         """About what a pass holds of it, in bytes."""
         ...
 
+    def place(self, row: int) -> tuple[str, int]:
+        """What messages call the file of a row, and the row's number in that file."""
+        ...
+
     def opened(self) -> AbstractContextManager[Reader]:
         """Open it for a pass. Raises DataError if it can't be read."""
         ...
@@ -197,11 +201,11 @@ class Streamed:
         """About what a pass holds in addition to its result, in bytes."""
         return sum(part.source.overhead for part in self.parts)
 
-    def number(self, row: int) -> int:
-        """The number of a row in its file."""
+    def place(self, row: int) -> tuple[str, int]:
+        """What messages call the file of a row, and the row's number in that file."""
         for part in self.parts:
             if row < len(part):
-                return row if part.index is None else int(part.index[row])
+                return part.source.place(row if part.index is None else int(part.index[row]))
             row -= len(part)
         raise IndexError(row)
 
