@@ -3,8 +3,8 @@
     python bench/stream.py [--part PART] [--rounds 5] [--folder FOLDER] [--write]
 
 ratio    524,288 x 768 float32 and 10 classes in an npy file that lies in the system's cache: a cost and gradient of 1,
-         3 and 6 models, over streamed rows and over held rows in one piece; wall time, and the least time of the processors,
-         which other processes disturb less
+         3 and 6 models, over streamed rows and over held rows in one piece; wall time, and the least
+         time of the processors, which other processes disturb less
 formats  131,072 of such rows as npy, npz, IDX pixels, and Parquet, a column for each feature or one of lists: rows
          and MB a second of a pass of one model
 memory   4,000,000 x 768 float32 (12 GB, written first and removed afterwards; FOLDER/X.npy and y.npy are used if they
