@@ -77,16 +77,21 @@ def table(variants: Sequence[Variant], base: Variant, *, inner: bool = False) ->
     return rows
 
 
-def medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call in this process, in turn, after one of each to warm up."""
+def medians(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    pick: Callable[[Sequence[float]], float] = statistics.median,
+) -> dict[str, float]:
+    """Median seconds of each call in this process, or what `pick` takes, in turn, after one of each to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
-            begun = time.perf_counter()
+            begun = clock()
             call()
             if number:
-                seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+                seconds[name].append(clock() - begun)
+    return {name: pick(found) for name, found in seconds.items()}
 
 
 def noted(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,3 +81,61 @@ def test_for_workers_rows_stay_in_their_files_if_they_can(folder: Path) -> None:
     np.save(folder / "columns.npy", np.asfortranarray(X))
     by_column = DataConfig(str(folder / "columns.npy"), labels=str(folder / "y.npy"))
     assert isinstance(load(by_column, spread=True).X_train, np.ndarray)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        *itertools.product(("npy", "parquet", "parquet lists"), ("feature", "inf", "weight", "label")),
+        ("npy and labels", "feature"),
+        ("npy and labels", "inf"),
+    ],
+)
+def test_a_message_names_the_file_that_holds_the_row_and_its_number_there(
+    tmp_path: Path, kind: str, what: str, stream: bool
+) -> None:
+    """Row 25 of all is row 8 of the second file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values, labels, weights = X.copy(), Y.astype(float), np.ones(len(X))
+    weights[[3, 20]] = 0  # left out, and counted nevertheless
+    {"feature": values[:, 1], "inf": values[:, 1], "weight": weights, "label": labels}[what][25] = {
+        "inf": np.inf, "weight": -1.0}.get(what, np.nan)  # fmt: skip
+    (tmp_path / "rows").mkdir()
+    options: dict[str, Any] = {"val_size": 0, "stream": stream}
+    for number, rows in enumerate(np.split(np.arange(len(X)), CUTS)):
+        if kind.startswith("npy"):
+            parts = (values, labels[:, None], weights[:, None]) if kind == "npy" else (values,)
+            np.save(tmp_path / "rows" / f"part-{number}.npy", np.column_stack([part[rows] for part in parts]))
+            continue
+        columns = {"e": pa.array(list(values[rows]))} if kind.endswith("lists") else {"a": values[rows, 1]}
+        table = pa.table(columns | {"w": weights[rows], "y": labels[rows]})
+        pq.write_table(table, tmp_path / "rows" / f"part-{number}.parquet")
+    np.save(tmp_path / "y.npy", Y)
+    options |= {
+        "npy": {"target": "3", "weights": "4"},
+        "npy and labels": {"labels": tmp_path / "y.npy"},
+    }.get(kind, {"target": "y", "weights": "w"})
+    with pytest.raises(gpureg.DataError) as error:
+        gpureg.load_dataset(tmp_path / "rows", **options)
+    said, suffix = str(error.value), "npy" if kind.startswith("npy") else "parquet"
+    file = tmp_path / "rows" / f"part-1.{suffix}"
+    assert f"{file}: row 8 (counted from 0)" in said or f"row 8 of part-1.{suffix} (counted from 0)" in said
+    assert "part-0" not in said
+
+
+def test_rows_of_a_folder_are_evaluated_with_the_numbers_of_their_file(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    gpureg.fit(loaded(folder), l2=1e-3).save(folder / "run")
+    (folder / "tables").mkdir()
+    for number, rows in enumerate(np.split(np.arange(len(X)), CUTS)):
+        y = pa.array([None if row == 25 else int(Y[row]) for row in rows])
+        table = pa.table({str(k): X[rows, k] for k in range(3)} | {"y": y})
+        pq.write_table(table, folder / "tables" / f"part-{number}.parquet")
+    end = invoke("evaluate", folder / "run", folder / "tables", "--target", "y")
+    assert end.exit_code == 2
+    assert "part-1.parquet, column 'y' (the label): row 8 (counted from 0) has no label" in " ".join(end.output.split())

@@ -68,6 +68,10 @@ class ArrayRows:
         """As the file has it: (rows, width), or (rows, height, width)."""
         return (self.rows, self.width) if self.image_shape is None else (self.rows, *self.image_shape)
 
+    def place(self, row: int) -> tuple[str, int]:
+        """See the protocol."""
+        return self.where, row
+
     def of(self, columns: Sequence[int]) -> ArrayRows:
         """Some of its columns as the features."""
         return replace(self, columns=tuple(columns))

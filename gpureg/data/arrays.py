@@ -120,13 +120,13 @@ def read_npy_data(file: Path, uses: Uses, limit: Limit) -> RawData:
         )
     columns = tuple(str(index) for index in range(matrix.shape[1]))
     label = pick_column(uses.target, columns, "target")
-    weights, row_weights = None, None
+    weights, row_weights, every = None, None, Kept(None, matrix.files)
     if uses.weights is not None:
         weights = pick_column(uses.weights, columns, "weights")
         if weights == label:
             raise UsageError(f"{named('weights', weights)} is the label column. Name another column.")
-        row_weights = check_weights(matrix.column(weights), matrix.shape[0], f"column {weights} of {file}")
-    kept = Kept.of_weights(row_weights)
+        row_weights = check_weights(matrix.column(weights), matrix.shape[0], f"column {weights} of {file}", every)
+    kept = Kept.of_weights(row_weights, matrix.files)
     taken = [name for name in (label, weights) if name is not None]
     marks = uses.marked(columns, taken, str(file))
     marked = {option: matrix.column(name) for option, name in marks.items()}

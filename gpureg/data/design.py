@@ -14,9 +14,13 @@ from gpureg.errors import DataError, UsageError
 
 Matrix = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 EXACT_IN_FLOAT32 = ("float32", "uint8", "int8", "uint16", "int16")
 NEAR = 16.0  # scales: an offset that is not farther from 0 loses nothing that counts when it is rounded to float32
+
+FOLDED_NEAR = 4.0  # scales: an offset that is not farther from 0 costs the products of rows as they are two bits
+FOLDED_FACTORS = (2.0**-20, 2.0**20)  # float32 holds what such factors make of weights, and its products with rows
 
 
 def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
@@ -65,13 +69,36 @@ class Designer:
         """D = F + 1."""
         return len(self.scaling.offset) + 1
 
+    @cached_property
+    def folded(self) -> tuple[Floats, Floats] | None:
+        """The factor and the shift `(F,)` of `x' = factor x - shift`, if products of rows as they are with weights that
+        hold the scaling are as good as those of scaled rows; None if not.
+        """
+        scaling = self.scaling
+        factor = 1.0 / scaling.scale
+        if not self.quick or (np.abs(scaling.offset) > FOLDED_NEAR * scaling.scale).any():
+            return None
+        if factor.min() < FOLDED_FACTORS[0] or factor.max() > FOLDED_FACTORS[1]:
+            return None
+        if scaling.constant is not None:
+            factor = np.where(scaling.constant, 0.0, factor)
+        return factor, scaling.offset * factor
+
     def work(self, rows: int) -> Matrix:
         """Where pieces of at most this number of rows are worked on."""
         return np.empty((rows, self.width - 1), np.float32 if self.quick else np.float64)
 
+    def copy(self, rows: Matrix, out: Matrix, places: Index | slice, work: Matrix) -> None:
+        """`write` without the scaling: what `folded` is for."""
+        if rows.dtype != out.dtype:  # chosen places of another type are slow
+            own = work[: len(rows)]
+            own[...] = rows
+            rows = own
+        out[places, :-1] = rows
+
     def write(self, rows: Matrix, out: Matrix, places: Index | slice, work: Matrix) -> None:
         """Write `rows (b, F)` to the `places` of `out (n, D)`, whose last column holds ones. Raises DataError if a
-        value overflows.
+        value overflows. `work` may be the rows themselves.
         """
         scaling, scaled = self.scaling, work[: len(rows)]
         try:

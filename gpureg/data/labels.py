@@ -40,7 +40,7 @@ class Found:
                 raise no_label(self.where, self.kept.number(int(np.flatnonzero(self.codes == code)[0])), shown, hint)
 
 
-def no_label(where: str, row: int, shown: str = "", hint: str = "") -> DataError:
+def no_label(where: str, row: str, shown: str = "", hint: str = "") -> DataError:
     """The error for a row, counted from 0, without a label."""
     return DataError(f"{where}: row {row} (counted from 0) has no label{shown}. Remove or label such rows{hint}.")
 

@@ -62,7 +62,7 @@ def labelled_by(file: Path, labels: Path, uses: Uses, limit: Limit) -> RawData:
         row_weights = check_weights(columns.weights, rows, f"{named('weights', uses.weights)} of {labels}")
     kept = Kept.of_weights(row_weights)
     if isinstance(X, NpyMatrix):
-        features = _of_folder(X, str(file), kept, uses)
+        features = _of_folder(X, str(file), replace(kept, files=X.files), uses)
     elif isinstance(X, ArrayRows):
         features = of_rows(X, kept, uses)
     elif is_sparse(X):

@@ -93,7 +93,7 @@ def _codes(
     return np.array([position[value] for value in meant], np.int64)[codes], tuple(map(str, map(word_of, ordered)))
 
 
-def _no_value(place: str, row: int) -> DataError:
+def _no_value(place: str, row: str) -> DataError:
     return DataError(f"{place}, row {row} (counted from 0) has no value. Fill it in, or remove such rows.")
 
 

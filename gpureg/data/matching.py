@@ -97,12 +97,12 @@ class NotFinite:
     """Rows with NaN or infinite values: how many, and the first of them with its first such feature and value."""
 
     count: int
-    row: int
+    row: int | str
     feature: int
     value: float
 
     @classmethod
-    def among(cls, rows: Matrix, start: int, number: Callable[[int], int]) -> NotFinite:
+    def among(cls, rows: Matrix, start: int, number: Callable[[int], int | str]) -> NotFinite:
         """Those of a matrix whose rows are finite up to `start`; `number` gives a row's number in the data."""
         count, place, step = 0, (0, 0), 1 << 14
         for begin in range(start, len(rows), step):
@@ -115,7 +115,7 @@ class NotFinite:
         return cls(count, number(place[0]), place[1], float(rows[place]))
 
     @classmethod
-    def of_sparse(cls, rows: Csr, number: Callable[[int], int]) -> NotFinite:
+    def of_sparse(cls, rows: Csr, number: Callable[[int], int | str]) -> NotFinite:
         """Those of CSR rows."""
         bad = np.flatnonzero(~np.isfinite(rows.data))
         row = np.searchsorted(rows.indptr, bad, side="right") - 1

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.array_rows import ArrayRows, npy_rows
-from gpureg.data.kept import Kept
+from gpureg.data.kept import Files, Kept
 from gpureg.data.of_rows import column_of
 from gpureg.data.opening import reading
 from gpureg.data.streamed import Part, Streamed
@@ -32,9 +32,10 @@ def npy_files(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class NpyMatrix:
-    """A matrix `(N, R)` in parts; its columns are named by number."""
+    """A matrix `(N, R)` in parts; its columns are named by number. `names`: of the files of a folder."""
 
     parts: tuple[Array | ArrayRows, ...]
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path, load: Any) -> NpyMatrix:
@@ -51,7 +52,15 @@ class NpyMatrix:
                     f"{path}: {file.name} has shape {own}, {files[0].name} {first}; expected (rows, columns) in every "
                     "file, and the same columns."
                 )
-        return cls(parts)
+        return cls(parts, tuple(file.name for file in files) if path.is_dir() else ())
+
+    @property
+    def files(self) -> Files | None:
+        """The files of a folder, for messages; None for those of one file."""
+        return self._files if self.names else None
+
+    def _files(self) -> list[tuple[str, int]]:
+        return [(name, NpyMatrix((part,)).shape[0]) for name, part in zip(self.names, self.parts, strict=True)]
 
     @property
     def shape(self) -> tuple[int, ...]:

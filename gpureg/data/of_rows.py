@@ -97,8 +97,9 @@ class _Survey:
     def _check(self, piece: npt.NDArray[Any], start: int) -> None:
         if np.isfinite(piece.sum(dtype=np.float64)):  # a sum of finite numbers may overflow, but not the other way
             return
-        numbers = Kept(np.array([self.X.number(start + row) for row in range(len(piece))]))
-        check_features(piece, self.X.parts[0].source.where, self.names, numbers)
+        for row in np.flatnonzero(~np.isfinite(piece).all(axis=1))[:1].tolist():
+            where, number = self.X.place(start + row)
+            check_features(piece[row : row + 1], where, self.names, Kept(np.array([number])))
 
     def _narrow(self, piece: npt.NDArray[Any]) -> None:
         """Drop the candidates that can't be, and keep the values of the others."""

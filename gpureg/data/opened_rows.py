@@ -30,6 +30,10 @@ class OpenedRows:
     stamps: tuple[Stamp, ...]
     overhead: int
 
+    def place(self, row: int) -> tuple[str, int]:
+        """See the protocol."""
+        return self.where, row
+
     @contextmanager
     def opened(self) -> Iterator[_OpenedReader]:
         """See the protocol."""

@@ -40,6 +40,7 @@ def _rows(parquet: ParquetSet, chosen: Columns, request: Request, once: list[str
     """The files one after the other; `once`: columns of words of which each different one is held once."""
     first = 0
     for member in parquet.members:
+        begin = first
         stored = [name for name in chosen.all if name not in dict(member.partitions)]
         for table in tables_of(member.file, stored, request.block_rows, [name for name in once if name in stored]):
             whole = (
@@ -47,15 +48,16 @@ def _rows(parquet: ParquetSet, chosen: Columns, request: Request, once: list[str
                 if len(stored) < len(chosen.all) or len(parquet.members) > 1
                 else table
             )
-            yield _block(whole, first, chosen, request, str(member.file))
+            yield _block(whole, (first, first - begin), chosen, request, str(member.file))
             first += table.num_rows
 
 
-def _block(table: Any, first: int, chosen: Columns, request: Request, where: str) -> Block:
-    X = table_matrix(table, request.expected, chosen.features, where)
+def _block(table: Any, firsts: tuple[int, int], chosen: Columns, request: Request, where: str) -> Block:
+    """Rows of a file; `firsts`: the number of the first among all rows, and in the file."""
+    X, (first, own) = table_matrix(table, request.expected, chosen.features, where), firsts
     labels = weights = None
     if chosen.label is not None:
-        kept = Kept(np.arange(first, first + table.num_rows))
+        kept = Kept(np.arange(own, own + table.num_rows))
         labels = label_column(
             table.column(chosen.label), f"{where}, column {listed([chosen.label])!r} (the label)", kept
         )

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from gpureg.data.kept import Files
 from gpureg.data.labels import listed
 from gpureg.data.limits import Limit
 from gpureg.data.opening import reading
@@ -57,6 +58,18 @@ class ParquetSet:
             table = read_parquet(member.file, names, text, limit) if names else _rows_of(member.file)
             tables.append(self.completed(table, member, columns, once=words))
         return pa.concat_tables(tables)
+
+    @property
+    def files(self) -> Files | None:
+        """The files of a folder, for messages; None for a single file."""
+        return self._files if self.path.is_dir() else None
+
+    def _files(self) -> list[tuple[str, int]]:
+        found = []
+        for member in self.members:
+            with opened_parquet(member.file) as parquet:
+                found.append((str(member.file.relative_to(self.path)), parquet.metadata.num_rows))
+        return found
 
     @property
     def partitions(self) -> tuple[str, ...]:

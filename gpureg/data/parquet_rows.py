@@ -63,6 +63,14 @@ class ParquetRows:
         """See the protocol."""
         return sum(self.counts), len(self.names)
 
+    def place(self, row: int) -> tuple[str, int]:
+        """See the protocol."""
+        for member, count in zip(self.parquet.members, self.counts, strict=True):
+            if row < count:
+                return str(member.file), row
+            row -= count
+        raise IndexError(row)
+
     @property
     def overhead(self) -> int:
         """See the protocol: of each stored column a page and a buffer, and a piece."""

@@ -167,7 +167,7 @@ def _advice(value: float) -> str:
     return "Remove or replace infinite values." if np.isinf(value) else advice_missing()
 
 
-def check_weights(weights: npt.NDArray[Any], n_rows: int, where: str) -> npt.NDArray[np.float64]:
+def check_weights(weights: npt.NDArray[Any], n_rows: int, where: str, kept: Kept = ALL) -> npt.NDArray[np.float64]:
     """Sample weights as float64 (N,). Raises DataError unless they are finite, not negative, and not all zero."""
     if weights.dtype.kind not in "biuf" or weights.shape != (n_rows,):
         raise DataError(f"{where} has type {weights.dtype} and shape {weights.shape}; expected {n_rows} numbers.")
@@ -175,7 +175,9 @@ def check_weights(weights: npt.NDArray[Any], n_rows: int, where: str) -> npt.NDA
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if bad.size:
         row = int(bad[0])
-        raise DataError(f"{where}: row {row} (counted from 0) is {values[row]}; weights are finite and not negative.")
+        raise DataError(
+            f"{where}: row {kept.number(row)} (counted from 0) is {values[row]}; weights are finite and not negative."
+        )
     if not values.any():
         raise DataError(f"{where}: every weight is 0, so no row counts. Give at least one positive weight.")
     with np.errstate(over="ignore"):

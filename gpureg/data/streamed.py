@@ -57,7 +57,9 @@ class Reader(Protocol):
     """An opened file of rows."""
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1` `(b, F)`, some at a time; each piece is overwritten by the next."""
+        """The rows `start ... stop - 1` `(b, F)`, some at a time; each piece is overwritten by the next, and the caller
+        may write to it, unless it is read-only.
+        """
         ...
 
 
@@ -87,6 +89,10 @@ class Source(Protocol):
     @property
     def overhead(self) -> int:
         """About what a pass holds of it, in bytes."""
+        ...
+
+    def place(self, row: int) -> tuple[str, int]:
+        """What messages call the file of a row, and the row's number in that file."""
         ...
 
     def opened(self) -> AbstractContextManager[Reader]:
@@ -131,13 +137,15 @@ class Part:
 
 
 class Opened:
-    """Streamed rows during a pass."""
+    """Streamed rows during a pass; `may_change`: the caller may write to the pieces."""
+
+    may_change = True
 
     def __init__(self, parts: tuple[Part, ...], readers: tuple[Reader, ...]) -> None:
         self._parts, self._readers = parts, readers
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1`, some at a time; each piece is overwritten by the next."""
+        """The rows `start ... stop - 1`, some at a time; see `Reader`."""
         first = 0
         for part, reader in zip(self._parts, self._readers, strict=True):
             own = max(start - first, 0), min(stop - first, len(part))
@@ -193,11 +201,11 @@ class Streamed:
         """About what a pass holds in addition to its result, in bytes."""
         return sum(part.source.overhead for part in self.parts)
 
-    def number(self, row: int) -> int:
-        """The number of a row in its file."""
+    def place(self, row: int) -> tuple[str, int]:
+        """What messages call the file of a row, and the row's number in that file."""
         for part in self.parts:
             if row < len(part):
-                return row if part.index is None else int(part.index[row])
+                return part.source.place(row if part.index is None else int(part.index[row]))
             row -= len(part)
         raise IndexError(row)
 

@@ -46,6 +46,11 @@ class _Source:
     header: Header | None = None
     parquet: ParquetSet | None = None
 
+    @property
+    def every(self) -> Kept:
+        """All rows."""
+        return ALL if self.parquet is None else Kept(None, self.parquet.files)
+
     def rows(self, columns: tuple[str, ...], free: tuple[str, ...], *, one_hot: bool) -> Table:
         """The rows of some columns, of which the `free` ones (the label, groups, folds) may be words.
 
@@ -83,11 +88,11 @@ def read_table(file: Path, uses: Uses, limit: Limit, *, csv: bool) -> RawData:
     table = (
         source.rows((*features, *chosen.taken), chosen.free, one_hot=uses.one_hot) if quick is None else quick.others
     )
-    row_weights, kept, whole = None, ALL, table
+    row_weights, kept, whole = None, source.every, table
     if weight is not None:
         values = feature_matrix(table, (weight,), str(file)).X[:, 0] if quick is None else quick.X[:, -1]
-        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}")
-        kept = Kept.of_weights(row_weights)
+        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}", source.every)
+        kept = Kept.of_weights(row_weights, source.every.files)
         table = table if kept.rows is None else table.take(kept.rows)
     if quick is None:
         found = feature_matrix(table, features, str(file), kept, uses, MISSING_CELLS if csv else frozenset())
@@ -150,8 +155,8 @@ def _streamed(source: _Source, chosen: _Chosen) -> RawData:
     row_weights = None
     if weight is not None:
         values = feature_matrix(table, (weight,), str(file)).X[:, 0]
-        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}")
-    kept = Kept.of_weights(row_weights)
+        row_weights = check_weights(values, len(values), f"{file}, column {weight!r}", source.every)
+    kept = Kept.of_weights(row_weights, source.every.files)
     column = table.column(chosen.label)
     labels = label_column(column if kept.rows is None else column.take(kept.rows), chosen.where(file), kept)
     marks = _marks(table, chosen.marks, str(file), kept, csv=False)

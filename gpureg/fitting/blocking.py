@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,24 @@ from gpureg.events import Event, RowsRead, StreamBegun
 from gpureg.kernels.protocol import Kernels
 from gpureg.rows.ahead import BUFFERS, BlockSource, Buffers, HostRows, Meter
 from gpureg.rows.blocked import BlockedRows
-from gpureg.rows.blocks import LocalBlocks, held
+from gpureg.rows.blocks import LocalBlocks, Read, in_memory
+from gpureg.rows.folding import AsStored
 from gpureg.solvers.choice import choose_solver
 from gpureg.solvers.protocol import Solver
+from gpureg.types import Ints
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """The `rows` of a block; `buffers` and `meter` of those that are streamed; `streams`: whether some are."""
+    """The `rows` of a block; `buffers` and `meter` of those that are streamed; `streams`: whether some are; `folds`:
+    whether the products of a pass take rows as they are stored, if they can.
+    """
 
     rows: int
     buffers: Buffers
     streams: bool
     meter: Meter
+    folds: bool = False
 
     @classmethod
     def of(
@@ -52,7 +58,7 @@ class Blocking:
         if streams:
             _check_budget(rows, data, config, one_model)
         meter = Meter(lambda rows, size: observe(RowsRead(rows, size)))
-        return cls(rows, Buffers(rows, config.dtype), streams, meter)
+        return cls(rows, Buffers(rows, config.dtype), streams, meter, folds=not minibatches)
 
     def place(self, kernels: Kernels, rows: HostRows, scaling: Scaling, dtype: str) -> BlockedRows:
         """Rows in blocks; those of an array are placed now, and streamed ones in each pass."""
@@ -60,21 +66,23 @@ class Blocking:
             rows = replace(rows, weights=np.asarray(rows.weights, dtype))
         n = len(rows.y)
         designer = Designer.of(scaling, dtype, rows.X.dtype)
-        source = BlockSource(kernels, rows, designer, (*range(0, n, self.rows), n), self.buffers, self.meter)
-        sizes = source.sizes
-        if not is_streamed(rows.X):
-            orders = [source.order(number) for number in range(len(sizes))]
-            return BlockedRows(held(kernels, source.held(), rows.sample_weight, orders))
-        blocks = LocalBlocks(
-            kernels,
-            sizes,
-            designer.width,
-            rows.weights is not None,
-            rows.sample_weight,
-            source.ahead,
-            source.order,
+        bounds = (*range(0, n, self.rows), n)
+        source = BlockSource(kernels, rows, designer, bounds, self.buffers, self.meter, self.folds)
+        fold, streams, every = source.fold, is_streamed(rows.X), range(len(source.sizes))
+        again = source.ahead if streams else source.made
+        stored: Read = partial(again, scaled=False)
+        order: Callable[[int], Ints | None] = source.order
+        if not streams:
+            stored = in_memory(list(source.made(every, scaled=fold is None)))
+            order = [source.order(number) for number in every].__getitem__
+        read = stored if fold is None and not streams else again
+        as_stored = None if fold is None else AsStored(fold, stored)
+        weighted = rows.weights is not None
+        return BlockedRows(
+            LocalBlocks(
+                kernels, source.sizes, designer.width, weighted, rows.sample_weight, read, order, as_stored=as_stored
+            )
         )
-        return BlockedRows(blocks)
 
     def begun(self, data: Dataset, dtype: str, needed: int) -> StreamBegun:
         """What an observer is told of a fit that streams, and whose rows and work arrays take `needed` bytes."""

@@ -74,7 +74,7 @@ def predicted_rows(
     y: Ints,
     weights: Doubles | None,
     where: str = "X",
-    number: Callable[[int], int] = lambda row: row,
+    number: Callable[[int], int | str] = lambda row: row,
 ) -> Rows:
     """Rows `X (N, D)` with the classes `y (N,)`, predicted; for messages `where` names the data, and `number` numbers
     a row.

@@ -92,7 +92,7 @@ class LinearModel:
         rows: npt.NDArray[Any],
         model: int | None = None,
         where: str = "X",
-        number: Callable[[int], int] = lambda row: row,
+        number: Callable[[int], int | str] = lambda row: row,
     ) -> Doubles:
         """Logits `(N, K)` of a matrix `rows (N, D)`; for messages `where` names the data and `number` numbers a row."""
         coef, intercept = self.weights(self.index(model))
@@ -112,7 +112,7 @@ class LinearModel:
         return logits
 
     def _of_sparse(
-        self, rows: Csr, coef: Floats, intercept: Floats, where: str, number: Callable[[int], int]
+        self, rows: Csr, coef: Floats, intercept: Floats, where: str, number: Callable[[int], int | str]
     ) -> Doubles:
         """Logits of CSR rows, with the scaling folded into the weights; as many rows at once as in `logits`."""
         if not all_finite(rows):

@@ -8,7 +8,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gpureg.data.design import Designer
 from gpureg.data.scaling import block_rows
 from gpureg.data.streamed import Streamed
 from gpureg.kernels.protocol import Block, Kernels
+from gpureg.rows.folding import Fold
 from gpureg.types import Array, Floats, Ints
 
 Filled = tuple[Array, Ints | None]  # a block's samples, and the order in which they are stored
@@ -75,7 +77,9 @@ class HostRows:
 
 @dataclass(frozen=True)
 class BlockSource:
-    """Makes the blocks of some rows, `bounds[k] ... bounds[k + 1] - 1` each."""
+    """Makes the blocks of some rows, `bounds[k] ... bounds[k + 1] - 1` each. `folds`: whether the products of rows as
+    they are stored take the place of those of scaled ones, if they can.
+    """
 
     kernels: Kernels
     rows: HostRows
@@ -83,6 +87,8 @@ class BlockSource:
     bounds: tuple[int, ...]
     buffers: Buffers
     meter: Meter
+    folds: bool = False
+    _seen: set[int] = field(default_factory=set)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -94,21 +100,26 @@ class BlockSource:
         part = slice(self.bounds[number], self.bounds[number + 1])
         return self.kernels.storage_order(self.rows.y[part], None if self.rows.fold is None else self.rows.fold[part])
 
-    def held(self) -> list[Block]:
-        """All blocks, of rows that are held."""
-        found = []
-        for number, size in enumerate(self.sizes):
-            X = np.empty((size, self.designer.width), self.designer.dtype)
-            X[:, -1] = 1
-            found.append(self._placed(number, *self.fill(_Held(self.rows.X), number, X)))
-        return found
+    @cached_property
+    def fold(self) -> Fold | None:
+        """What scales the products of rows as they are stored; None: they are scaled themselves."""
+        folded = self.designer.folded if self.folds and self.kernels.backend.name == "numpy" else None
+        return None if folded is None else Fold(*folded)
 
-    def ahead(self, numbers: Sequence[int]) -> Iterator[Block]:
+    def made(self, numbers: Sequence[int], *, scaled: bool = True) -> Iterator[Block]:
+        """Blocks of rows that are held, one after the other."""
+        for number in numbers:
+            X = np.empty((self.sizes[number], self.designer.width), self.designer.dtype)
+            X[:, -1] = 1
+            yield self._placed(number, *self.fill(_Held(self.rows.X), number, X, scaled=scaled))
+
+    def ahead(self, numbers: Sequence[int], *, scaled: bool = True) -> Iterator[Block]:
         """Blocks of streamed rows, one after the other; each is gone when the next is asked for. Raises what reading
         raises.
         """
         with self.buffers.lock:
-            pass_ = _Pass(self, numbers, self.buffers.get(max(self.sizes), self.designer.width))
+            buffers = self.buffers.get(max(self.sizes), self.designer.width)
+            pass_ = _Pass(self, numbers, buffers, scaled=scaled)
             try:
                 for number in numbers:
                     X, order = pass_.next()
@@ -119,21 +130,30 @@ class BlockSource:
             finally:
                 pass_.end()
 
-    def fill(self, rows: Any, number: int, out: Array) -> Filled:
-        """Write block `number` to the first rows of `out`, in the order in which it is stored; that is returned too."""
+    def fill(self, rows: Any, number: int, out: Array, *, scaled: bool = True) -> Filled:
+        """Write block `number` to the first rows of `out`, in the order in which it is stored; that is returned too.
+        Raises DataError if a scaled value overflows, also when a block is first written as it is stored.
+        """
         start, stop = self.bounds[number], self.bounds[number + 1]
-        order, at_once = self.order(number), block_rows(self.designer.width)
-        work, first = self.designer.work(min(at_once, stop - start)), 0
-        places = None
+        order, size = self.order(number), min(block_rows(self.designer.width), stop - start)
+        work, first, places = self.designer.work(size), 0, None
         if order is not None:
             places = np.empty(len(order), np.int64)
             places[order] = np.arange(len(order))
+        checks = not scaled and number not in self._seen
         for piece in rows.pieces(start, stop):
-            for begin in range(0, len(piece), at_once):
-                part = piece[begin : begin + at_once]
+            like = piece.dtype == work.dtype and not checks
+            inside = like and scaled and rows.may_change and piece.flags.writeable  # worked on where they lie
+            step = len(piece) if inside or (like and not scaled) else size
+            for begin in range(0, len(piece), step):
+                part = piece[begin : begin + step]
                 where = slice(first, first + len(part)) if places is None else places[first : first + len(part)]
-                self.designer.write(part, out, where, work)
+                if scaled or checks:
+                    self.designer.write(part, out, where, part if inside else work)
+                if not scaled:
+                    self.designer.copy(part, out, where, work)
                 first += len(part)
+        self._seen.add(number)
         return out[: stop - start], order
 
     def _placed(self, number: int, X: Array, order: Ints | None) -> Block:
@@ -150,6 +170,8 @@ class BlockSource:
 class _Held:
     """An array's rows as `streamed.Opened` has them."""
 
+    may_change = False
+
     def __init__(self, X: Array) -> None:
         self._X = X
 
@@ -160,8 +182,8 @@ class _Held:
 class _Pass:
     """A thread that fills buffers, and what it hands over."""
 
-    def __init__(self, source: BlockSource, numbers: Sequence[int], buffers: Sequence[Array]) -> None:
-        self._source, self._numbers = source, numbers
+    def __init__(self, source: BlockSource, numbers: Sequence[int], buffers: Sequence[Array], *, scaled: bool) -> None:
+        self._source, self._numbers, self._scaled = source, numbers, scaled
         self._free: queue.SimpleQueue[Array] = queue.SimpleQueue()
         self._filled: queue.SimpleQueue[tuple[Array, Filled] | BaseException | None] = queue.SimpleQueue()
         self._ended = False
@@ -206,7 +228,7 @@ class _Pass:
                     buffer = self._free.get()
                     if self._ended:
                         return
-                    self._filled.put((buffer, self._source.fill(rows, number, buffer)))
+                    self._filled.put((buffer, self._source.fill(rows, number, buffer, scaled=self._scaled)))
             self._filled.put(None)
         except BaseException as error:  # raised where the block was waited for
             self._filled.put(error)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gpureg.data.streamed import by_part
 from gpureg.kernels.protocol import Block, Kernels
+from gpureg.rows.folding import AsStored, Read
 from gpureg.rows.partials import Of, Partial, Sums, Together, added
 from gpureg.rows.stepping import stepped
 from gpureg.types import Array, Floats, Ints, StepPlan
@@ -94,7 +95,8 @@ class LocalBlocks:
     """Blocks that pass through this process one at a time; see `Blocks`.
 
     `read(numbers)` places those blocks one after the other; a block is used before the next is asked for.
-    `order(number)` is the order in which a block's samples are stored, None for their own.
+    `order(number)` is the order in which a block's samples are stored, None for their own. `as_stored`: the same blocks
+    before they are scaled, for the sums that can be made of them.
     """
 
     kernels: Kernels
@@ -102,18 +104,24 @@ class LocalBlocks:
     features: int
     weighted: bool
     sample_weight: Floats | None
-    read: Callable[[Sequence[int]], Iterator[Block]]
+    read: Read
     order: Callable[[int], Ints | None]
+    as_stored: AsStored | None = None
     _asked: Asked = field(default_factory=Asked)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def total(self, partial: Partial) -> Sums:
         """See the protocol: added up in the order of the blocks."""
-        return functools.reduce(added, self._passed(partial))
+        if self.as_stored is not None:
+            fold = self.as_stored.fold
+            own = fold.onto(self.kernels, partial)
+            if own is not None:
+                return fold.back(partial, functools.reduce(added, self._passed(own, self.as_stored.read)))
+        return functools.reduce(added, self._passed(partial, self.read))
 
     def each(self, partial: Partial) -> list[Sums]:
         """See the protocol."""
-        return list(self._passed(partial))
+        return list(self._passed(partial, self.read))
 
     def later(self, partial: Partial) -> Later:
         """See the protocol."""
@@ -124,11 +132,16 @@ class LocalBlocks:
         with self._one_at_a_time:
             return stepped(self.kernels, self, W, plan)
 
-    def _passed(self, partial: Partial) -> Iterator[Sums]:
+    def _passed(self, partial: Partial, read: Read) -> Iterator[Sums]:
         """One pass. A second one, in another thread, waits: two blocks are in memory, and not four."""
         with self._one_at_a_time:
-            for number, block in enumerate(self.read(range(len(self.sizes)))):
+            for number, block in enumerate(read(range(len(self.sizes)))):
                 yield partial.at(number)(self.kernels, block)
+
+
+def in_memory(blocks: Sequence[Block]) -> Read:
+    """`LocalBlocks.read` of blocks that are all there."""
+    return lambda numbers: (blocks[number] for number in numbers)
 
 
 def held(
@@ -141,7 +154,7 @@ def held(
         int(blocks[0].X.shape[1]),
         blocks[0].weights is not None,
         sample_weight,
-        lambda numbers: (blocks[number] for number in numbers),
+        in_memory(blocks),
         lambda number: orders[number],
     )
 

@@ -53,7 +53,10 @@ class NumpyKernels:
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Sorted by fold, then class: a fold's held-out rows and a class's rows are each one slice."""
-        return np.argsort(y, kind="stable") if fold is None else np.lexsort((y, fold))
+        most = int(y.max(initial=0)) + 1
+        key = y if fold is None else fold * most + y
+        small = int(key.max(initial=0)) < 1 << 16  # NumPy sorts such numbers by their digits
+        return np.argsort(key.astype(np.uint16) if small else key, kind="stable")
 
     def place(
         self, X: Array, y: Ints, weights: Floats | None, order: Ints | None, sample_weight: Floats | None = None
