@@ -14,7 +14,7 @@ from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.one_model import SummedModel
-from gpureg.solvers.lbfgs import borrowed
+from gpureg.solvers.lbfgs.alone import Stretch
 
 BACKEND = numpy_backend("float64", why="")
 SHAPES = [(7, 3, 2), (40, 5, 4), (900, 160, 3), (20_000, 30, 3)]  # one tile; two tiles; tiles shared among threads
@@ -109,4 +109,4 @@ def test_every_loop_ends_at_scikit_learn_s_optimum(case: str) -> None:
     ],
 )
 def test_a_loop_goes_on_while_it_is_worth_it(bounds: list[float], over: bool) -> None:
-    assert borrowed.Stretch(3, 8.0, 100).over(bounds, 1e-8) is over
+    assert Stretch(3, 8.0, 100).over(bounds, 1e-8) is over

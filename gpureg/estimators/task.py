@@ -17,6 +17,7 @@ from gpureg.distributed import spread
 from gpureg.distributed.scaling import moments
 from gpureg.distributed.spread import Spread
 from gpureg.errors import UsageError
+from gpureg.estimators import alone
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
@@ -112,6 +113,14 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
     if estimator.max_iter == 0:
         return _unmoved(task, centre, start)
     backend = _backend(estimator.device, task)
+    if len(task.C) == 1 and not isinstance(task.X, Spread) and not is_sparse(task.X):
+        reached = _alone(estimator, task, centre, backend, looks)
+        if reached is not None and (reached.near or reached.steps >= estimator.max_iter):
+            if not reached.near:
+                warn(reached.short_of(float(estimator.tol)), ConvergenceWarning)
+            return reached.weights[None], np.array([max(reached.steps, 1)])
+        if reached is not None:
+            start = Start(_moved(reached.weights[None], centre, 1), np.array([reached.steps]))
     look = looks.about(centre)
     found = _fitted(estimator, task, centre, backend, Way(look, start))
     short = np.flatnonzero((np.array(found.reasons) == "precision") & (found.steps < estimator.max_iter))
@@ -122,6 +131,28 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
         found = _finished(found, short, later)
     _tell(found)
     return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
+
+
+def _alone(
+    estimator: Any, task: Task, centre: HostArray | None, backend: Backend, looks: Looks
+) -> alone.Reached | None:
+    """The task's one model by the short way, as far as that goes; None if it is not for it."""
+    tolerance, C = float(estimator.tol) ** 2, float(task.C[0])
+    if not alone.worth_it(backend, tolerance, C, task.X.shape, task.loss.columns(task.classes)):
+        return None
+    one = alone.Alone(
+        task.X.astype(np.float64, copy=False),
+        task.label,
+        task.classes,
+        task.loss,
+        None if task.weights is None else task.weights[:, int(task.column[0])],
+        C,
+        None if centre is None else centre.astype(np.float64, copy=False),
+        None if task.start is None else task.start[0, : task.X.shape[1] + (centre is not None)],
+        tolerance,
+        int(estimator.max_iter),
+    )
+    return alone.fit_alone(backend, one, looks.watch)
 
 
 def _unmoved(task: Task, centre: HostArray | None, start: Start | None) -> tuple[Floats, Ints]:
@@ -163,6 +194,8 @@ def _centre(task: Task) -> HostArray:
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
+            if task.X.dtype == np.float64:  # any centre near the mean serves: the faster product does
+                return np.asarray(np.ones(len(task.X)) @ task.X / len(task.X))
             return task.X.mean(axis=0, dtype=np.float64).astype(task.X.dtype)
         weight = task.weights.mean(axis=1)
         parts = range(0, len(task.X), ROWS_AT_ONCE)
