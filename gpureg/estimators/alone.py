@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -246,7 +245,5 @@ class _Way:
             W[:, -1] = 0.0 if own is None else own
         return W
 
-    def _told(
-        self, watch: Watch, whole: Callable[[Floats], Floats], iterations: int, best: Trial, met: bool
-    ) -> None:
+    def _told(self, watch: Watch, whole: Callable[[Floats], Floats], iterations: int, best: Trial, met: bool) -> None:
         watch(iterations, lambda: self.outside(whole(best.W)))

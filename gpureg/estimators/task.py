@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,20 @@ from sklearn.exceptions import ConvergenceWarning
 from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data.sparse import is_sparse
-from gpureg.distributed import spread
 from gpureg.distributed.scaling import moments
 from gpureg.distributed.spread import Spread
 from gpureg.errors import UsageError
 from gpureg.estimators import alone
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
+from gpureg.estimators.design import design_of
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
 from gpureg.fitting.folds import class_shares, normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
-from gpureg.fitting.prepare import Placeable, bytes_of_a_row, place
+from gpureg.fitting.prepare import bytes_of_a_row, place
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Loss
-from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.lbfgs.watching import Watch
@@ -39,7 +37,6 @@ PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' s
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # of a weighted mean
-ELEMENTS_AT_ONCE = 1 << 16  # that are copied: they stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -212,34 +209,6 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
     return weights
 
 
-def _design(X: Any, centre: HostArray | None, dtype: np.dtype[Any]) -> Placeable:
-    """X as `place` takes it."""
-    if isinstance(X, Spread):
-        return spread.Placeable(X, partial(held, centre=centre, dtype=dtype))
-    if is_sparse(X):
-        return CsrSamples(X.astype(dtype, copy=False), bias=centre is not None)
-    return held(X, centre, dtype)
-
-
-def held(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any]) -> Callable[[Ints | None], HostArray]:
-    """The same of samples `X (N, F)` that are held, in `dtype`, less a `centre (F,)` if there is one."""
-    return partial(_columns, X, centre, dtype)
-
-
-def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order: Ints | None) -> HostArray:
-    """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
-    if centre is None:
-        return (X if order is None else X[order]).astype(dtype, copy=False)
-    D = np.empty((len(X), X.shape[1] + 1), dtype)
-    D[:, -1] = 1
-    step = max(1, ELEMENTS_AT_ONCE // D.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(X), step):
-            rows = slice(start, start + step)
-            np.subtract(X[rows] if order is None else X[order[rows]], centre, out=D[rows, :-1], casting="same_kind")
-    return D
-
-
 def _fitted(
     estimator: Any,
     task: Task,
@@ -271,7 +240,7 @@ def _fitted(
         sizes = replace(sizes, row_bytes=bytes_of_a_row(task.X, backend.dtype))
         least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
         blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
-        design = _design(task.X, centre, np.dtype(backend.dtype))
+        design = design_of(task.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, task.label, table)
         shares = class_shares(task.label, table, task.classes)
         problem = Problem(rows, None, {}, models, n, D, table is not None, way.start, shares=shares)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, log, sqrt
+from math import isfinite, sqrt
 
 import numpy as np
 
-from gpureg.solvers.lbfgs.metric import EXPECTED, SAVED, Diagonal, Kronecker, build_passes
+from gpureg.solvers.lbfgs.metric import SAVED, USUAL, Diagonal, Kronecker, build_iterations
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.types import Floats
 
@@ -104,7 +104,7 @@ class Pairs:
         self._rescale()
 
     def change(self, metric: Metric) -> None:
-        """Go on with another metric."""
+        """Continue with another metric."""
         self.metric, m = metric, self.count
         rows = slice(self.first, self.first + m)
         for place in range(self.first, self.first + m):
@@ -154,18 +154,20 @@ def descend(trials: Trials, W: Floats, stretch: Stretch, metric: Metric | None =
         at, g, Hg = there, h, Hh
         if number == again:
             again *= 2
-            new = _worth_it(goal, bounds, there)
+            first = isinstance(pairs.metric, Diagonal)
+            new = _worth_it(goal, bounds, there, USUAL - number if first and goal.K > 1 else 0)
             if new is not None:
                 pairs.change(new)
                 Hg = new(g)
 
 
-def _worth_it(goal: Goal, bounds: Sequence[float], at: Trial) -> Kronecker | None:
-    """A new metric at the point evaluated last, if it saves more than it costs."""
+def _worth_it(goal: Goal, bounds: Sequence[float], at: Trial, usual: int) -> Kronecker | None:
+    """A new metric at the point evaluated last, if it saves more than it costs. `usual`: the iterations that are left
+    as a rule: the first ones go faster than those to come.
+    """
     K, D = at.W.shape
-    least = EXPECTED[K > 1] - len(bounds)  # the first iterations go faster than those to come
-    saved = SAVED * np.fmax(left(bounds, goal.attainable(at)), least)
-    return None if saved <= build_passes(goal.n, D, K) else Kronecker.of(goal)
+    saved = SAVED * np.fmax(left(bounds, goal.attainable(at)), usual)
+    return None if saved <= build_iterations(goal.n, D, K) else Kronecker.of(goal)
 
 
 def _step(trials: Trials, at: Trial, d: Floats, slope: float, t: float) -> tuple[Trial, float] | None:

@@ -40,6 +40,6 @@ def _solved(H: Floats, right: Floats, *, shift: bool) -> Floats:
         return np.full_like(right, np.nan)
     lift = size / len(H) if shift else 0.0
     try:
-        return np.linalg.solve(H + lift + 1e-15 * size * np.eye(len(H)), right)
+        return np.asarray(np.linalg.solve(H + lift + 1e-15 * size * np.eye(len(H)), right))
     except np.linalg.LinAlgError:
         return np.full_like(right, np.nan)

@@ -23,7 +23,7 @@ from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.problem import Outcome, Problem
-from gpureg.types import StopReason
+from gpureg.types import Floats, StopReason
 
 MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this is the faster way
 MOST_LOGITS = 1 << 24  # n K, which are held at once
@@ -110,9 +110,7 @@ class SingleDescent(LbfgsDescent):
         model = problem.train.one_model(int(table.column[0]) if problem.weighted else None, centre)
         aim = None if self.target is None else float(self.target[0])
         least, l2 = float(self.accuracy.tolerance[0]), float(table.l2[0])
-        return Goal(
-            model, self.kernels.loss, problem.n, self.K, l2, centre, least, self.accuracy.resolution, aim
-        )
+        return Goal(model, self.kernels.loss, problem.n, self.K, l2, centre, least, self.accuracy.resolution, aim)
 
     def _tried(self, state: LbfgsState) -> Trials:
         """The trials of the loops, to their end."""
