@@ -1,4 +1,4 @@
-"""A single model on few samples, where what surrounds a product takes longer than the product.
+"""A single model alone; on few samples what surrounds a product takes longer than the product.
 
 A tiny model takes Newton's steps (`newton`), any other L-BFGS's without a batch around them (`alone`). Every
 evaluation computes the bound on the gap to the optimum, and the first point that meets the tolerance is the answer. If
@@ -27,6 +27,7 @@ from gpureg.types import Floats, StopReason
 
 MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this is the faster way
 MOST_LOGITS = 1 << 24  # n K, which are held at once
+MOST_SAMPLES = 1 << 26  # n D, which may have to be copied
 MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
 LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
 MOST_NEWTON = 50  # iterations, where some ten suffice
@@ -44,7 +45,7 @@ def is_single(problem: Problem, kernels: Kernels) -> bool:
 
 def is_worth_it_alone(n: int, D: int, K: int) -> bool:
     """Whether a model of D K weights on n samples is small enough."""
-    return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS
+    return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
 
 
 def _costs(n: int, D: int, K: int) -> tuple[float, float]:
