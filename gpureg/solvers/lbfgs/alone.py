@@ -18,13 +18,13 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from gpureg.solvers.lbfgs.metric import SAVED, USUAL, Diagonal, Kronecker, build_iterations
+from gpureg.solvers.lbfgs.metric import MOST_SAVED, SAVED, USUAL, Diagonal, Kronecker, build_iterations
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.types import Floats
 
 MEMORY = 10  # pairs
 HELD = 3 * MEMORY  # rows of their arrays: pairs are moved back to the front when these are full
-FIRST = 8  # iterations before the metric may be made again, and then twice as many each time
+FIRST = 8  # iterations before the metric may be made again
 ENOUGH = 1e-3  # of the decrease that the slope promises
 FLAT = 0.9  # of the slope may be left
 MOST_TRIES = 20
@@ -129,7 +129,7 @@ def descend(trials: Trials, W: Floats, stretch: Stretch, metric: Metric | None =
     if trials.met or stretch.most < 1 or not isfinite(at.objective):
         return
     pairs = Pairs(W.size, metric or Diagonal.of(goal))
-    g, again, since = at.gradient.reshape(-1), FIRST, len(trials.course)
+    g, since, plan = at.gradient.reshape(-1), len(trials.course), Plan(goal, *W.shape)
     Hg = pairs.metric(g)
     for number in range(1, stretch.most + 1):
         d = pairs.direction(g, Hg)
@@ -152,22 +152,40 @@ def descend(trials: Trials, W: Floats, stretch: Stretch, metric: Metric | None =
         d *= step
         pairs.add(d, h - g, Hh - Hg)
         at, g, Hg = there, h, Hh
-        if number == again:
-            again *= 2
-            first = isinstance(pairs.metric, Diagonal)
-            new = _worth_it(goal, bounds, there, USUAL - number if first and goal.K > 1 else 0)
+        if plan.due(number, bounds, goal.attainable(there)):
+            new = Kronecker.of(goal)
             if new is not None:
                 pairs.change(new)
                 Hg = new(g)
 
 
-def _worth_it(goal: Goal, bounds: Sequence[float], at: Trial, usual: int) -> Kronecker | None:
-    """A new metric at the point evaluated last, if it saves more than it costs. `usual`: the iterations that are left
-    as a rule: the first ones go faster than those to come.
+class Plan:
+    """When the metric of a loop is made again; a new one costs as much as `build` iterations.
+
+    After 8, 16, 32, ... iterations: if it saves more than it costs. And once the last one has been in use for half as
+    many again as it costs, or more: if it may save half of its cost.
     """
-    K, D = at.W.shape
-    saved = SAVED * np.fmax(left(bounds, goal.attainable(at)), usual)
-    return None if saved <= build_iterations(goal.n, D, K) else Kronecker.of(goal)
+
+    def __init__(self, goal: Goal, K: int, D: int) -> None:
+        self.build, self.usual = build_iterations(goal.n, D, K), USUAL if K > 1 else 0
+        self.made, self.look = 0, FIRST
+        self.least = max(2.0 * FIRST, 1.5 * self.build)
+
+    def due(self, number: int, bounds: Sequence[float], tolerance: float) -> bool:
+        """Whether it is made again after that many iterations, which left these bounds on the gap."""
+        looked, old = number == self.look, number - self.made >= self.least
+        if not (looked or old):
+            return False
+        if looked:
+            self.look *= 2
+        missing = left(bounds, tolerance)
+        usual = np.fmax(missing, 0 if self.made else self.usual - number)  # the first iterations go faster than others
+        due = bool((looked and SAVED * usual > self.build) or (old and MOST_SAVED * missing > 0.5 * self.build))
+        if due:
+            self.made, self.least = number, 2.0 * self.least
+        elif old:
+            self.least += FIRST
+        return due
 
 
 def _step(trials: Trials, at: Trial, d: Floats, slope: float, t: float) -> tuple[Trial, float] | None:

@@ -17,7 +17,7 @@ from gpureg.solvers.lbfgs.trials import Goal
 from gpureg.types import Floats
 
 MOST_FACTORISED = 2048  # features whose moments are worth a factor
-SAVED = 0.35  # of the iterations to come, by the product
+SAVED, MOST_SAVED = 0.35, 0.6  # of the iterations to come, by the product: round samples, and correlated ones
 USUAL = 44  # iterations of a softmax by the diagonal, to a gap of 1e-12 nats
 
 
