@@ -19,8 +19,10 @@ from gpureg.fitting.folds import class_shares, normalised
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
 from gpureg.losses import Loss
+from gpureg.solvers.lbfgs.alone import HELD
 from gpureg.solvers.lbfgs.begin import first_biases
 from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.metric import MOST_FACTORISED
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.proved import proved_bound
 from gpureg.solvers.lbfgs.single import is_worth_it_alone, try_alone
@@ -81,10 +83,15 @@ class Reached:
 
 
 def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int], K: int) -> bool:
-    """Whether a model of K columns on samples of a shape `(n, F)` goes this way."""
+    """Whether a model of K columns on samples of a shape `(n, F)` goes this way. If there is too little memory it
+    does not, and the other way says what it needs.
+    """
     here = (backend.device, backend.dtype) == ("cpu", "float64")
     n, F = shape
-    return here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)
+    if not (here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)):
+        return False
+    free = backend.free_memory() if n * F * K >= WORTH_THREADS else None  # to ask takes as long as a small fit's loop
+    return free is None or 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2) <= free
 
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
