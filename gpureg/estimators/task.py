@@ -37,6 +37,7 @@ PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' s
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # of a weighted mean
+SHORT = 256  # numbers of rows that are added as one
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,24 @@ def _centre(task: Task) -> HostArray:
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
-            if task.X.dtype == np.float64:  # any centre near the mean serves: the faster product does
-                return np.asarray(np.ones(len(task.X)) @ task.X / len(task.X))
-            return task.X.mean(axis=0, dtype=np.float64).astype(task.X.dtype)
+            return _mean(task.X).astype(task.X.dtype)
         weight = task.weights.mean(axis=1)
         parts = range(0, len(task.X), ROWS_AT_ONCE)
         total = sum(weight[at : at + ROWS_AT_ONCE] @ task.X[at : at + ROWS_AT_ONCE].astype(np.float64) for at in parts)
         return np.asarray(total / weight.sum()).astype(task.X.dtype)
+
+
+def _mean(X: HostArray) -> Floats:
+    """The mean `(F,)` of samples `X (n, F)`.
+
+    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which keep
+    a core busy after it.
+    """
+    n, F = X.shape
+    together = max(1, SHORT // F)
+    whole = n - n % together
+    total = X[:whole].reshape(-1, together * F).sum(axis=0, dtype=np.float64).reshape(together, F).sum(axis=0)
+    return np.asarray((total + X[whole:].sum(axis=0, dtype=np.float64)) / n)
 
 
 def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
