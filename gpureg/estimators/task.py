@@ -202,8 +202,8 @@ def _centre(task: Task) -> HostArray:
 def _mean(X: HostArray) -> Floats:
     """The mean `(F,)` of samples `X (n, F)`.
 
-    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which keep
-    a core busy after it.
+    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which
+    keep a core busy after it.
     """
     n, F = X.shape
     together = max(1, SHORT // F)
