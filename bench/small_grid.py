@@ -1,6 +1,6 @@
 """Small and wide fits: `gpureg.LogisticRegression` compared with scikit-learn's, a grid of sizes.
 
-    python bench/small_grid.py [--rounds 5] [--write] [--quick]
+    python bench/small_grid.py [--rounds 5] [--write] [--quick] [--cells 100x4x2,1000x300x2]
 
 Samples lie around random centres, float64; objectives are means, with the penalty. `--spread` scales the centres: at
 0.3 classes overlap; at 1 they are far apart if there are many features, and scikit-learn's default stops after an
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--spread", type=float, help="of the class centres; default 0.3 and then 1")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cells", help="samples x features x classes, as 100x4x2,1000x300x2; default all")
     parser.add_argument("--write", action="store_true", help="keep the figures in bench/results/cpu/small_grid.json")
     options = parser.parse_args()
     note = busy()
@@ -122,10 +123,13 @@ def main() -> None:
         say(note)
     warnings.simplefilter("ignore")
     spreads = SPREADS if options.spread is None else (options.spread,)
-    rows = [cell(*size, spread, options.rounds) for spread in spreads for size in cells(quick=options.quick)]
+    sizes = cells(quick=options.quick)
+    if options.cells:
+        sizes = [(int(n), int(p), int(K)) for n, p, K in (name.split("x") for name in options.cells.split(","))]
+    rows = [cell(*size, spread, options.rounds) for spread in spreads for size in sizes]
     for spread in spreads:
         small = [row for row in rows if row["spread"] == spread and (row["n"], row["p"], row["K"]) not in WIDE]
-        for name in FIGURES:
+        for name in FIGURES if small else ():
             ordered = sorted(small, key=lambda row: row[f"times_{name}"])
             worst, middle = ordered[0], ordered[len(ordered) // 2]
             print(

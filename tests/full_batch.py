@@ -83,13 +83,13 @@ def solve(
     start: np.ndarray | None = None,
     hessians: Hessians | None = None,
     hooks: Hooks | None = None,
-    borrow: bool = False,
+    alone: bool = False,
 ) -> tuple[Outcome, History]:
-    """Run the solver through the loop that every solver goes through; `borrow`: a single model by SciPy's loop."""
+    """Run the solver through the loop that every solver goes through; `alone`: a single model by its own loop."""
     made = config(problem, kernels, free=free, tol=tol, max_iter=max_iter)
     if start is not None:
         problem = replace(problem, start=Start(start, np.zeros(len(start), np.int64)))
-    solver = Lbfgs(made, hessians=hessians or Hessians(), borrow=borrow)
+    solver = Lbfgs(made, hessians=hessians or Hessians(), alone=alone)
     trained = Stages(kernels, solver, hooks or Hooks()).train(problem, np.arange(len(problem.table)))
     return trained.outcome, trained.history
 

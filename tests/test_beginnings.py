@@ -46,7 +46,7 @@ def test_a_wildly_large_penalty_leaves_the_class_shares(
 
 def solved(problem: Any, kernels: Any) -> tuple[int, Outcome]:
     """The models' passes, and their outcome."""
-    descent = Lbfgs(config(problem, kernels, tol=1e-8), hessians=WAYS["alone"], borrow=False).on(problem, kernels)
+    descent = Lbfgs(config(problem, kernels, tol=1e-8), hessians=WAYS["alone"], alone=False).on(problem, kernels)
     state = descent.start()
     while not descent.done(state):
         list(descent.advance(state))

@@ -63,7 +63,7 @@ def wine() -> tuple[Any, Any]:
 
 
 def large() -> tuple[Any, Any]:
-    """More than the few that SciPy's loop fits."""
+    """More than the few that go alone."""
     random = np.random.RandomState(0)
     X = random.randn(18000, 60).astype(np.float32)
     return X, (X[:, :3] + random.randn(18000, 3)).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""One model alone: SciPy's loop in conditioned variables, certified by gpureg, is the batched solver's optimum."""
+"""One model alone: its own loop ends at the batched solver's optimum."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gpureg.types import Floats
 
 
 def both(l2: float, task: str = "softmax", **options: object) -> tuple[list[object], Floats]:
-    """The outcomes of SciPy's loop and of the batched solver, and the rows."""
+    """The outcomes of its own loop and of the batched solver, and the rows."""
     data = blobs(n=200, features=5, classes=3 if task == "softmax" else 2)
     found = []
-    for borrow in (True, False):
+    for alone in (True, False):
         problem, kernels = place(data.X_train * np.logspace(-3, 3, 5), data.y_train, [l2], task)
-        found.append(solve(problem, kernels, borrow=borrow, **options))  # type: ignore[arg-type]
+        found.append(solve(problem, kernels, alone=alone, **options))  # type: ignore[arg-type]
     return found, data.X_train * np.logspace(-3, 3, 5)
 
 
@@ -44,7 +44,7 @@ def test_it_is_the_batched_solvers_optimum(task: str, free: bool, l2: float) -> 
 def test_separable_rows_without_a_penalty_go_on_to_the_batched_solver() -> None:
     X, y = np.linspace(-1, 1, 20)[:, None], np.repeat([0, 1], 10)
     problem, kernels = place(X, y, [0.0], "logistic")
-    outcome, _ = solve(problem, kernels, borrow=True, max_iter=200)
+    outcome, _ = solve(problem, kernels, alone=True, max_iter=200)
     assert any("separate" in text for text in outcome.warnings)
 
 
@@ -52,7 +52,7 @@ def test_rows_that_overflow_diverge() -> None:
     X = np.full((20, 2), 1e300)
     X[::2] *= -1
     problem, kernels = place(X, np.arange(20) % 2, [1.0])
-    outcome, _ = solve(problem, kernels, borrow=True)
+    outcome, _ = solve(problem, kernels, alone=True)
     assert outcome.reasons == ("diverged",)
 
 
@@ -81,14 +81,14 @@ def test_iterations_are_bounded() -> None:
     assert len(history.objective) == 4
 
 
-def test_single_precision_goes_on_where_scipy_gives_up() -> None:
+def test_single_precision_goes_on_where_its_loop_gives_up() -> None:
     data = blobs(n=200, features=5)
     problem, kernels = place(data.X_train, data.y_train, [1e-4], backend=numpy_backend("float32"))
-    outcome, _ = solve(problem, kernels, borrow=True, tol=1e-8)
+    outcome, _ = solve(problem, kernels, alone=True, tol=1e-8)
     assert outcome.reasons == ("converged",)
 
 
-def test_a_batch_and_a_large_model_are_not_borrowed() -> None:
+def test_a_batch_and_a_large_model_go_another_way() -> None:
     data = blobs(n=100)
     problem, kernels = place(data.X_train, data.y_train, [0.1])
     two, _ = place(data.X_train, data.y_train, [0.1, 0.2])

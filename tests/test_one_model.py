@@ -10,11 +10,12 @@ import pytest
 from gpureg.backend import numpy_backend
 from gpureg.estimators import LogisticRegression
 from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.cpu.one_model import NumpyOneModel, one_after_the_other
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.one_model import SummedModel
-from gpureg.solvers.lbfgs import borrowed
+from gpureg.solvers.lbfgs.alone import Stretch
 
 BACKEND = numpy_backend("float64", why="")
 SHAPES = [(7, 3, 2), (40, 5, 4), (900, 160, 3), (20_000, 30, 3)]  # one tile; two tiles; tiles shared among threads
@@ -57,6 +58,60 @@ def test_the_sums_are_those_of_the_specification(loss: Loss, shape: tuple[int, i
         assert cost == pytest.approx(right, rel=1e-12)
         np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-10 * n)
         np.testing.assert_allclose(mine.curvature(), theirs.curvature(), rtol=1e-9, atol=1e-11 * n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("loss", [Softmax(), Logistic()])
+def test_about_a_centre_the_sums_are_those_of_features_less_it(
+    loss: Loss, shape: tuple[int, int, int], weighted: bool
+) -> None:
+    n, D, classes = shape
+    classes = 2 if loss.binary else classes
+    X, y, table = samples(n, D, classes, weighted=weighted)
+    table = None if table is None else table / table.mean(axis=0)
+    column = 1 if weighted else None
+    centre = np.random.RandomState(2).randn(D - 1)
+    moved = X.copy()
+    moved[:, :-1] -= centre
+    kernels = choose_kernels(BACKEND, loss, classes)
+    reference = ReferenceKernels(BACKEND, loss, classes)
+    W = 0.3 * np.random.RandomState(1).randn(kernels.n_columns, D)
+    right = placed(reference, moved, y, table).one_model(column)
+    cost, gradient = right.value(W)
+    for twin in (kernels, reference):
+        mine = placed(twin, X, y, table).one_model(column, centre)
+        own, slope = mine.value(W)
+        assert own == pytest.approx(cost, rel=1e-12)
+        np.testing.assert_allclose(slope, gradient, rtol=1e-10, atol=1e-11 * n)
+        np.testing.assert_allclose(mine.curvature(), right.curvature(), rtol=1e-9, atol=1e-11 * n)
+        A, S = mine.kronecker()  # type: ignore[misc]
+        H, spread = right.kronecker()  # type: ignore[misc]
+        np.testing.assert_allclose(A, H, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(S, spread, rtol=1e-9, atol=1e-11)
+    if table is None:  # otherwise rows are averaged under all columns of the table, and a model under its own
+        np.testing.assert_allclose(
+            placed(kernels, X, y, None).one_model(None, centre).squares(), (moved**2).sum(axis=0)
+        )
+
+
+@pytest.mark.parametrize("loss", [Softmax(), Logistic()])
+def test_the_hessian_is_the_derivative_of_the_gradient(loss: Loss) -> None:
+    X, y, _ = samples(50, 4, 2 if loss.binary else 3, weighted=False)
+    K, step = loss.columns(3), 1e-6
+    model = NumpyOneModel(loss, K, X, y, None, X.mean(axis=0), 1, one_after_the_other)
+    W = np.random.RandomState(1).randn(K, 5)
+    model.value(W)
+    H, own = model.curvature(), model.biases()
+    np.testing.assert_allclose(own, H.reshape(K, 5, K, 5)[:, -1, :, -1], rtol=1e-10)
+    c = np.random.RandomState(2).randn(K)
+    along = H.reshape(K, 5, K, 5)[:, :-1, :, -1] @ c
+    np.testing.assert_allclose(model.tilted(c), along, rtol=1e-9, atol=1e-10)
+    for place in range(W.size):
+        e = np.zeros(W.size)
+        e[place] = step
+        rise = model.value(W + e.reshape(W.shape))[1] - model.value(W - e.reshape(W.shape))[1]
+        np.testing.assert_allclose(rise.reshape(-1) / (2 * step), H[place], rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_of_weight_0_costs_nothing_whatever_its_logits() -> None:
@@ -109,4 +164,4 @@ def test_every_loop_ends_at_scikit_learn_s_optimum(case: str) -> None:
     ],
 )
 def test_a_loop_goes_on_while_it_is_worth_it(bounds: list[float], over: bool) -> None:
-    assert borrowed.Stretch(3, 8.0, 100).over(bounds, 1e-8) is over
+    assert Stretch(3, 8.0, 100).over(bounds, 1e-8) is over

@@ -155,7 +155,7 @@ def test_an_estimator_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("gpureg.estimators.task.choose_backend", lambda device, dtype, **_: small)
     with pytest.warns(GpuregWarning, match=r"too little memory .*Running on the CPU\. Use dtype=.float32.*fewer rows"):
         model = LogisticRegression(device="cuda").fit(data.X_train, data.y_train)
-    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-9)  # another loop, to the same optimum
     monkeypatch.setattr(
         "gpureg.estimators.task.choose_backend",
         lambda device, dtype, **_: replace(numpy_backend(dtype), free_memory=lambda: 100),

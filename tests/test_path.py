@@ -132,7 +132,7 @@ def test_a_path_takes_fewer_passes() -> None:
 
 def descent_of(problem: Problem, kernels: Kernels) -> tuple[Any, Any]:
     """A descent that has been brought to its end, and its state."""
-    solver = Lbfgs(config(problem, kernels, tol=1e-8), hessians=WAYS["alone"], borrow=False)
+    solver = Lbfgs(config(problem, kernels, tol=1e-8), hessians=WAYS["alone"], alone=False)
     descent = solver.on(problem, kernels)
     state = descent.start()
     while not descent.done(state):

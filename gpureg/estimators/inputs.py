@@ -65,8 +65,11 @@ def read_samples(estimator: Any, X: Any, y: Any, sample_weight: Any, dtype: str 
     types: list[Any] = [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
     X, y = validate_data(estimator, to_host(X), to_host(y), dtype=types, order="C", accept_sparse="csr")
     X = read_sparse(X, "X") if is_sparse(X) else X
-    check_classification_targets(y)
+    if y.dtype.kind not in "biu":
+        check_classification_targets(y)
     classes, label = two_classes(y)
+    if 2 * len(classes) > len(y):  # whole numbers are always classes: the check costs more than a small fit's loop
+        check_classification_targets(y)  # and warns of as many as here
     given = None if sample_weight is None else checked_weights(sample_weight, X)
     return Samples(X, y, label, classes, given, home, label_home)
 

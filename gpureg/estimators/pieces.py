@@ -22,8 +22,8 @@ from gpureg.distributed.collections import by_partitions
 from gpureg.distributed.connecting import connected
 from gpureg.distributed.spread import Options, Placeable, Spread, spread_over
 from gpureg.estimators.arrays import HOST, HostArray, to_host
+from gpureg.estimators.design import held
 from gpureg.estimators.inputs import Samples, checked_weights, read_samples, two_classes
-from gpureg.estimators.task import held
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Softmax
 from gpureg.rows.blocked import BlockedRows

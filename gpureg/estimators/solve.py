@@ -82,9 +82,9 @@ def solve(estimator: Any, samples: Samples, batch: Batch, audience: Audience | N
     columns = 1 if samples.binary else K
     coef, intercept = np.zeros((len(batch.C), columns, F)), np.zeros((len(batch.C), columns))
     n_iter = np.full(len(batch.C), min(1, estimator.max_iter), np.int64)
-    kinds, kind = np.unique(present, axis=0, return_inverse=True)
+    kinds, kind = (present, np.zeros(1, np.int64)) if len(present) == 1 else _kinds(present)
     for number, mask in enumerate(kinds):
-        models = np.flatnonzero(kind.reshape(-1)[batch.column] == number)
+        models = np.flatnonzero(kind[batch.column] == number)
         if not len(models):
             continue
         place = partial(_placed, mask=mask, columns=columns, F=F)
@@ -94,6 +94,12 @@ def solve(estimator: Any, samples: Samples, batch: Batch, audience: Audience | N
             weights, n_iter[models] = optimum(estimator, _task(samples, batch, models, mask), looks)
         coef[models], intercept[models] = place(weights)
     return Solution(coef, intercept, n_iter, present)
+
+
+def _kinds(present: Mask) -> tuple[Mask, Ints]:
+    """The different rows of `present (T, classes)`, and which of them each is `(T,)`."""
+    kinds, kind = np.unique(present, axis=0, return_inverse=True)
+    return kinds, kind.reshape(-1)
 
 
 def _placed(weights: Floats, *, mask: Mask, columns: int, F: int) -> Weights:

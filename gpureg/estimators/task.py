@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,20 @@ from sklearn.exceptions import ConvergenceWarning
 from gpureg.backend import Backend, choose_backend, numpy_backend
 from gpureg.config import FitConfig
 from gpureg.data.sparse import is_sparse
-from gpureg.distributed import spread
 from gpureg.distributed.scaling import moments
 from gpureg.distributed.spread import Spread
 from gpureg.errors import UsageError
+from gpureg.estimators import alone
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
+from gpureg.estimators.design import design_of
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
 from gpureg.fitting.folds import class_shares, normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
-from gpureg.fitting.prepare import Placeable, bytes_of_a_row, place
+from gpureg.fitting.prepare import bytes_of_a_row, place
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Loss
-from gpureg.rows.samples import CsrSamples
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.lbfgs.watching import Watch
@@ -38,7 +37,7 @@ PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' s
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # of a weighted mean
-ELEMENTS_AT_ONCE = 1 << 16  # that are copied: they stay in a core's cache
+SHORT = 256  # numbers of rows that are added as one
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,14 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
     if estimator.max_iter == 0:
         return _unmoved(task, centre, start)
     backend = _backend(estimator.device, task)
+    if len(task.C) == 1 and not isinstance(task.X, Spread) and not is_sparse(task.X):
+        reached = _alone(estimator, task, centre, backend, looks)
+        if reached is not None and (reached.near or reached.steps >= estimator.max_iter):
+            if not reached.near:
+                warn(reached.short_of(float(estimator.tol)), ConvergenceWarning)
+            return reached.weights[None], np.array([max(reached.steps, 1)])
+        if reached is not None:
+            start = Start(_moved(reached.weights[None], centre, 1), np.array([reached.steps]))
     look = looks.about(centre)
     found = _fitted(estimator, task, centre, backend, Way(look, start))
     short = np.flatnonzero((np.array(found.reasons) == "precision") & (found.steps < estimator.max_iter))
@@ -122,6 +129,28 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
         found = _finished(found, short, later)
     _tell(found)
     return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
+
+
+def _alone(
+    estimator: Any, task: Task, centre: HostArray | None, backend: Backend, looks: Looks
+) -> alone.Reached | None:
+    """The task's one model by the short way, as far as that goes; None if it is not for it."""
+    tolerance, C = float(estimator.tol) ** 2, float(task.C[0])
+    if not alone.worth_it(backend, tolerance, C, task.X.shape, task.loss.columns(task.classes)):
+        return None
+    one = alone.Alone(
+        task.X.astype(np.float64, copy=False),
+        task.label,
+        task.classes,
+        task.loss,
+        None if task.weights is None else task.weights[:, int(task.column[0])],
+        C,
+        None if centre is None else centre.astype(np.float64, copy=False),
+        None if task.start is None else task.start[0, : task.X.shape[1] + (centre is not None)],
+        tolerance,
+        int(estimator.max_iter),
+    )
+    return alone.fit_alone(backend, one, looks.watch)
 
 
 def _unmoved(task: Task, centre: HostArray | None, start: Start | None) -> tuple[Floats, Ints]:
@@ -163,11 +192,24 @@ def _centre(task: Task) -> HostArray:
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
-            return task.X.mean(axis=0, dtype=np.float64).astype(task.X.dtype)
+            return _mean(task.X).astype(task.X.dtype)
         weight = task.weights.mean(axis=1)
         parts = range(0, len(task.X), ROWS_AT_ONCE)
         total = sum(weight[at : at + ROWS_AT_ONCE] @ task.X[at : at + ROWS_AT_ONCE].astype(np.float64) for at in parts)
         return np.asarray(total / weight.sum()).astype(task.X.dtype)
+
+
+def _mean(X: HostArray) -> Floats:
+    """The mean `(F,)` of samples `X (n, F)`.
+
+    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which
+    keep a core busy after it.
+    """
+    n, F = X.shape
+    together = max(1, SHORT // F)
+    whole = n - n % together
+    total = X[:whole].reshape(-1, together * F).sum(axis=0, dtype=np.float64).reshape(together, F).sum(axis=0)
+    return np.asarray((total + X[whole:].sum(axis=0, dtype=np.float64)) / n)
 
 
 def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
@@ -177,34 +219,6 @@ def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
     weights = weights.copy()
     weights[:, -1] += sign * np.einsum("f,lfk->lk", centre.astype(np.float64), weights[:, :-1])
     return weights
-
-
-def _design(X: Any, centre: HostArray | None, dtype: np.dtype[Any]) -> Placeable:
-    """X as `place` takes it."""
-    if isinstance(X, Spread):
-        return spread.Placeable(X, partial(held, centre=centre, dtype=dtype))
-    if is_sparse(X):
-        return CsrSamples(X.astype(dtype, copy=False), bias=centre is not None)
-    return held(X, centre, dtype)
-
-
-def held(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any]) -> Callable[[Ints | None], HostArray]:
-    """The same of samples `X (N, F)` that are held, in `dtype`, less a `centre (F,)` if there is one."""
-    return partial(_columns, X, centre, dtype)
-
-
-def _columns(X: HostArray, centre: HostArray | None, dtype: np.dtype[Any], order: Ints | None) -> HostArray:
-    """X as it is placed: in storage order, and with a centre less that and a column of ones after it."""
-    if centre is None:
-        return (X if order is None else X[order]).astype(dtype, copy=False)
-    D = np.empty((len(X), X.shape[1] + 1), dtype)
-    D[:, -1] = 1
-    step = max(1, ELEMENTS_AT_ONCE // D.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(X), step):
-            rows = slice(start, start + step)
-            np.subtract(X[rows] if order is None else X[order[rows]], centre, out=D[rows, :-1], casting="same_kind")
-    return D
 
 
 def _fitted(
@@ -238,7 +252,7 @@ def _fitted(
         sizes = replace(sizes, row_bytes=bytes_of_a_row(task.X, backend.dtype))
         least = solver.bytes_per_model(n, D, kernels.n_columns)  # one model at a time, however large
         blocks = cut(solver, kernels, models, sizes, max(config.memory, least))
-        design = _design(task.X, centre, np.dtype(backend.dtype))
+        design = design_of(task.X, centre, np.dtype(backend.dtype))
         rows = place(kernels, design, task.label, table)
         shares = class_shares(task.label, table, task.classes)
         problem = Problem(rows, None, {}, models, n, D, table is not None, way.start, shares=shares)

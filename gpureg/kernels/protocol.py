@@ -70,7 +70,11 @@ class Block(Protocol):
 
 
 class OneModel(Protocol):
-    """The data's part of one model's objective, on the host in float64, prepared for many evaluations."""
+    """The data's part of one model's objective, on the host in float64, prepared for many evaluations.
+
+    With a centre `m (D - 1,)` the bias is the last weight, and the others belong to the features less m: the logits are
+    `w (x - m) + b`, and all sums are about m.
+    """
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """`Σ_i s_i loss_i` and its gradient `(K, D)` at weights `(K, D)`."""
@@ -78,6 +82,16 @@ class OneModel(Protocol):
 
     def curvature(self) -> Floats:
         """Its Hessian `(K*D, K*D)` at the weights of the last `value`; row `k*D + d` is class k, feature d."""
+        ...
+
+    def squares(self) -> Floats:
+        """`Σ_i s_i x_i²` `(D,)`."""
+        ...
+
+    def kronecker(self) -> tuple[Floats, Floats] | None:
+        """The Hessian of the mean loss at the weights of the last `value` as a Kronecker product A ⊗ S, `(K, K)` and
+        `(D, D)` (see `Rows.kronecker`); None where there is none.
+        """
         ...
 
 
@@ -201,9 +215,10 @@ class Kernels(Protocol):
         """
         ...
 
-    def one_model(self, rows: Any, column: int | None) -> OneModel | None:
+    def one_model(self, rows: Any, column: int | None, centre: Floats | None = None) -> OneModel | None:
         """One model with that `column` of the row-weight table (None: weights of 1), for a solver whose passes are so
-        short that what surrounds the products decides; None if this twin has no such way, or not in its dtype.
+        short that what surrounds the products decides; None if this twin has no such way, or not in its dtype. With a
+        `centre (D - 1,)` the last column is left out: it is the bias's.
         """
         ...
 
@@ -233,7 +248,7 @@ class OneLane:
 
     lanes = 1
 
-    def one_model(self, rows: Any, column: int | None) -> OneModel | None:
+    def one_model(self, rows: Any, column: int | None, centre: Floats | None = None) -> OneModel | None:
         """See the protocol: there is none."""
         return None
 

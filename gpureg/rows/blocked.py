@@ -91,9 +91,9 @@ class BlockedRows:
         cost, gradient, hits = self.blocks.total(partials.Cost(W, column))
         return cost, gradient, hits
 
-    def one_model(self, column: int | None) -> OneModel:
+    def one_model(self, column: int | None, centre: Floats | None = None) -> OneModel:
         """See the protocol."""
-        return SummedModel(self.kernels, self, column)
+        return SummedModel(self.kernels, self, column, centre)
 
     def mean(self) -> Floats:
         """See the protocol."""

@@ -133,9 +133,9 @@ class CsrRows:
         gradient = slopes[0] if len(slopes) == 1 else np.concatenate([slope.T for slope in slopes]).T
         return costs, gradient, hits if column is None or self.weights is None else None
 
-    def one_model(self, column: int | None) -> OneModel:
+    def one_model(self, column: int | None, centre: Floats | None = None) -> OneModel:
         """See the protocol."""
-        return SummedModel(self.kernels, self, column)
+        return SummedModel(self.kernels, self, column, centre)
 
     def mean(self) -> Floats:
         """See the protocol."""

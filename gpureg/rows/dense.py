@@ -87,9 +87,10 @@ class DenseRows:
         """See the protocol."""
         return self.kernels.cost_and_gradient(W, self.block, column)
 
-    def one_model(self, column: int | None) -> OneModel:
+    def one_model(self, column: int | None, centre: Floats | None = None) -> OneModel:
         """See the protocol."""
-        return self.kernels.one_model(self.block, column) or SummedModel(self.kernels, self, column)
+        own = self.kernels.one_model(self.block, column, centre)
+        return own or SummedModel(self.kernels, self, column, centre)
 
     def mean(self) -> Floats:
         """See the protocol; a copy."""

@@ -73,8 +73,10 @@ class Rows(Protocol):
         """`Σ_i s_il loss_il` `(L,)`, its gradient `(D, C)` and perhaps the hits; see `Kernels.cost_and_gradient`."""
         ...
 
-    def one_model(self, column: int | None) -> OneModel:
-        """One model with that `column` of the row-weight table (None: weights of 1), prepared for many passes."""
+    def one_model(self, column: int | None, centre: Floats | None = None) -> OneModel:
+        """One model with that `column` of the row-weight table (None: weights of 1), prepared for many passes; `centre
+        (D - 1,)` if the last column is a free bias's.
+        """
         ...
 
     def mean(self) -> Floats:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gpureg.backend import Backend
 from gpureg.kernels.cpu.evaluation import TILE, TiledEvaluation
-from gpureg.kernels.cpu.one_model import LogisticOneModelTile, NumpyOneModel, OneModelTile, SoftmaxOneModelTile
+from gpureg.kernels.cpu.one_model import NumpyOneModel
 from gpureg.kernels.cpu.rows import NumpyRows, runs_of, tile_runs
 from gpureg.kernels.cpu.steps import BatchStep, LogisticStep, SoftmaxStep
 from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss
@@ -38,16 +38,16 @@ class NumpyKernels:
     name = "fused"
     stack_columns = 200
 
-    implements: Mapping[Loss, tuple[type[BatchStep], type[TileLoss], type[OneModelTile]]] = MappingProxyType(
+    implements: Mapping[Loss, tuple[type[BatchStep], type[TileLoss]]] = MappingProxyType(
         {
-            Softmax(): (SoftmaxStep, SoftmaxTile, SoftmaxOneModelTile),
-            Logistic(): (LogisticStep, LogisticTile, LogisticOneModelTile),
+            Softmax(): (SoftmaxStep, SoftmaxTile),
+            Logistic(): (LogisticStep, LogisticTile),
         }
     )
 
     def __init__(self, backend: Backend, loss: Loss, n_classes: int) -> None:
         self.backend, self.loss, self.n_columns = backend, loss, loss.columns(n_classes)
-        self._step, self._tile, self._one_model = self.implements[loss]
+        self._step, self._tile = self.implements[loss]
         self.dtype = np.dtype(backend.dtype)
         self.workers = Workers()
 
@@ -190,12 +190,13 @@ class NumpyKernels:
         slope = np.ascontiguousarray(slopes.sum(axis=0).T)
         return costs.sum(axis=0), slope, None if weighted else hits.sum(axis=0)
 
-    def one_model(self, rows: NumpyRows, column: int | None) -> NumpyOneModel | None:
+    def one_model(self, rows: NumpyRows, column: int | None, centre: Floats | None = None) -> NumpyOneModel | None:
         """See the protocol; in float64."""
         if self.dtype != np.float64:
             return None
         weight = None if rows.weights is None or column is None else np.ascontiguousarray(rows.weights[:, column])
-        return NumpyOneModel(self._one_model, self.n_columns, rows, weight, self.lanes, self.share_out)
+        X = rows.X if centre is None else rows.X[:, :-1]
+        return NumpyOneModel(self.loss, self.n_columns, X, rows.y, weight, centre, self.lanes, self.share_out)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:
         """See the protocol: there is one way."""

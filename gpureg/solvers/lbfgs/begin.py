@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.kernels.protocol import Kernels
-from gpureg.losses import LOSSES
+from gpureg.losses import LOSSES, Loss
 from gpureg.solvers.problem import Problem
 from gpureg.types import Floats, Ints
 
@@ -27,10 +27,17 @@ def beginnings(problem: Problem, kernels: Kernels, models: Ints, *, free: bool) 
     shares = _shares(problem, kernels)
     if free and shares is not None:
         for place, own in enumerate(shares[models]):
-            if own.min() > 0.0 and (_uneven(kernels, own) or problem.table.l2[models[place]] > LARGE):
-                logits = np.log(own)
-                W[place, :, -1] = logits[0] - logits[1] if kernels.loss.binary else logits - logits.mean()
+            biases = first_biases(kernels.loss, own, float(problem.table.l2[models[place]]))
+            W[place, :, -1] = 0.0 if biases is None else biases
     return W
+
+
+def first_biases(loss: Loss, shares: Floats, l2: float) -> Floats | None:
+    """The biases `(K,)` of the best constant predictor for class shares `(classes,)`; None if they are not worth it."""
+    if not (shares.min() > 0.0 and (l2 > LARGE or _uneven(loss, shares))):
+        return None
+    logits = np.log(shares)
+    return np.asarray(logits[:1] - logits[1:] if loss.binary else logits - logits.mean())
 
 
 def rarity(problem: Problem, kernels: Kernels) -> Floats:
@@ -40,7 +47,7 @@ def rarity(problem: Problem, kernels: Kernels) -> Floats:
     shares, found = _shares(problem, kernels), np.ones(len(problem.table))
     curvature = kernels.loss.curvature(kernels.n_columns)
     for model, own in enumerate(() if shares is None else shares):
-        if own.min() > 0.0 and _uneven(kernels, own):
+        if own.min() > 0.0 and _uneven(kernels.loss, own):
             least = max(float((own * (1.0 - own)).min()), float(np.finfo(float).eps))  # a share may round to 1
             found[model] = max(1.0, curvature / least)
     return found
@@ -54,6 +61,6 @@ def _shares(problem: Problem, kernels: Kernels) -> Floats | None:
     return np.asarray(problem.shares[columns])
 
 
-def _uneven(kernels: Kernels, shares: Floats) -> bool:
+def _uneven(loss: Loss, shares: Floats) -> bool:
     even = np.full(len(shares), 1.0 / len(shares))
-    return kernels.loss.constant(even.tolist()) - kernels.loss.constant(shares.tolist()) > UNEVEN
+    return loss.constant(even.tolist()) - loss.constant(shares.tolist()) > UNEVEN

@@ -76,7 +76,7 @@ class LbfgsDescent:
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
         self.bequeaths = bequeaths
         self.rarity = rarity(problem, kernels)
-        hessians = hessians or Hessians()
+        self.hessians = hessians = hessians or Hessians()
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
         self.handover = hessians.handover(problem.n, problem.D * self.K)
         self.build = build_passes(self.problem.train, self.K)

@@ -20,7 +20,7 @@ NOISE = 4 * np.finfo(float).eps  # of an objective
 
 
 def newton(trials: Trials, W: Floats, room: int) -> None:
-    """Go from the weights `W (K, D)` to the optimum, or as far as the method can, in at most `room` iterations."""
+    """Go from the point `W (K, D)` to the optimum, or as far as the method can, in at most `room` iterations."""
     goal, at = trials.goal, trials.goal.at(W)
     trials.keep(at, met=goal.met(at))
     for _ in range(room):

@@ -1,6 +1,6 @@
-"""A single model on few samples, where what surrounds a product takes longer than the product.
+"""A single model alone; on few samples what surrounds a product takes longer than the product.
 
-A tiny model takes Newton's steps (`newton`), any other SciPy's loop in conditioned variables (`borrowed`). Every
+A tiny model takes Newton's steps (`newton`), any other L-BFGS's without a batch around them (`alone`). Every
 evaluation computes the bound on the gap to the optimum, and the first point that meets the tolerance is the answer. If
 such a loop gives up before that, the batched solver continues from the best point so far.
 """
@@ -8,42 +8,69 @@ such a loop gives up before that, the batched solver continues from the best poi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
 from gpureg.kernels.protocol import Kernels
-from gpureg.solvers.lbfgs.borrowed import Stretch, borrow
+from gpureg.solvers.lbfgs.alone import Stretch, descend
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
+from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.newton import newton, polished
 from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
-from gpureg.solvers.lbfgs.watching import Watch
+from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.problem import Outcome, Problem
-from gpureg.types import StopReason
+from gpureg.types import Floats, StopReason
 
-MOST_WORK = 1 << 25  # n D K, the multiply-adds of a product, up to which this is the faster way
+MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this is the faster way
+MOST_LOGITS = 1 << 24  # n K, which are held at once
+MOST_SAMPLES = 1 << 26  # n D, which may have to be copied
 MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
-LOOP = 7e4  # multiply-adds that take as long as what SciPy's loop does around one of its passes
+LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
 MOST_NEWTON = 50  # iterations, where some ten suffice
 
 
 def is_single(problem: Problem, kernels: Kernels) -> bool:
     """Whether the problem is one model, on the CPU, with so few samples that the time between products dominates.
 
-    In float64: float32's gradients are too coarse for SciPy's line search near the optimum.
+    In float64: float32's gradients are too coarse for the line search near the optimum.
     """
-    backend, work = kernels.backend, problem.n * problem.D * kernels.n_columns
-    return len(problem.table) == 1 and (backend.device, backend.dtype) == ("cpu", "float64") and work <= MOST_WORK
+    backend = kernels.backend
+    alone = len(problem.table) == 1 and (backend.device, backend.dtype) == ("cpu", "float64")
+    return alone and is_worth_it_alone(problem.n, problem.D, kernels.n_columns)
 
 
-def _costs(D: int, K: int) -> tuple[float, float]:
-    """What Newton's method costs a tiny model in passes, and the passes that SciPy's loop takes. Measured on samples
-    around random centres: a Hessian takes as long as 1 + D K / 10 passes.
+def is_worth_it_alone(n: int, D: int, K: int) -> bool:
+    """Whether a model of D K weights on n samples is small enough."""
+    return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
+
+
+def _costs(n: int, D: int, K: int) -> tuple[float, float]:
+    """What Newton's method costs a tiny model in iterations of L-BFGS, and how many of these it takes. Measured on
+    samples around random centres: a Hessian takes as long as 1 + D K / 6 passes.
     """
-    return 8.0 * (2.0 + D * K / 10.0), 18.0 if K == 1 else 40.0
+    work = float(n * D * K)
+    return 7.0 * ((2.0 + D * K / 6.0) * work + LOOP) / (work + LOOP), 12.0 if K == 1 else 40.0
+
+
+def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
+    """Go from the point `W (K, D)` towards the optimum in at most `room` iterations; `trials.met` says whether it was
+    reached.
+    """
+    n, (K, D) = trials.goal.n, W.shape
+    if not hessians.newton_first(n, K * D):
+        price = float(hessians.handover(n, K * D) or 0)
+        descend(trials, W, Stretch(int(price) or MOST_ITERATIONS, price, min(room, MOST_ITERATIONS)))
+        return
+    newtons, own = _costs(n, D, K)
+    if newtons > own:
+        descend(trials, W, Stretch(int(own), newtons, room))
+    if not trials.met:
+        W = W if trials.best is None else trials.best.W
+        newton(trials, W, min(room - len(trials.course), MOST_NEWTON))
 
 
 class SingleDescent(LbfgsDescent):
@@ -71,33 +98,30 @@ class SingleDescent(LbfgsDescent):
         arrived = not interrupted and state.reasons[0] in ("converged", "precision")
         if beyond and arrived and self.first != "newton" and self.handover is not None:
             with np.errstate(all="ignore"):
-                last = polished(self._goal, state.finals[0])
+                last = polished(self._goal, self._goal.inside(state.finals[0]))
             if last is not None:
-                state.finals[0], state.losses[0], state.gradients[0] = last.W, last.loss, last.gradient
+                self._end(state, last)
                 state.hits[0] = np.nan
         return super().finish(state, interrupted=interrupted)
 
     @cached_property
     def _goal(self) -> Goal:
-        free, loss = not self.config.penalizes_bias, self.kernels.loss
-        return Goal.of(self.problem, loss, self.K, self.accuracy, self.target, free=free)
+        problem, table = self.problem, self.problem.table
+        centre = None if self.config.penalizes_bias else problem.train.mean()[:-1]
+        model = problem.train.one_model(int(table.column[0]) if problem.weighted else None, centre)
+        aim = None if self.target is None else float(self.target[0])
+        least, l2 = float(self.accuracy.tolerance[0]), float(table.l2[0])
+        return Goal(model, self.kernels.loss, problem.n, self.K, l2, centre, least, self.accuracy.resolution, aim)
 
     def _tried(self, state: LbfgsState) -> Trials:
         """The trials of the loops, to their end."""
-        W, before = state.waiting[0], int(state.iterations[0])
-        trials = Trials(self._goal, before, None if self.watch is None else (self.watch, self))
-        room, kernels, rows = self.config.max_iter - before, self.kernels, self.problem.train
-        if self.first != "newton":
-            least, price = self.handover or MOST_ITERATIONS, float(self.handover or 0)
-            borrow(trials, kernels, rows, W, Stretch(least, price, min(room, MOST_ITERATIONS)))
-            return trials
-        newtons, passes = _costs(self.problem.D, self.K)
-        if newtons > passes * (1.0 + LOOP / (self.problem.n * self.problem.D * self.K)):
-            borrow(trials, kernels, rows, W, Stretch(int(passes), newtons, room))
-        if not trials.met:
-            W = W if trials.best is None else trials.best.W
-            newton(trials, W, min(room - len(trials.course), MOST_NEWTON))
+        goal, before = self._goal, int(state.iterations[0])
+        trials = Trials(goal, before, None if self.watch is None else partial(self._told, self.watch))
+        try_alone(trials, goal.inside(state.waiting[0]), self.config.max_iter - before, self.hessians)
         return trials
+
+    def _told(self, watch: Watch, iterations: int, best: Trial, met: bool) -> None:
+        tell(watch, self, iterations, lambda: self._goal.outside(best.W), near=met)
 
     def _arrive(self, state: LbfgsState, trials: Trials) -> Iterator[Event]:
         """Stop at the best point if it is good enough, or if the iterations are used up; else continue from it."""
@@ -109,13 +133,19 @@ class SingleDescent(LbfgsDescent):
             state.course.append((model, state.iterations + number + 1, np.array([[objective], [bound]])))
         spent = bool(trials.iterations >= self.config.max_iter)
         state.iterations = state.iterations + len(trials.course)
-        state.waiting, state.way = {0: best.W}, self.first if self.handover is None else "whitened"
+        state.waiting = {0: self._goal.outside(best.W)}
+        state.way = self.first if self.handover is None else "whitened"
         if trials.met or spent:
             yield from self._stop(state, best, "converged" if trials.met else "max_iter")
 
     def _stop(self, state: LbfgsState, best: Trial, reason: StopReason) -> Iterator[Event]:
         """Stop at a point whose loss and gradient are known."""
-        state.reasons[0], state.finals[0], state.waiting = reason, best.W, {}
-        state.losses[0], state.gradients[0] = best.loss, best.gradient
+        state.reasons[0], state.waiting = reason, {}
+        self._end(state, best)
         yield Iterated(state.passes, np.zeros(1, np.int64), np.array([best.objective]))
         yield ModelStopped(0, int(state.iterations[0]), 0, reason)
+
+    def _end(self, state: LbfgsState, trial: Trial) -> None:
+        """Its point, with the loss and the gradient there, is the last."""
+        state.finals[0], state.losses[0] = self._goal.outside(trial.W), trial.loss
+        state.gradients[0] = self._goal.slope_outside(trial.gradient)

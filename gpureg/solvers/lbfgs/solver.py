@@ -30,14 +30,14 @@ from gpureg.types import Floats, Ints, ModelTable
 class Lbfgs:
     """Batched L-BFGS; see `gpureg.solvers.protocol.Solver`, and `LbfgsDescent` for the fields.
 
-    `borrow`: a single model on few samples goes through SciPy's loop (`single`). `watch` sees a single model.
+    `alone`: a single model on few samples has a loop of its own (`single`). `watch` sees a single model.
     """
 
     config: FitConfig
     target: Floats | None = None
     resolution: float | None = None
     hessians: Hessians = field(default_factory=Hessians)
-    borrow: bool = True
+    alone: bool = True
     measures: bool = True
     watch: Watch | None = None
 
@@ -87,10 +87,10 @@ class Lbfgs:
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
         """See the protocol: along a path if there is more than one λ for the same rows."""
-        single = self.borrow and is_single(problem, kernels)
-        alone = (SingleDescent, WatchedSingle) if single else (LbfgsDescent, WatchedDescent)
+        single = self.alone and is_single(problem, kernels)
+        kinds = (SingleDescent, WatchedSingle) if single else (LbfgsDescent, WatchedDescent)
         watched = self.watch is not None and len(problem.table) == 1
-        descent = (PathDescent if along_a_path(problem.table) else alone[watched])(
+        descent = (PathDescent if along_a_path(problem.table) else kinds[watched])(
             problem,
             kernels,
             self.config,

@@ -29,7 +29,7 @@ class WatchedDescent(LbfgsDescent):
 
 
 class WatchedSingle(WatchedDescent, SingleDescent):
-    """`SingleDescent`, which tells of the iterations of SciPy's loop, and so of those after it."""
+    """`SingleDescent`, which tells of the iterations of its own loop, and so of those after it."""
 
 
 def _weights(state: LbfgsState) -> Floats:

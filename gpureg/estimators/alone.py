@@ -1,0 +1,256 @@
+"""One model on few samples on the CPU: from the caller's own array to weights, with as little around it as possible.
+
+The samples are neither copied nor sorted; the loops are those of `solvers.lbfgs.single`, and the end is proved from
+their last pass. Few rows of many features are first fitted in their span. What is not proved before the iterations are
+used up, and every other fit, takes the way of `task`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.fitting.folds import class_shares, normalised
+from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
+from gpureg.losses import Loss
+from gpureg.solvers.lbfgs.alone import HELD
+from gpureg.solvers.lbfgs.begin import first_biases
+from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.metric import MOST_FACTORISED
+from gpureg.solvers.lbfgs.objective import l2_of
+from gpureg.solvers.lbfgs.proved import proved_bound
+from gpureg.solvers.lbfgs.single import is_worth_it_alone, try_alone
+from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
+from gpureg.solvers.lbfgs.watching import Watch
+from gpureg.solvers.lbfgs.wide import MOST_ROWS
+from gpureg.types import Floats, Ints
+
+BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one thread anyway
+FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
+JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
+PASSES = (22, 44)  # that the span replaces, with one column and with more
+LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One model: samples `X (n, F)` in float64, class indices `label (n,)` of `classes`, `weight (n,)` as scikit-learn
+    sums them, or None for 1; C; the mean `centre (F,)` of the features if there is an intercept, else None; `start (D,
+    K)` or None; the tolerance in nats and the maximum number of iterations.
+    """
+
+    X: Floats
+    label: Ints
+    classes: int
+    loss: Loss
+    weight: Floats | None
+    C: float
+    centre: Floats | None
+    start: Floats | None
+    tolerance: float
+    max_iter: int
+
+    @property
+    def K(self) -> int:  # noqa: N802
+        """The columns of the model."""
+        return self.loss.columns(self.classes)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The weights `(D, K)` of a model after `steps` iterations, a bound on their gap to the optimum, in nats, and
+    whether that is `near` enough.
+    """
+
+    weights: Floats
+    steps: int
+    bound: float
+    near: bool
+
+    def short_of(self, tol: float) -> str:
+        """A warning that the iterations did not suffice."""
+        return (
+            f"The model stopped after {self.steps} iterations, before its objective was proved to be within tol² "
+            f"({tol**2:g} nats) of the optimum; it is within {self.bound:.2g} nats. Give it more iterations "
+            "(max_iter), a larger tol, or a smaller C."
+        )
+
+
+def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int], K: int) -> bool:
+    """Whether a model of K columns on samples of a shape `(n, F)` goes this way. If there is too little memory it
+    does not, and the other way says what it needs.
+    """
+    here = (backend.device, backend.dtype) == ("cpu", "float64")
+    n, F = shape
+    if not (here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)):
+        return False
+    free = backend.free_memory() if n * F * K >= WORTH_THREADS else None  # to ask takes as long as a small fit's loop
+    return free is None or 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2) <= free
+
+
+def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
+    """As far as it goes; None if nothing is finite."""
+    kernels, share, lanes = None, one_after_the_other, 1
+    work = task.X.size * task.K
+    if work >= WORTH_THREADS:
+        kernels = choose_kernels(backend, task.loss, task.classes)
+        share, lanes = kernels.share_out, kernels.lanes
+    elif work >= BLAS_THREADS:
+        kernels = choose_kernels(backend, task.loss, task.classes)
+    with nullcontext() if kernels is None else kernels.steady(), np.errstate(all="ignore"):
+        return _Way.of(task, partial(NumpyOneModel, lanes=lanes, share=share)).run(watch)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Few rows `X (n, F)` less their centre in an orthonormal basis of their span: `rows (n, n)` is the factor L of
+    their Gram matrix, and `w = X' L'^-1 u` (`rows.span`; here without a rank, for one penalty above 0).
+    """
+
+    X: Floats
+    centre: Floats | None
+    rows: Floats
+
+    @classmethod
+    def of(cls, X: Floats, centre: Floats | None) -> Span | None:
+        """None if the Gram matrix has no factor."""
+        from scipy.linalg.lapack import dpotrf
+
+        G = X @ X.T
+        if centre is not None:
+            t = X @ centre
+            G -= t
+            G -= t[:, None] - float(centre @ centre)
+        G.reshape(-1)[:: len(G) + 1] += JITTER * float(np.trace(G))
+        factor, failed = dpotrf(G, lower=1, clean=1, overwrite_a=1)
+        return None if failed else cls(X, centre, np.ascontiguousarray(factor))
+
+    def outside(self, u: Floats) -> Floats:
+        """The point `(K, D)` of one in the span `(K, n)`, a bias as it is after both."""
+        from scipy.linalg.lapack import dtrtrs
+
+        n = len(self.rows)
+        a, _ = dtrtrs(self.rows, u[:, :n].T, lower=1, trans=1)
+        w = a.T @ self.X
+        if self.centre is None:
+            return w
+        return np.concatenate([w - a.sum(axis=0)[:, None] * self.centre, u[:, n:]], axis=1)
+
+    def inside(self, V: Floats) -> Floats:
+        """The part of a point that lies in the span."""
+        from scipy.linalg.lapack import dtrtrs
+
+        n, F = self.X.shape
+        if not V[:, :F].any():
+            return np.concatenate([np.zeros((len(V), n)), V[:, F:]], axis=1)
+        logits = V[:, :F] @ self.X.T
+        if self.centre is not None:
+            logits -= (V[:, :F] @ self.centre)[:, None]
+        u, _ = dtrtrs(self.rows, logits.T, lower=1)
+        return np.concatenate([u.T, V[:, F:]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The goal of a task, whose point is about `moved (F,)` and the goal's own centre; `make` makes its models."""
+
+    task: Alone
+    goal: Goal
+    model: NumpyOneModel
+    weight: Floats | None
+    moved: Floats | None
+    make: Callable[..., NumpyOneModel]
+
+    @classmethod
+    def of(cls, task: Alone, make: Callable[..., NumpyOneModel]) -> _Way:
+        """On the samples as they are or, if some feature is far from 0, on a copy less their mean."""
+        n = len(task.label)
+        weight = None if task.weight is None else normalised(task.weight, "a model")
+        total = float(n) if task.weight is None else float(task.weight.sum())
+        model = make(task.loss, task.K, task.X, task.label, weight, task.centre)
+        moved = None
+        if task.centre is not None and (task.centre**2 > FAR**2 * model.squares()[:-1] / n).any():
+            moved = task.centre
+            model = make(task.loss, task.K, task.X - moved, task.label, weight, np.zeros_like(moved))
+        goal = Goal(
+            model,
+            task.loss,
+            n,
+            task.K,
+            float(l2_of(task.C, total)),
+            model.centre,
+            task.tolerance,
+            float(np.finfo(float).eps),
+        )
+        return cls(task, goal, model, weight, moved, make)
+
+    def run(self, watch: Watch | None) -> Reached | None:
+        """To the end."""
+        task, goal = self.task, self.goal
+        W, before = self._begin(), 0
+        span = self._span()
+        if span is not None:
+            W, before = self._through(span, W, watch)
+        trials = Trials(goal, before, None if watch is None else partial(self._told, watch, lambda at: at))
+        try_alone(trials, W, task.max_iter - before, Hessians())
+        best = trials.best
+        if best is None or not np.isfinite(best.objective):
+            return None
+        if trials.last is not best:
+            goal.at(best.W)  # the proof is made where the model was evaluated last
+        bound = min(proved_bound(goal, self.model, best), best.objective)  # no loss is below 0
+        near = trials.met and bound <= max(goal.tolerance, goal.resolution * abs(best.objective))
+        return Reached(self.outside(best.W), trials.iterations, bound, near)
+
+    def _span(self) -> Span | None:
+        """That of few rows of many features, if it costs less than what it saves."""
+        n, F = self.task.X.shape
+        K = self.task.K
+        if not (n < F and n <= MOST_ROWS and n < 4 * PASSES[K > 1] * (2 + K)):
+            return None
+        return Span.of(self.task.X if self.moved is None else self.task.X - self.moved, self.goal.centre)
+
+    def _through(self, span: Span, W: Floats, watch: Watch | None) -> tuple[Floats, int]:
+        """The optimum in the span, as a point, and the iterations that led there."""
+        task, own = self.task, self.goal
+        centre = None if own.centre is None else np.zeros(span.rows.shape[1])
+        model = self.make(task.loss, task.K, span.rows, task.label, self.weight, centre)
+        goal = replace(own, model=model, centre=centre)
+        trials = Trials(goal, 0, None if watch is None else partial(self._told, watch, span.outside))
+        try_alone(trials, span.inside(W), task.max_iter, Hessians())
+        best = trials.best
+        return (W, 0) if best is None else (span.outside(best.W), trials.iterations)
+
+    def outside(self, V: Floats) -> Floats:
+        """The weights of a point `(D, K)`."""
+        W = self.goal.outside(V)
+        if self.moved is not None:
+            W[:, -1] -= W[:, :-1] @ self.moved
+        if self.task.loss.shift_invariant and self.task.centre is not None:
+            W[:, -1] -= W[:, -1].mean()
+        return W.T
+
+    def _begin(self) -> Floats:
+        """The point to begin at."""
+        task = self.task
+        if task.start is not None:
+            W = np.array(task.start.T, np.float64, order="C")
+            if self.moved is not None:
+                W[:, -1] += W[:, :-1] @ self.moved
+            return self.goal.inside(W)
+        W = np.zeros((task.K, task.X.shape[1] + (task.centre is not None)))
+        if task.centre is not None:
+            table = None if task.weight is None else task.weight[:, None]
+            (shares,) = class_shares(task.label, table, task.classes)
+            own = first_biases(task.loss, shares, self.goal.l2)
+            W[:, -1] = 0.0 if own is None else own
+        return W
+
+    def _told(self, watch: Watch, whole: Callable[[Floats], Floats], iterations: int, best: Trial, met: bool) -> None:
+        watch(iterations, lambda: self.outside(whole(best.W)))
