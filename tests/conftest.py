@@ -3,12 +3,14 @@ device, where every hidden transfer and every hidden scalar is an error."""
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from gpureg.backend import Backend, numpy_backend
 
@@ -28,6 +30,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in set(long)]
+
+
+def pytest_configure() -> None:
+    """The collector of cycles looks at nothing while modules are imported: they stay, and it would go over their
+    hundreds of thousands of objects again and again. `pytest_collection_finish` turns it on."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected by now is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def strict_backend(dtype: str) -> Backend:
@@ -52,6 +67,7 @@ def torch_backend(dtype: str) -> Backend:
     import array_api_compat.torch as xp
     import torch
 
+    torch.set_num_threads(1)  # the arrays here are small, and a second thread would only spin beside the first
     return Backend(
         "torch",
         xp,
@@ -80,7 +96,15 @@ def jax_backend(dtype: str) -> Backend:
 
 
 @pytest.fixture
-def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendFactory]:
+def one_blas_thread() -> Iterator[None]:
+    """For what does not hold the BLAS at one thread, as the CPU kernels do: a second one makes small products slower,
+    and a hundred times slower if another process is busy."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch, one_blas_thread: None) -> Iterator[BackendFactory]:
     """array-api-strict's second device, data-dependent shapes off, and `float(x)`, `bool(x)`, `int(x)` turned into
     errors."""
     import array_api_strict as xp
@@ -101,6 +125,8 @@ def any_backend(request: pytest.FixtureRequest) -> BackendFactory:
     if request.param == "strict":
         factory: BackendFactory = request.getfixturevalue("strict")
         return factory
+    if request.param != "numpy":
+        request.getfixturevalue("one_blas_thread")
     factories: dict[str, BackendFactory] = {"numpy": numpy_backend, "torch": torch_backend, "jax": jax_backend}
     return factories[request.param]
 

@@ -206,8 +206,7 @@ def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
         assert done.stderr == ""
         assert done.stdout == first[0] + "fine\n"
     plot = f"plot runs/{os.listdir(here / 'runs')[0]} --figure loss --out figures"
-    printing = ("data list", "data where", "data where mnist", "info", "info --json")
-    for command in (*printing, train, f"{train} --json 2>/dev/null", plot):
+    for command in (train, plot):
         line = f"set -o pipefail; {SCRIPT} {command} | true && echo fine"  # gone before the first line is written
         done = subprocess.run(["bash", "-c", line], cwd=here, env=environment(), capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("fine\n", "")

@@ -30,13 +30,17 @@ def test_killed_after_any_pass(way: str, task: str, free: bool) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("more", ["warm", "folds", "wide", "reference"])
-def test_with_a_warm_start_with_folds_and_with_more_features(way: str, more: str) -> None:
+def test_with_a_warm_start_with_folds_and_with_more_features(
+    way: str, more: str, request: pytest.FixtureRequest
+) -> None:
+    if more == "reference":  # these kernels leave the BLAS its threads
+        request.getfixturevalue("one_blas_thread")
     for task in ("softmax", "logistic"):
         check(Case(way, task, more=more), every=3)
 
 
 @pytest.mark.parametrize("name", ["torch", "strict"])
-def test_on_other_backends(name: str, request: pytest.FixtureRequest) -> None:
+def test_on_other_backends(name: str, request: pytest.FixtureRequest, one_blas_thread: None) -> None:
     backend = torch_backend("float64") if name == "torch" else request.getfixturevalue("strict")("float64")
     check(Case("whitened", "softmax", backend=backend), every=20)
 

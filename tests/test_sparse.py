@@ -359,7 +359,7 @@ print(memory("VmHWM") - before)
 """
 
 
-@pytest.mark.parametrize("way", ["estimator", "lbfgs", "sgd"])
+@pytest.mark.parametrize("way", ["estimator", pytest.param("lbfgs", marks=pytest.mark.long), "sgd"])
 def test_a_fit_takes_the_memory_of_the_rows_twice_and_its_own_account(way: str, tmp_path: Path) -> None:
     n, features, stored, classes = 60_000, 3_000, 200, 3
     random = np.random.default_rng(0)

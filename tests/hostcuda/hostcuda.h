@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #define __global__
@@ -54,7 +55,7 @@ constexpr size_t STACK = 64 * 1024;
 // signal mask, which costs more than the kernels under test. AddressSanitizer wants to see swapcontext, and gets it.
 struct Context { ucontext_t uc; jmp_buf jump; bool entered = false; };
 struct Fiber {
-  Context ctx; std::vector<char> stack; bool made = false, done = true; Wait wait = RUNNING; unsigned mask = 0;
+  Context ctx; std::unique_ptr<char[]> stack; bool made = false, done = true; Wait wait = RUNNING; unsigned mask = 0;
   char slot[16], shown[16];                           // what it gives; what the others see from the release on
 };
 static std::vector<Fiber> fibers;
@@ -134,9 +135,9 @@ template <class F> void run_block(unsigned n, F& f) {
     Fiber& b = fibers[t];
     b.done = false; b.wait = RUNNING;
     if (b.made) continue;
-    if (b.stack.empty()) b.stack.resize(STACK);
+    if (!b.stack) b.stack.reset(new char[STACK]);      // not zeroed: a page that no thread touches takes no memory
     ucontext_t& uc = b.ctx.uc;
-    getcontext(&uc); uc.uc_stack.ss_sp = b.stack.data(); uc.uc_stack.ss_size = STACK; uc.uc_link = nullptr;
+    getcontext(&uc); uc.uc_stack.ss_sp = b.stack.get(); uc.uc_stack.ss_size = STACK; uc.uc_link = nullptr;
     b.made = true; b.ctx.entered = false; makecontext(&uc, (void (*)()) & Body<F>::run, 0);
   }
   unsigned left = n;
