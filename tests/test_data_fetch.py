@@ -209,7 +209,7 @@ def test_fetches_at_once_do_not_break_each_other(mirror, tmp_path):
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=one) for _ in range(4)]
+    threads = [threading.Thread(target=one) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
