@@ -53,11 +53,13 @@ def test_peers_do_the_job_or_say_why_not(bench):
 
 
 def test_ratios_and_summary(bench):
-    ours = [{"models": 1, "kernels": "fused", "seconds": 2.0}, {"models": 1, "kernels": "reference", "seconds": 6.0}]
+    ours = [{"models": 1, "kernels": "auto", "seconds": 2.0}, {"models": 1, "kernels": "reference", "seconds": 6.0}]
     peers = [{"mode": "eager", "seconds": 10.0}, {"unavailable": "it is not there"}]
     found = {"report_job": ours, "peers": peers}
     assert bench.run.ratios(found) == {"PyTorch eager": 5.0, "gpureg's reference kernels": 3.0}
+    path = {"samples": 9, "features": 2, "classes": 3, "C": 4, "seconds": 0.5}
     found |= {
+        "paths": [path],
         "ratios": bench.run.ratios(found),
         "machine": {"card": "a card"},
         "limits": {"bytes_per_second": 1e12, "operations_per_second": 4.2e13},
