@@ -30,10 +30,10 @@ run: $(VENV)/.installed
 	$(BIN)/gpureg train --task softmax --dataset $$set --out $(OUT) --force
 
 # The short suite: at most 8 minutes on 2 cores after installation. MNIST is fetched first, by gpureg itself: without it
-# the tests that need it fail; they are never skipped.
+# the tests that need it fail; they are never skipped. Two processes, and the tests of a file in one of them.
 test: $(VENV)/.installed-dev
 	$(BIN)/gpureg data fetch mnist
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Everything, with the tests marked `long` (see CONTRIBUTING.md).
 test-all: $(VENV)/.installed-dev
