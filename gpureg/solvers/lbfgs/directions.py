@@ -28,6 +28,7 @@ from gpureg.types import Array, Floats, Ints
 
 SHORT_MEMORY, MEMORY, LONG_MEMORY = 5, 10, 20  # pairs
 LONG_ROWS, LONG_WEIGHTS = 4096, 1 << 16  # of samples at least, and of a model at most, for the longer memory
+SHORT_WEIGHTS = 1 << 18  # of a model at least, for the shorter one
 SHARED_BYTES = 1 << 17  # above this size, a Hessian is worth a task
 
 
@@ -96,12 +97,12 @@ class Directions(Protocol):
 def memory_of(n: int, weights: int) -> int:
     """The number of pairs that a model of D K `weights` keeps: the more, the cheaper they are compared with a pass over
     the n samples. Measured (MNIST, 20,000 samples, 96 C along a path): 481 passes with 10, 426 with 20, 411 with 40. A
-    large model gains nothing from more than 5, and its vectors take as long as its passes (768 features, 100 classes,
-    16 C to 1e-6: 51 passes with 5 and with 10; 512 features, 1,000 classes: 34, and 8% of the time).
+    very large model gains nothing from more than 5, and its vectors take as long as its passes (512 features, 1,000
+    classes, 16 C: 34 passes with 5 and with 10, and 8% less time; of 100 classes, 48 C to 1e-6, 64 and 55 passes).
     """
-    if weights > LONG_WEIGHTS:
+    if weights >= SHORT_WEIGHTS:
         return SHORT_MEMORY
-    return LONG_MEMORY if n >= LONG_ROWS else MEMORY
+    return LONG_MEMORY if n >= LONG_ROWS and weights <= LONG_WEIGHTS else MEMORY
 
 
 def inner_products(xp: Any, trial: Array) -> Array:
