@@ -97,8 +97,9 @@ class Directions(Protocol):
 def memory_of(n: int, weights: int) -> int:
     """The number of pairs that a model of D K `weights` keeps: the more, the cheaper they are compared with a pass over
     the n samples. Measured (MNIST, 20,000 samples, 96 C along a path): 481 passes with 10, 426 with 20, 411 with 40. A
-    very large model gains nothing from more than 5, and its vectors take as long as its passes (512 features, 1,000
-    classes, 16 C: 34 passes with 5 and with 10, and 8% less time; of 100 classes, 48 C to 1e-6, 64 and 55 passes).
+    very large model gains nothing from more than 5, and its vectors take as long as its passes: with 512 features and
+    1,000 classes 16 C take 34 passes with 5 and with 10, and 8% less time. (With 100 classes 48 C to 1e-6 take 64
+    passes with 5, and 55 with 10.)
     """
     if weights >= SHORT_WEIGHTS:
         return SHORT_MEMORY
