@@ -85,7 +85,7 @@ def test_killed_at_random(
         process.communicate()
         if process.returncode == -signal.SIGKILL and is_under_way(run):
             process = started("train", "--resume", run, "--checkpoint-seconds", 0.1, cwd=tmp_path)
-        elif not (run / "result.json").exists() or gpureg.load_run(run).config["epochs"] == BEFORE:
+        elif not (run / "result.json").exists() or gpureg.load_run(run).config.get("epochs") == BEFORE:
             process = started(*begin, cwd=tmp_path)  # it was killed before it began
     _, stderr = process.communicate(timeout=120)
     # or it had ended, when it was killed
