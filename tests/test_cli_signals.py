@@ -31,7 +31,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Command:
     data = write_npz(tmp_path_factory.mktemp("data") / "data.npz", rows=1500, features=40, classes=5)
     return (
         "sweep-lambda", "--dataset", data, "--lambda-grid", "1e-6:0.3:6", "--lr", 0.02, "--cv", 3, "--patience", 40,
-        "--epochs", 140, "--batch-size", 16, "--solver", "sgd", "--threads", 1,
+        "--epochs", 200, "--batch-size", 16, "--solver", "sgd", "--threads", 1,
     )  # fmt: skip
 
 
