@@ -25,6 +25,7 @@ twice. Measured (MNIST, 20,000 samples; passes over the data to a gap of 1e-5, b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,7 +82,7 @@ class Conditioning:
         xp = self.kernels.backend.xp
         u = v if self.scale is None else v * self.scale
         if self.turn is not None:
-            u = self._turned(self.turn, u)
+            u = self._product(self.turn, u)
         if self.basis is not None:
             return self._times(u, xp.matrix_transpose(self.basis))
         if self.shift is None:
@@ -102,7 +103,7 @@ class Conditioning:
         else:
             u = W
         if self.turn is not None:
-            u = self._turned(xp.matrix_transpose(self.turn), u)
+            u = self._product(xp.matrix_transpose(self.turn), u)
         return u if self.scale is None else u / self.scale
 
     def slope(self, gradient: Array) -> tuple[Array, Array, Array]:
@@ -117,7 +118,7 @@ class Conditioning:
         elif self.shift is not None:
             g = g - g[:, :, -1:] * self.shift
         if self.turn is not None:
-            g = self._turned(xp.matrix_transpose(self.turn), g)
+            g = self._product(xp.matrix_transpose(self.turn), g)
         square = g * g
         tail = square[:, :, -1]
         total = xp.sum(square, axis=(1, 2))
@@ -132,17 +133,10 @@ class Conditioning:
         flat = self.kernels.backend.xp.reshape(u, (-1, u.shape[2]))
         return self.kernels.backend.xp.reshape(self._product(flat, matrix), u.shape)
 
-    def _turned(self, turn: Array, u: Array) -> Array:
-        """`turn (K, K)` times each model of `u (A, K, D)`."""
-        xp = self.kernels.backend.xp
-        if u.shape[0] > 1:
-            return xp.matmul(turn, u)
-        return self._product(turn, u[0, :, :])[None, :, :]
-
     def _product(self, left: Array, right: Array) -> Array:
-        """`left (m, k)` times `right (k, n)`, the rows shared among the kernels' threads if that is worth it."""
-        xp, (m, k) = self.kernels.backend.xp, left.shape
-        count = self.kernels.lanes if m * k * right.shape[1] >= WORTH_THREADS else 1
+        """`left (m, k)` times `right (..., k, n)`; the kernels' threads share the rows of left if that is worth it."""
+        xp, m = self.kernels.backend.xp, left.shape[0]
+        count = self.kernels.lanes if m * math.prod(right.shape) >= WORTH_THREADS else 1
         bounds = [m * number // count for number in range(count + 1)]
         parts: list[Array] = [left] * count
 
@@ -150,7 +144,7 @@ class Conditioning:
             parts[number] = xp.matmul(left[bounds[number] : bounds[number + 1], :], right)
 
         self.kernels.share_out(count, task)
-        return parts[0] if count == 1 else xp.concat(parts, axis=0)
+        return parts[0] if count == 1 else xp.concat(parts, axis=-2)
 
     def take(self, models: Ints) -> Conditioning:
         """That of `models (B,)`."""
