@@ -16,7 +16,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.losses import loss_of
 from gpureg.rows import blocked
 from gpureg.rows.blocked import BlockedRows
-from gpureg.rows.blocks import held
+from gpureg.rows.blocks import LocalBlocks, in_memory
 from gpureg.rows.dense import DenseRows
 from gpureg.types import StepPlan
 
@@ -43,7 +43,8 @@ def pair(kernels: Kernels, sizes: Sequence[int], *, weighted: bool) -> tuple[Blo
     ends = np.cumsum([0, *sizes]).tolist()
     made = [placed(start, stop) for start, stop in itertools.pairwise(ends)]
     blocks = [kernels.place(*parts) for parts, _ in made]  # type: ignore[arg-type]
-    rows = BlockedRows(held(kernels, blocks, mass, [order for _, order in made]))
+    order = [order for _, order in made].__getitem__
+    rows = BlockedRows(LocalBlocks(kernels, tuple(sizes), F + 1, weighted, mass, in_memory(blocks), order))
     return rows, DenseRows.place(kernels, *placed(0, N)[0])  # type: ignore[arg-type]
 
 

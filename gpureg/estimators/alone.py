@@ -96,13 +96,8 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
     """As far as it goes; None if nothing is finite."""
-    kernels, share, lanes = None, one_after_the_other, 1
-    work = task.X.size * task.K
-    if work >= WORTH_THREADS:
-        kernels = choose_kernels(backend, task.loss, task.classes)
-        share, lanes = kernels.share_out, kernels.lanes
-    elif work >= BLAS_THREADS:
-        kernels = choose_kernels(backend, task.loss, task.classes)
+    kernels = choose_kernels(backend, task.loss, task.classes) if task.X.size * task.K >= BLAS_THREADS else None
+    lanes, share = (1, one_after_the_other) if kernels is None else (kernels.lanes, kernels.share_out)
     with nullcontext() if kernels is None else kernels.steady(), np.errstate(all="ignore"):
         return _Way.of(task, partial(NumpyOneModel, lanes=lanes, share=share)).run(watch)
 

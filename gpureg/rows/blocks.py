@@ -144,21 +144,6 @@ def in_memory(blocks: Sequence[Block]) -> Read:
     return lambda numbers: (blocks[number] for number in numbers)
 
 
-def held(
-    kernels: Kernels, blocks: Sequence[Block], sample_weight: Floats | None, orders: Sequence[Ints | None]
-) -> LocalBlocks:
-    """Blocks that are all on the device."""
-    return LocalBlocks(
-        kernels,
-        tuple(block.n for block in blocks),
-        int(blocks[0].X.shape[1]),
-        blocks[0].weights is not None,
-        sample_weight,
-        in_memory(blocks),
-        lambda number: orders[number],
-    )
-
-
 @dataclass(frozen=True)
 class PickedBlocks:
     """Some samples of other blocks, `picks` their numbers in each, in rising order; see `Blocks`. They have no table,

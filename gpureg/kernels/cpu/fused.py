@@ -53,8 +53,7 @@ class NumpyKernels:
 
     def storage_order(self, y: Ints, fold: Ints | None) -> Ints | None:
         """Sorted by fold, then class: a fold's held-out rows and a class's rows are each one slice."""
-        most = int(y.max(initial=0)) + 1
-        key = y if fold is None else fold * most + y
+        key = y if fold is None else fold * (int(y.max(initial=0)) + 1) + y
         small = int(key.max(initial=0)) < 1 << 16  # NumPy sorts such numbers by their digits
         return np.argsort(key.astype(np.uint16) if small else key, kind="stable")
 

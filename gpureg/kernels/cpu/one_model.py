@@ -7,8 +7,9 @@ product is not any faster on samples that are in it).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ AGAIN = 1 << 20  # elements of samples that products with few columns, one after
 WORTH_THREADS = 1 << 20  # multiply-adds of a product above which threads are worth starting
 
 ShareOut = Callable[[int, Callable[[int], None]], None]
-TILES: tuple[tuple[Loss, type[OneModelTile]], ...] = (
-    (Softmax(), SoftmaxOneModelTile),
-    (Logistic(), LogisticOneModelTile),
+TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
+    {Softmax(): SoftmaxOneModelTile, Logistic(): LogisticOneModelTile}
 )
 
 
@@ -50,7 +50,7 @@ class NumpyOneModel:
         if 1 < K <= FEW_COLUMNS:
             size = min(size, max(1, AGAIN // max(1, F)))
         size = min(size, -(-n // lanes)) if shared else size
-        tile = dict(TILES)[loss]
+        tile = TILES[loss]
         parts = [slice(start, start + size) for start in range(0, n, size)]
         self._tiles = [tile(X[at], label[at], None if weight is None else weight[at], K) for at in parts]
         self._share = share if shared else one_after_the_other

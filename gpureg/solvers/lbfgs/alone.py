@@ -119,7 +119,7 @@ class Pairs:
             self.scale = float(self.SY[m - 1, m - 1] / self.YHY[m - 1, m - 1])
 
 
-def descend(trials: Trials, W: Floats, stretch: Stretch, metric: Metric | None = None) -> None:
+def descend(trials: Trials, W: Floats, stretch: Stretch) -> None:
     """Go from the point `W (K, D)` as far as the method can."""
     goal = trials.goal
     at = goal.at(W)
@@ -128,7 +128,7 @@ def descend(trials: Trials, W: Floats, stretch: Stretch, metric: Metric | None =
         trials.accept()
     if trials.met or stretch.most < 1 or not isfinite(at.objective):
         return
-    pairs = Pairs(W.size, metric or Diagonal.of(goal))
+    pairs = Pairs(W.size, Diagonal.of(goal))
     g, since, plan = at.gradient.reshape(-1), len(trials.course), Plan(goal, *W.shape)
     Hg = pairs.metric(g)
     for number in range(1, stretch.most + 1):

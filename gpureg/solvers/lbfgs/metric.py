@@ -63,7 +63,7 @@ class Kronecker:
         penalty = np.full(len(S), 2.0 * goal.l2)
         penalty[-1] *= goal.centre is None
         S.reshape(-1)[:: len(S) + 1] += penalty / mean + 1e-14 * S.diagonal()
-        factor, failed = dpotrf(S, lower=1, overwrite_a=1)
+        factor, failed = dpotrf(S, lower=1)
         inverse, failed = (S, failed) if failed else dpotri(factor, lower=1, overwrite_c=1)
         if failed or not np.isfinite(inverse).all():
             return None
