@@ -21,7 +21,7 @@ from gpureg.data import Dataset
 from gpureg.solvers.lbfgs.objective import l2_of
 
 PATH_PARTS = ("path-16", "path-48", "path-96", "path-1000", "path-mnist", "cv-mnist", "cv-vectors", "probes")
-TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
+TOLERANCES = tuple(float(f"{10.0**-tenths:.2g}") for tenths in np.arange(10, 71, 2) / 10)  # 0.1 to 1e-7, five a decade
 EXCESS = 1e-6
 Rounds = Callable[[dict[str, Callable[[], dict[str, Any]]], int, str], list[dict[str, Any]]]
 
@@ -78,13 +78,13 @@ def fit_path(data: Data, Cs: np.ndarray, tol: float, device: str = "cpu") -> dic
     }
 
 
-def loosest(data: Data, Cs: np.ndarray, targets: np.ndarray) -> float:
-    """The loosest tolerance at which every objective is at most its target, by bisection."""
+def loosest(fit: Callable[[float], dict[str, Any]], targets: np.ndarray) -> float:
+    """The loosest tolerance at which every objective that `fit` finds is at most its target, by bisection."""
     low, high = 0, len(TOLERANCES) - 1
     while low < high:
         middle = (low + high) // 2
-        say(f"{data.name}: tolerance {TOLERANCES[middle]:g}?")
-        if (np.array(fit_path(data, Cs, TOLERANCES[middle])["objectives"]) <= targets).all():
+        say(f"tolerance {TOLERANCES[middle]:g}?")
+        if (np.array(fit(TOLERANCES[middle])["objectives"]) <= targets).all():
             high = middle
         else:
             low = middle + 1
@@ -103,7 +103,7 @@ def against(
     say(f"{data.name}: {name}'s objectives")
     first = peer(data, Cs)
     targets = np.array(first["objectives"]) + EXCESS
-    tol = loosest(data, Cs, targets)
+    tol = loosest(lambda tol: fit_path(data, Cs, tol), targets)
     print(f"{data.name}, {len(data.y):,} x {data.X.shape[1]}, {data.classes} classes, {len(Cs)} C, tolerance {tol:g}")
     again = iter((first,))  # the peer's run that was just made is the first round's
     jobs: dict[str, Callable[[], dict[str, Any]]] = {

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from optimum import rounds_of
-from optimum_path import EXCESS, TOLERANCES
+from optimum_path import EXCESS, loosest
 from scipy import sparse
 from timing import busy, say, write
 
@@ -111,12 +111,7 @@ def path_part(data: Texts, rounds: int) -> dict[str, Any]:
     say("scikit-learn's objectives")
     first = warm_loop(data, Cs)
     targets = np.array(first["objectives"]) + EXCESS
-    tol = TOLERANCES[-1]
-    for loose in TOLERANCES:
-        say(f"tolerance {loose:g}?")
-        if (np.array(fit_path(data, Cs, loose)["objectives"]) <= targets).all():
-            tol = loose
-            break
+    tol = loosest(lambda tol: fit_path(data, Cs, tol), targets)
     again = iter((first,))  # the loop that was just made is the first round's
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "scikit-learn, warm start": lambda: next(again, None) or warm_loop(data, Cs),

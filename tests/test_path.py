@@ -18,6 +18,7 @@ from gpureg.events import Event, Iterated, ModelStopped, PathPoint
 from gpureg.fitting.resume import Saved, unpack
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.certificate import aims
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.path.members import Members, block_of, secant
 from gpureg.solvers.problem import Outcome, Problem
@@ -249,3 +250,27 @@ class Memory:
     @property
     def saved(self) -> Saved:
         return unpack(*self.last)
+
+
+def test_larger_lambda_go_further_than_the_tolerance() -> None:
+    table = ModelTable.plain(np.array([1e-6, 1e-4, 1e-2, 1e4, 0.0, 1.0]), np.ones(6))
+    table = replace(table, fold=np.array([-1, -1, -1, -1, -1, 0]))
+    loose = np.full(6, 1e-2)
+    np.testing.assert_allclose(aims(table, loose), [1e-2, 1e-3, 1e-4, 1e-5, 1e-2, 1e-2])
+    np.testing.assert_allclose(aims(table, 1e-3 * loose), [1e-5, 1e-6, 1e-6, 1e-6, 1e-5, 1e-5])
+    fine = np.full(6, 1e-8)
+    np.testing.assert_array_equal(aims(table, fine), fine)
+    without = ModelTable.plain(np.zeros(2), np.ones(2))
+    np.testing.assert_array_equal(aims(without, loose[:2]), loose[:2])
+
+
+def test_a_path_of_a_loose_tolerance_ends_as_near_as_it_aims() -> None:
+    data = blobs(n=150, features=5, classes=3)
+    path, _ = full_batch.solve(*place(data.X_train, data.y_train, GRID), tol=1e-2)
+    single, _ = full_batch.solve(*place(data.X_train, data.y_train, GRID[:1]), tol=1e-2)
+    assert path.certificates is not None
+    assert single.certificates is not None
+    assert [found["converged"] for found in path.certificates] == [True] * len(GRID)
+    bounds = [float(found["gap_bound"] or 0.0) for found in path.certificates]
+    assert all(bound <= 1e-2 * max(1e-3, np.sqrt(GRID[-1] / l2)) for bound, l2 in zip(bounds, GRID, strict=True))
+    assert bounds[0] < float(single.certificates[0]["gap_bound"] or 0.0)  # which stops at the tolerance itself

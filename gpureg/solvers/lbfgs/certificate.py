@@ -13,7 +13,7 @@ from gpureg.errors import named
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.objective import Objective, Value, gap_bound
 from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem
-from gpureg.types import Array, Floats, Ints, StopReason
+from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 
 Certificate = dict[str, float | bool | None]
 # samples that a bound is made from if the bias is free, the next number only for models whose bound is not met:
@@ -21,20 +21,30 @@ Certificate = dict[str, float | bool | None]
 SAMPLES = ((1024, 32), (4096, 8), (0, 1))
 FEW_SAMPLES = ((1024, 128), (0, 1))  # a part of sparse rows is a copy of them: a small one, or none
 SLACK = 0.25  # of the tolerance: a solver leaves the rest for what a certificate adds, a free bias's share and rounding
+FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
 MODELS_AT_ONCE = 8  # at least, so that every thread has some
+FURTHER = 1e-3  # of the tolerance: the least that a model of a path aims at because its λ is large
+FINE = 1e-6  # nats: no model aims at less than this because its λ is large
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What L models are to reach: bounds on their gaps, `tolerance (L,)`, and whether an outcome `measures` their
-    losses and accuracies.
+    """What L models are to reach: bounds on their gaps, `tolerance (L,)`, the bounds `aim (L,)` at which they stop, and
+    whether an outcome `measures` their losses and accuracies.
 
     Objectives whose relative difference is less than `resolution` count as equal.
     """
 
     tolerance: Floats
+    aim: Floats
     resolution: float
     measures: bool = True
+
+    @classmethod
+    def of(cls, table: ModelTable, tol: float, *, resolution: float, measures: bool, path: bool) -> Accuracy:
+        """For gaps of at most `tol` nats, of a fold's model 100 times that; `path`: see `aims`."""
+        tolerance = tol * np.where(table.fold >= 0, FOLD_TOLERANCE, 1.0)
+        return cls(tolerance, aims(table, tolerance) if path else tolerance, resolution, measures)
 
     def attainable(self, models: Ints, objective: Floats) -> Floats:
         """The tolerance of `models (A,)`, or the rounding error of their objectives `(A,)` if that is larger.
@@ -43,6 +53,27 @@ class Accuracy:
         float32, 2.2e-16 J in float64.
         """
         return np.maximum(self.tolerance[models], self.resolution * np.abs(objective))
+
+    def aimed(self, models: Ints, objective: Floats) -> Floats:
+        """The bound at which `models (A,)` stop, as far as it is attainable."""
+        return np.maximum(self.aim[models], self.resolution * np.abs(objective))
+
+
+def aims(table: ModelTable, tolerance: Floats) -> Floats:
+    """Where the models of a path stop, for gaps of at most `tolerance (L,)`: models of a larger λ go further, to the
+    tolerance times `sqrt(λ_least / λ)`.
+
+    There a pass gains much: the bound is `||∇||² / (4 λ)`, and the problem is well conditioned. One tolerance that is
+    fine enough for all λ is met where it costs least, and models of a small λ need not take it. Measured (MNIST, 20,000
+    samples, 96 C from 1e-6 to 1e2, to the objectives of scikit-learn's warm loop + 1e-6): 632 passes at a tolerance of
+    7e-3, where models that all stop at one bound need one of less than 1e-5 and 2,100 passes. Folds are scored and not
+    kept: they stop at their tolerance.
+    """
+    penalised = table.l2 > 0
+    least = table.l2[penalised].min(initial=np.inf)
+    share = np.sqrt(least / np.maximum(table.l2, least)) if np.isfinite(least) else 1.0
+    further = np.maximum(tolerance * np.maximum(share, FURTHER), np.minimum(tolerance, FINE))
+    return np.where(penalised & (table.fold < 0), further, tolerance)
 
 
 def certify(

@@ -33,7 +33,6 @@ from gpureg.solvers.lbfgs.wide import in_span
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
 
-FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score
 LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
 QUICK = 2  # passes; the pairs of a model that took no more save its heirs none, and are vectors to be moved
 MOST_IDLE = 20  # iterations without a smaller gradient or a measurable decrease
@@ -49,7 +48,8 @@ class LbfgsDescent:
     `config.max_iter` bounds the iterations of a model. `target (L,)`: a model also stops at an objective of at most
     this, for comparing solvers at equal quality. `resolution`: objectives whose relative difference is less than this
     count as equal; default the float type's. `hessians`: when one is worth its cost. `measures`: whether the outcome
-    has losses and accuracies. `bequeaths`: other models start from these, and take their pairs.
+    has losses and accuracies. `bequeaths`: other models start from these and take their pairs; a model of a larger λ
+    then goes further (`certificate.aims`).
     """
 
     steps_per_epoch = 0
@@ -70,8 +70,7 @@ class LbfgsDescent:
         self.problem, self.basis = in_span(problem, free=not config.penalizes_bias)
         self.kernels, self.config, self.target = kernels, config, target
         resolution = float(np.finfo(config.dtype).eps) if resolution is None else resolution
-        folds = problem.table.fold >= 0
-        self.accuracy = Accuracy(config.tol * np.where(folds, FOLD_TOLERANCE, 1.0), resolution, measures)
+        self.accuracy = Accuracy.of(problem.table, config.tol, resolution=resolution, measures=measures, path=bequeaths)
         self.K = kernels.n_columns
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
         self.bequeaths = bequeaths
@@ -292,7 +291,7 @@ class LbfgsDescent:
     def _near(self, batch: Batch, bound: Floats, decrement: Floats) -> np.ndarray:
         """Mask `(A,)` of the models that are as near the optimum as was asked for."""
         l2, total = batch.objective_of.table.l2, batch.slope + batch.bias
-        tolerance = self.accuracy.attainable(batch.active, batch.objective)
+        tolerance = self.accuracy.aimed(batch.active, batch.objective)
         near: np.ndarray = np.where(l2 > 0, bound <= SLACK * tolerance, decrement <= tolerance) | (total == 0.0)
         if self.target is not None:
             near |= batch.objective <= self.target[batch.active]
