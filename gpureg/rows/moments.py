@@ -20,6 +20,7 @@ from gpureg.types import Array, Floats, Ints
 
 LEAST_ROWS = 4096  # below that, the threads are not worth starting
 ELEMENTS_AT_ONCE = 1 << 21  # of float64 in a block: 16 MiB in addition to the samples
+FEW_ELEMENTS = 1 << 18  # of a block of one pass: memory that is fresh costs as much as the sums of so few features do
 
 Weighed = tuple[Array, Array | float]  # a weighted sum over samples and the sum of the weights
 
@@ -149,9 +150,11 @@ def _summed(kernels: Kernels, rows: Block, part: Callable[[Array, Array, Array |
     """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has its own stretch."""
     cuts = stretches(kernels, rows)
     sums: list[Array] = [0.0 for _ in cuts]
+    D = rows.X.shape[1]
+    fewer = ELEMENTS_AT_ONCE // max(FEW_ELEMENTS, D * D)  # at least D rows, or the sum of the products costs more
 
     def task(number: int) -> None:
-        for X, y, weight in blocks_of(kernels, rows, span=cuts[number]):
+        for X, y, weight in blocks_of(kernels, rows, per_row=D * max(1, fewer), span=cuts[number]):
             sums[number] = sums[number] + part(X, y, weight)
 
     kernels.share_out(len(cuts), task)

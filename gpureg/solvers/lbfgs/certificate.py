@@ -18,7 +18,7 @@ from gpureg.types import Array, Floats, Ints, ModelTable, StopReason
 Certificate = dict[str, float | bool | None]
 # samples that a bound is made from if the bias is free, the next number only for models whose bound is not met:
 # at least the first number, and four for each column, and one in the second
-SAMPLES = ((1024, 32), (4096, 8), (0, 1))
+SAMPLES = ((256, 128), (1024, 32), (4096, 8), (0, 1))
 FEW_SAMPLES = ((1024, 128), (0, 1))  # a part of sparse rows is a copy of them: a small one, or none
 SLACK = 0.25  # of the tolerance: a solver leaves the rest for what a certificate adds, a free bias's share and rounding
 FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for its score

@@ -64,14 +64,14 @@ def rotates(rows: Rows) -> bool:
 class Conditioning:
     """`W = T v` for A models: `v (A, K, D)` float64 on the device, the bias last; `T v = U (v * scale) B'`.
 
-    `basis B (D, D)`, None for the identity; `shift (D,)` the centre that such a T still subtracts, None where there is
-    none; `scale (A, 1 or K, D)` the diagonal, None for ones; `turn U (K, K)` orthonormal, None for the identity.
+    `basis B (D, D)`, None for the identity; `centre (D,)` of the features where the bias is free, its bias 0, else
+    None; `scale (A, 1 or K, D)` the diagonal, None for ones; `turn U (K, K)` orthonormal, None for the identity.
     `free`: the last variable is not penalised; `worth (K,)` or (1,) is then one over the curvature in each bias.
     """
 
     kernels: Kernels
     basis: Array | None
-    shift: Array | None
+    centre: Array | None
     scale: Array | None
     free: bool
     worth: Array
@@ -85,9 +85,9 @@ class Conditioning:
             u = self._product(self.turn, u)
         if self.basis is not None:
             return self._times(u, xp.matrix_transpose(self.basis))
-        if self.shift is None:
+        if self.centre is None:
             return u
-        return xp.concat([u[:, :, :-1], u[:, :, -1:] - xp.sum(u * self.shift, axis=2, keepdims=True)], axis=2)
+        return xp.concat([u[:, :, :-1], u[:, :, -1:] - xp.sum(u * self.centre, axis=2, keepdims=True)], axis=2)
 
     def variables(self, W: Array) -> Array:
         """The v of given weights `(A, K, D)`: the inverse of `weights`."""
@@ -98,8 +98,8 @@ class Conditioning:
             Q, last = self.basis[:-1, :-1], self.basis[-1, :-1]
             w = self._times(W[:, :, :-1], Q)
             u = xp.concat([w, W[:, :, -1:] - xp.sum(w * last, axis=2, keepdims=True)], axis=2)
-        elif self.shift is not None:
-            u = xp.concat([W[:, :, :-1], W[:, :, -1:] + xp.sum(W * self.shift, axis=2, keepdims=True)], axis=2)
+        elif self.centre is not None:
+            u = xp.concat([W[:, :, :-1], W[:, :, -1:] + xp.sum(W * self.centre, axis=2, keepdims=True)], axis=2)
         else:
             u = W
         if self.turn is not None:
@@ -115,18 +115,28 @@ class Conditioning:
         g = gradient
         if self.basis is not None:
             g = self._times(g, self.basis)
-        elif self.shift is not None:
-            g = g - g[:, :, -1:] * self.shift
+        elif self.centre is not None:
+            g = g - g[:, :, -1:] * self.centre
         if self.turn is not None:
             g = self._product(xp.matrix_transpose(self.turn), g)
-        square = g * g
-        tail = square[:, :, -1]
-        total = xp.sum(square, axis=(1, 2))
-        if self.free:
-            total, bias = total - xp.sum(tail, axis=1), xp.sum(tail * self.worth, axis=1)
-        else:
-            bias = xp.zeros_like(total)
-        return (g if self.scale is None else g * self.scale), total, bias
+        return (g if self.scale is None else g * self.scale), *self._squares(g, g[:, :, -1])
+
+    def norms(self, gradient: Array) -> tuple[Array, Array]:
+        """The last two of `slope`, which no rotation changes, without one."""
+        g = gradient if self.centre is None else gradient - gradient[:, :, -1:] * self.centre
+        tail = g[:, :, -1]
+        return self._squares(g, tail if self.turn is None else self.kernels.backend.xp.matmul(tail, self.turn))
+
+    def _squares(self, g: Array, tail: Array) -> tuple[Array, Array]:
+        """`slope`'s last two, from gradients `(A, K, D)` about the centre; `tail (A, K)` is that in the biases, turned
+        as the classes are.
+        """
+        xp = self.kernels.backend.xp
+        total = xp.sum(g * g, axis=(1, 2))
+        if not self.free:
+            return total, xp.zeros_like(total)
+        square = tail * tail
+        return total - xp.sum(square, axis=1), xp.sum(square * self.worth, axis=1)
 
     def _times(self, u: Array, matrix: Array) -> Array:
         """`u (A, K, D)` times a matrix `(D, D)`, the columns of all models shared among the kernels' threads."""
@@ -193,9 +203,9 @@ class Spectrum:
         biases = np.where(self.classes > DEAD * len(self.classes) * most, self.classes, most)
         if free:
             diagonal[:, :, -1] = biases
-        shift = from_host(self.centre) if free and self.basis is None else None
+        centre = None if self.centre is None else from_host(self.centre)
         scale, worth = from_host(1.0 / np.sqrt(diagonal)), from_host(1.0 / biases)
-        return Conditioning(self.kernels, self.basis, shift, scale, free, worth, self.turn)
+        return Conditioning(self.kernels, self.basis, centre, scale, free, worth, self.turn)
 
 
 def spectrum(kernels: Kernels, rows: Rows, *, free: bool) -> Spectrum:

@@ -23,15 +23,16 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.begin import beginnings, rarity
 from gpureg.solvers.lbfgs.certificate import SLACK, Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
-from gpureg.solvers.lbfgs.directions import Hessians, inner_products
+from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.finish import finished
+from gpureg.solvers.lbfgs.look import Look
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
 from gpureg.solvers.lbfgs.point import Known
 from gpureg.solvers.lbfgs.state import Batch, LbfgsState, Way
 from gpureg.solvers.lbfgs.wide import in_span
 from gpureg.solvers.problem import Outcome, Problem
-from gpureg.types import Array, Floats, HostArrays, Ints, StopReason
+from gpureg.types import Floats, HostArrays, Ints, StopReason
 
 LATE = 40  # passes after which a large model's variables may be rebuilt, once, at its current weights
 QUICK = 2  # passes; the pairs of a model that took no more save its heirs none, and are vectors to be moved
@@ -73,7 +74,7 @@ class LbfgsDescent:
         self.accuracy = Accuracy.of(problem.table, config.tol, resolution=resolution, measures=measures, path=bequeaths)
         self.K = kernels.n_columns
         self.noise = 4.0 * float(np.finfo(kernels.backend.dtype).eps)
-        self.bequeaths = bequeaths
+        self.bequeaths, self.free = bequeaths, not config.penalizes_bias
         self.rarity = rarity(problem, kernels)
         self.hessians = hessians = hessians or Hessians()
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
@@ -89,7 +90,7 @@ class LbfgsDescent:
     def start(self) -> LbfgsState:
         """See the protocol; no pass is made yet."""
         every = np.arange(len(self.problem.table))
-        W = beginnings(self.problem, self.kernels, every, free=not self.config.penalizes_bias)
+        W = beginnings(self.problem, self.kernels, every, free=self.free)
         state = self.blank()
         state.waiting = dict(enumerate(W))
         return state
@@ -132,17 +133,32 @@ class LbfgsDescent:
 
     def begin(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None = None) -> Iterator[Event]:
         """A batch of `models (A,)` at weights `W (A, K, D)`, or None for what is `known` of them; see `Batch.begin`."""
-        A, objective = len(models), self.objective(models)
-        with np.errstate(all="ignore"):  # numbers that overflow end as diverged
-            if state.way == "quasi" and state.spectrum is None:
-                state.spectrum = spectrum(self.kernels, self.problem.train, free=not self.config.penalizes_bias)
-            batch = Batch.begin(
-                objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known
-            )
-        if W is not None:
-            state.evaluated[models] += 1
-        yield from self._settle(state, batch, np.ones(A, bool), np.zeros(A, bool), np.full(A, np.inf))
-        state.batch, state.way = (batch if len(batch.active) else None), "whitened"
+        batch = self._begun(state, models, W, known)
+        every = np.arange(len(models))
+        if isinstance(batch, Look):
+            yield Iterated(state.passes, models, batch.objective.copy())
+            state.note(batch, every >= 0, self._bound(batch))
+            yield from self._leave(state, batch, every, ["converged"] * len(every))
+        else:
+            yield from self._settle(state, batch, every >= 0, every < 0, np.full(len(every), np.inf))
+        state.batch, state.way = (batch if isinstance(batch, Batch) and len(batch.active) else None), "whitened"
+
+    @np.errstate(all="ignore")  # numbers that overflow end as diverged
+    def _begun(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None) -> Batch | Look:
+        """The batch that `begin` begins, or what a look at its start has found if that is enough."""
+        objective, look = self.objective(models), None
+        state.evaluated[models] += W is not None
+        if state.way == "quasi":
+            state.spectrum = state.spectrum or spectrum(self.kernels, self.problem.train, free=self.free)
+            if W is not None and known is not None:
+                look = Look.at(objective, models, state.spectrum.at(objective.table.l2), W)
+                lower = look.objective < objective.stated(known.W, known.loss)
+                if (lower & self._near(look, self._bound(look), np.full(len(models), np.inf))).all():
+                    return look
+        seen = None if look is None else look.value
+        return Batch.begin(
+            objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known, value=seen
+        )
 
     @np.errstate(all="ignore")  # as above
     def recondition(self, state: LbfgsState, models: Ints, W: Floats) -> bool:
@@ -180,14 +196,8 @@ class LbfgsDescent:
 
     def objective(self, models: Ints) -> Objective:
         """That of `models (A,)`."""
-        return Objective(
-            self.kernels,
-            self.problem.train,
-            self.problem.table.take(models),
-            self.problem.D,
-            weighted=self.problem.weighted,
-            penalize_bias=self.config.penalizes_bias,
-        )
+        own, table = self.problem, self.problem.table.take(models)
+        return Objective(self.kernels, own.train, table, own.D, weighted=own.weighted, penalize_bias=not self.free)
 
     @np.errstate(all="ignore")  # numbers that overflow end as diverged
     def _pass(self, state: LbfgsState, batch: Batch) -> tuple[np.ndarray, np.ndarray, Floats]:
@@ -203,7 +213,7 @@ class LbfgsDescent:
         g, slope, bias = batch.conditioning.slope(value.gradient)
         g = xp.reshape(g, (shape[0], -1))
         y = g - batch.g
-        host, own, products = self._scalars(batch, [value.loss, value.penalty, slope, bias, value.hits], s, y, g)
+        host, own, products = batch.scalars([value.loss, value.penalty, slope, bias, value.hits], s, y, g)
         state.passes += 1
         state.evaluated[batch.active] += 1
         there = host[:, 0] + host[:, 1]
@@ -216,18 +226,6 @@ class LbfgsDescent:
             batch.d = d if taken.all() else xp.where(backend.from_host(taken[:, None]), d, batch.d)
             search.restart(taken)
         return taken, lost, -slope_start
-
-    def _scalars(self, batch: Batch, sums: list[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
-        """All the numbers that the host's decisions need, in one transfer: `sums`, the products of s, y, g
-        `(A, 3, 3)`, and those of the directions.
-        """
-        xp = self.kernels.backend.xp
-        trial = xp.stack([s, y, g], axis=2)
-        asked = batch.directions.products(trial)
-        parts = [*(value[:, None] for value in sums), inner_products(xp, trial)] + ([] if asked is None else [asked])
-        host = self.kernels.to_host(xp.concat(parts, axis=1))  # sync
-        count = len(sums)
-        return host[:, :count], host[:, count : count + 9].reshape(-1, 3, 3), host[:, count + 9 :]
 
     def _settle(
         self, state: LbfgsState, batch: Batch, fresh: np.ndarray, lost: np.ndarray, decrement: Floats
@@ -249,7 +247,7 @@ class LbfgsDescent:
         batch.take(np.flatnonzero(~over))
 
     def _leave(
-        self, state: LbfgsState, batch: Batch, places: Ints, why: Sequence[StopReason | Literal[""]]
+        self, state: LbfgsState, batch: Batch | Look, places: Ints, why: Sequence[StopReason | Literal[""]]
     ) -> Iterator[Event]:
         """Keep what is known of the models at `places`, and report those that stop; `why (A,)`, "" for a model that
         continues in other variables.
@@ -266,7 +264,7 @@ class LbfgsDescent:
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
             state.hits[model] = batch.hits[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
-        if self.bequeaths:
+        if self.bequeaths and isinstance(batch, Batch):
             slow = places[state.evaluated[batch.active[places]] > QUICK]
             state.pairs |= batch.bequeathed(slow) if len(slow) else {}
 
@@ -283,12 +281,12 @@ class LbfgsDescent:
             late &= batch.origin - batch.objective > self.noise * np.abs(batch.origin)
         return late
 
-    def _bound(self, batch: Batch) -> Floats:
+    def _bound(self, batch: Batch | Look) -> Floats:
         """The bound on each model's gap to its optimum, `(A,)`; NaN without a penalty."""
         free = batch.bias * self.rarity[batch.active]
         return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + free)
 
-    def _near(self, batch: Batch, bound: Floats, decrement: Floats) -> np.ndarray:
+    def _near(self, batch: Batch | Look, bound: Floats, decrement: Floats) -> np.ndarray:
         """Mask `(A,)` of the models that are as near the optimum as was asked for."""
         l2, total = batch.objective_of.table.l2, batch.slope + batch.bias
         tolerance = self.accuracy.aimed(batch.active, batch.objective)

@@ -96,6 +96,10 @@ class Objective:
         from_host = self.kernels.backend.from_host
         return self._with_penalty(W, from_host(loss), from_host(gradient), from_host(hits))
 
+    def stated(self, W: Floats, loss: Floats) -> Floats:
+        """The objective `(L,)` at `W (L, K, D)`, where the loss `(L,)` is known, on the host."""
+        return np.asarray(loss + np.sum(self.kernels.to_host(self._factor) * W * W, axis=(1, 2)))  # sync
+
     def without_penalty(self, W: Floats, gradient: Floats) -> Floats:
         """The gradient of the loss alone, given that of the objective `(L, K, D)` at `W (L, K, D)`, on the host."""
         return gradient - 2.0 * self.kernels.to_host(self._factor) * W  # sync

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from gpureg.history import History
 from gpureg.solvers.lbfgs.certificate import Certificate
 from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
-from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton
+from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton, inner_products
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
-from gpureg.solvers.lbfgs.objective import Objective
+from gpureg.solvers.lbfgs.look import Look
+from gpureg.solvers.lbfgs.objective import Objective, Value
 from gpureg.solvers.lbfgs.pairs import Heritage
 from gpureg.solvers.lbfgs.point import Known, Point
 from gpureg.solvers.lbfgs.search import LineSearch
@@ -70,8 +71,10 @@ class Batch:
         noise: float,
         spectrum: Spectrum | None = None,
         known: Known | None = None,
+        value: Value | None = None,
     ) -> Batch:
-        """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass.
+        """Models `active (A,)` at weights `W (A, K, D)`, `objective` being that of these models; one pass, unless the
+        `value` there is given.
 
         `spectrum`: what the variables of the way "quasi" are made of. A model begins at the point that is `known`
         instead, if W is not better, or None (then without a pass).
@@ -80,12 +83,24 @@ class Batch:
         first = W if known is None or W is not None else known.W
         at = kernels.backend.from_host(np.ascontiguousarray(first, np.float64))
         conditioning, directions = _variables(objective, active, at, way, spectrum)
-        point, pair = _start(objective, conditioning, at, known, fresh=W is not None)
+        point, pair = _start(objective, conditioning, at, known, value, fresh=W is not None)
         d = directions.first(point.W, point.g, pair, known.pairs if known is not None else (), conditioning)
         zero, norm = np.zeros(A, np.int64), point.numbers[2] + point.numbers[3]
         numbers = (point.objective, point.numbers[0], *point.numbers[2:], norm, zero, zero, point.objective)
         vectors = (kernels.backend.xp.reshape(vector, (A, -1)) for vector in (point.v, point.g, d, point.gradient))
         return cls(active, objective, conditioning, directions, way, LineSearch(A, noise), *vectors, *numbers)
+
+    def scalars(self, sums: Sequence[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
+        """All the numbers that the host's decisions need, in one transfer: `sums`, the products of s, y, g
+        `(A, 3, 3)`, and those of the directions.
+        """
+        kernels, count = self.objective_of.kernels, len(sums)
+        xp = kernels.backend.xp
+        trial = xp.stack([s, y, g], axis=2)
+        asked = self.directions.products(trial)
+        parts = [*(value[:, None] for value in sums), inner_products(xp, trial)] + ([] if asked is None else [asked])
+        host = kernels.to_host(xp.concat(parts, axis=1))  # sync
+        return host[:, :count], host[:, count : count + 9].reshape(-1, 3, 3), host[:, count + 9 :]
 
     def accept(self, taken: npt.NDArray[np.bool_], v: Array, g: Array, gradient: Array, host: Floats) -> None:
         """Move the models `taken (A,)` to their trial points; `host (A, 5)`: loss, penalty, slope, bias and
@@ -173,16 +188,24 @@ def _variables(
 
 
 def _start(
-    objective: Objective, conditioning: Conditioning | Whitened, W: Array, known: Known | None, *, fresh: bool
+    objective: Objective,
+    conditioning: Conditioning | Whitened,
+    W: Array,
+    known: Known | None,
+    value: Value | None,
+    *,
+    fresh: bool,
 ) -> tuple[Point, tuple[Array, Array] | None]:
-    """The better one of W and what is known, and the pair that lies between them."""
+    """The better one of W, where the objective has this value if it is known, and what is known; and the pair that
+    lies between them.
+    """
     xp = objective.kernels.backend.xp
     v = conditioning.variables(W)
     if not fresh:
         assert known is not None
         return Point.of(objective, conditioning, W, v, objective.known(W, known.loss, known.gradient, known.hits)), None
-    there = conditioning.weights(v)
-    point = Point.of(objective, conditioning, there, v, objective.value(there))
+    there = W if value is not None else conditioning.weights(v)
+    point = Point.of(objective, conditioning, there, v, value or objective.value(there))
     if known is None:
         return point, None
     last = objective.kernels.backend.from_host(known.W)
@@ -221,7 +244,7 @@ class LbfgsState:
     pairs: dict[int, Heritage] = field(default_factory=dict)
     course: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
 
-    def note(self, batch: Batch, places: npt.NDArray[np.bool_], gap_bound: Floats) -> None:
+    def note(self, batch: Batch | Look, places: npt.NDArray[np.bool_], gap_bound: Floats) -> None:
         """Record the objective and the bound on the gap, `gap_bound (A,)`, of the models at `places (A,)`."""
         models = batch.active[places]
         numbers = np.stack([batch.objective[places], gap_bound[places]])
