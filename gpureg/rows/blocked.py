@@ -14,6 +14,7 @@ from gpureg.rows import dual, moments, partials
 from gpureg.rows.blocks import Blocks, Later, PickedBlocks
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.kronecker import KroneckerSums, kronecker_of
+from gpureg.rows.logits import LogitPasses
 from gpureg.rows.one_model import SummedModel
 from gpureg.rows.sampled import DensePart, Part
 from gpureg.rows.span import Basis
@@ -63,6 +64,10 @@ class BlockedRows:
     def rotates(self) -> bool:
         """See the protocol."""
         return True
+
+    def by_logits(self) -> LogitPasses | None:
+        """See the protocol: none."""
+        return None
 
     @property
     def alongside(self) -> bool:

@@ -19,6 +19,7 @@ from gpureg.rows import csr_moments, dual, moments
 from gpureg.rows.csr_steps import steps
 from gpureg.rows.dense import DenseRows
 from gpureg.rows.kronecker import KroneckerSums, kronecker
+from gpureg.rows.logits import LogitPasses
 from gpureg.rows.one_model import SummedModel
 from gpureg.rows.samples import CsrPart, CsrSamples, DenseBlock, DenseBlocks, pieces
 from gpureg.rows.span import Basis, CsrFeatures, basis_of
@@ -86,6 +87,10 @@ class CsrRows:
         """See the protocol: for few features, or if a product with D² numbers costs no more than one with the rows."""
         D = self.features
         return D <= ALWAYS_ROTATED or (D <= MOST_ROTATED and self.samples.X.nnz >= D * D)
+
+    def by_logits(self) -> LogitPasses | None:
+        """See the protocol: none."""
+        return None
 
     @property
     def alongside(self) -> bool:

@@ -7,9 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
+from gpureg.kernels.lines import LogitKernels
 from gpureg.kernels.protocol import Block, Evaluation, Kernels, OneModel
 from gpureg.rows import dual, moments
 from gpureg.rows.kronecker import KroneckerSums, kronecker
+from gpureg.rows.logits import LogitPasses
 from gpureg.rows.one_model import SummedModel
 from gpureg.rows.partials import outputs
 from gpureg.rows.sampled import DenseSampled
@@ -58,6 +60,10 @@ class DenseRows:
     def rotates(self) -> bool:
         """See the protocol."""
         return True
+
+    def by_logits(self) -> LogitPasses | None:
+        """See the protocol."""
+        return LogitPasses(self.kernels, self.block) if isinstance(self.kernels, LogitKernels) else None
 
     @property
     def alongside(self) -> bool:

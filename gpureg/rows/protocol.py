@@ -7,6 +7,7 @@ from typing import Protocol
 from gpureg.kernels.protocol import Evaluation, OneModel
 from gpureg.rows.dual import Balanced
 from gpureg.rows.kronecker import KroneckerSums
+from gpureg.rows.logits import LogitPasses
 from gpureg.rows.span import Basis
 from gpureg.types import Array, Floats, Ints, StepPlan
 
@@ -71,6 +72,10 @@ class Rows(Protocol):
 
     def cost_and_gradient(self, W: Array, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """`Σ_i s_il loss_il` `(L,)`, its gradient `(D, C)` and perhaps the hits; see `Kernels.cost_and_gradient`."""
+        ...
+
+    def by_logits(self) -> LogitPasses | None:
+        """Passes that keep their logits, and passes from logits; None if these rows have none."""
         ...
 
     def one_model(self, column: int | None, centre: Floats | None = None) -> OneModel:

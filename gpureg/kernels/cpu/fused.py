@@ -23,6 +23,7 @@ from gpureg.kernels.cpu.rows import NumpyRows, runs_of, tile_runs
 from gpureg.kernels.cpu.steps import BatchStep, LogisticStep, SoftmaxStep
 from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss
 from gpureg.kernels.cpu.workers import Workers
+from gpureg.kernels.lines import Kept, Line
 from gpureg.kernels.protocol import Evaluation
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
@@ -161,25 +162,54 @@ class NumpyKernels:
         return self.start_evaluation(W, rows, with_loss=with_loss).result()
 
     def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
-        """See the protocol. Each thread adds up its own tiles; the threads' sums are added in order."""
-        models = W.shape[1] // self.n_columns
-        tiles = tile_runs(rows, TILE)
+        """See the protocol."""
         columns = np.ascontiguousarray(W.T)
+        return self._sums(columns.shape, rows, column, lambda tile, a, b: tile.logits(columns, rows.X[a:b]))
+
+    def keeping(self, W: Array, rows: NumpyRows, column: Ints | None) -> Kept:
+        """See `lines.LogitKernels`."""
+        columns = np.ascontiguousarray(W.T)
+        kept = [np.empty((self.n_columns, rows.n), self.dtype) for _ in range(len(columns) // self.n_columns)]
+
+        def logits(tile: TileLoss, start: int, stop: int) -> Array:
+            z = tile.logits(columns, rows.X[start:stop])
+            for own, at in zip(z, kept, strict=True):
+                at[:, start:stop] = own
+            return z
+
+        return *self._sums(columns.shape, rows, column, logits), tuple(map(Line.of, kept))
+
+    def along(self, lines: tuple[Line, ...], rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
+        """See `lines.LogitKernels`."""
+        shape = len(lines) * self.n_columns, rows.X.shape[1]
+        return self._sums(shape, rows, column, lambda tile, a, b: tile.along(lines, a, b))
+
+    def _sums(
+        self,
+        shape: tuple[int, ...],
+        rows: NumpyRows,
+        column: Ints | None,
+        logits: Callable[[TileLoss, int, int], Array],
+    ) -> tuple[Array, Array, Array | None]:
+        """Costs, gradients, whose transpose is of this `shape (C, D)`, and hits at the `logits` of a tile of rows from
+        one row to another. Each thread adds up its own tiles; the threads' sums are added in order.
+        """
+        models = shape[0] // self.n_columns
+        tiles = tile_runs(rows, TILE)
         count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
         weighted = rows.weights is not None and column is not None
-        costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *columns.shape), self.dtype)
+        costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *shape), self.dtype)
 
         def work(worker: int) -> None:
             tile = self._tile(models, self.n_columns, TILE, self.dtype)
-            sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty_like(columns)
+            sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty(shape, self.dtype)
             with np.errstate(all="ignore"):
                 for number in range(worker, len(tiles), count):
                     start, stop, runs = tiles[number]
                     weight = None
                     if rows.weights is not None and column is not None:
                         weight = rows.weights[start:stop][:, column].T
-                    X = rows.X[start:stop]
-                    tile.gradient(columns, X, runs, weight, sums, out)
+                    tile.gradient(logits(tile, start, stop), rows.X[start:stop], runs, weight, sums, out)
 
         if count == 1:
             with self.workers.single():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gpureg.kernels.cpu.rows import Runs
+from gpureg.kernels.lines import Line
 from gpureg.types import Array, Floats
 
 SHORT_RUN = 128  # rows of a class in a tile, on average: with fewer, a maximum by class costs more than the products
@@ -48,21 +50,27 @@ class TileLoss(ABC):
         """
         ...
 
+    def along(self, lines: Sequence[Line], start: int, stop: int) -> Array:
+        """The logits of the models' lines, as `logits` has those of their weights."""
+        z = self._logits[: self.models * self.K * (stop - start)].reshape(self.models, self.K, stop - start)
+        for own, line in zip(z, lines, strict=True):
+            line.write(start, stop, own)
+        return z
+
     def gradient(
-        self, columns: Array, X: Array, runs: Runs, weight: Array | None, sums: tuple[Floats, Floats, Array], out: Array
+        self, z: Array, X: Array, runs: Runs, weight: Array | None, sums: tuple[Floats, Floats, Array], out: Array
     ) -> None:
-        """Add one tile to the `sums`: cost `(L,)`, hits `(L,)` and slope `(C, D)`; `weight (L, rows)` or None for ones,
-        with weights no hits are counted.
+        """Add one tile, whose logits `z` become residuals, to the `sums`: cost `(L,)`, hits `(L,)` and slope `(C, D)`;
+        `weight (L, rows)` or None for ones, with weights no hits are counted.
         """
         cost, hits, slope = sums
-        z = self.logits(columns, X)
         loss = self.residual(z, runs, hits if weight is None else None)
         if weight is None:
             cost += loss.sum(axis=1)
         else:
             cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
             z *= weight[:, None]
-        np.matmul(z.reshape(len(columns), len(X)), X, out=out)
+        np.matmul(z.reshape(len(out), len(X)), X, out=out)
         slope += out
 
 

@@ -25,6 +25,7 @@ from gpureg.solvers.lbfgs.certificate import SLACK, Accuracy
 from gpureg.solvers.lbfgs.conditioning import at_an_optimum, build_passes, spectrum
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.finish import finished
+from gpureg.solvers.lbfgs.logits import logit_passes
 from gpureg.solvers.lbfgs.look import Look
 from gpureg.solvers.lbfgs.objective import Objective, gap_bound
 from gpureg.solvers.lbfgs.packing import pack, unpack
@@ -80,6 +81,7 @@ class LbfgsDescent:
         self.first: Way = "newton" if hessians.newton_first(problem.n, problem.D * self.K) else "quasi"
         self.handover = hessians.handover(problem.n, problem.D * self.K)
         self.build = build_passes(self.problem.train, self.K)
+        self.passes = logit_passes(self.problem, self.K) if bequeaths else None
         self.anew = None if bequeaths or self.handover else max(LATE, int(self.build / max(1, len(problem.table))))
 
     @property
@@ -133,8 +135,7 @@ class LbfgsDescent:
 
     def begin(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None = None) -> Iterator[Event]:
         """A batch of `models (A,)` at weights `W (A, K, D)`, or None for what is `known` of them; see `Batch.begin`."""
-        batch = self._begun(state, models, W, known)
-        every = np.arange(len(models))
+        batch, every = self._begun(state, models, W, known), np.arange(len(models))
         if isinstance(batch, Look):
             yield Iterated(state.passes, models, batch.objective.copy())
             state.note(batch, every >= 0, self._bound(batch))
@@ -146,18 +147,17 @@ class LbfgsDescent:
     @np.errstate(all="ignore")  # numbers that overflow end as diverged
     def _begun(self, state: LbfgsState, models: Ints, W: Floats | None, known: Known | None) -> Batch | Look:
         """The batch that `begin` begins, or what a look at its start has found if that is enough."""
-        objective, look = self.objective(models), None
+        objective, value = self.objective(models), None
         state.evaluated[models] += W is not None
         if state.way == "quasi":
             state.spectrum = state.spectrum or spectrum(self.kernels, self.problem.train, free=self.free)
             if W is not None and known is not None:
-                look = Look.at(objective, models, state.spectrum.at(objective.table.l2), W)
-                lower = look.objective < objective.stated(known.W, known.loss)
+                look = Look.at(objective, models, state.spectrum.at(objective.table.l2), W, self.passes, known.lines)
+                lower, value = look.objective < objective.stated(known.W, known.loss), look.value
                 if (lower & self._near(look, self._bound(look), np.full(len(models), np.inf))).all():
                     return look
-        seen = None if look is None else look.value
         return Batch.begin(
-            objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known, value=seen
+            objective, models, W, way=state.way, noise=self.noise, spectrum=state.spectrum, known=known, value=value
         )
 
     @np.errstate(all="ignore")  # as above
@@ -209,7 +209,8 @@ class LbfgsDescent:
         s = backend.from_host(search.alpha[:, None]) * batch.d
         v = batch.v + s
         W = batch.conditioning.weights(xp.reshape(v, shape))
-        value = batch.objective_of.value(W)
+        value = batch.objective_of.value(W, self.passes)
+        batch.lines = value.lines
         g, slope, bias = batch.conditioning.slope(value.gradient)
         g = xp.reshape(g, (shape[0], -1))
         y = g - batch.g
@@ -263,6 +264,8 @@ class LbfgsDescent:
             state.finals[model] = np.full_like(weights, np.nan) if reason == "diverged" else weights
             state.gradients[model], state.losses[model] = gradient, batch.loss[place]
             state.hits[model] = batch.hits[place]
+            if batch.lines is not None and reason == "converged":  # at the point of the last pass
+                state.logits[model] = batch.lines[place]
             yield ModelStopped(model, int(state.iterations[model]), 0, reason)
         if self.bequeaths and isinstance(batch, Batch):
             slow = places[state.evaluated[batch.active[places]] > QUICK]

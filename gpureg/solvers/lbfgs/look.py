@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpureg.kernels.lines import Line
+from gpureg.rows.logits import LogitPasses
 from gpureg.solvers.lbfgs.conditioning import Conditioning
 from gpureg.solvers.lbfgs.objective import Objective, Value
 from gpureg.types import Floats, Ints
@@ -33,10 +35,18 @@ class Look:
     hits: Floats
 
     @classmethod
-    def at(cls, objective: Objective, active: Ints, conditioning: Conditioning, W: Floats) -> Look:
-        """One pass."""
+    def at(
+        cls,
+        objective: Objective,
+        active: Ints,
+        conditioning: Conditioning,
+        W: Floats,
+        passes: LogitPasses | None,
+        lines: tuple[Line, ...] | None,
+    ) -> Look:
+        """One pass, or with the models' `lines` half of one; see `Objective.value`."""
         kernels = objective.kernels
-        value = objective.value(kernels.backend.from_host(np.ascontiguousarray(W, np.float64)))
+        value = objective.value(kernels.backend.from_host(np.ascontiguousarray(W, np.float64)), passes, lines)
         slope, bias = conditioning.norms(value.gradient)
         numbers = kernels.backend.xp.stack([value.loss, value.penalty, slope, bias, value.hits], axis=0)
         loss, penalty, *others = kernels.to_host(numbers)  # sync
@@ -49,3 +59,8 @@ class Look:
     def gradients(self, places: Ints) -> Floats:
         """Gradients in the weights `(B, K, D)` of the models at `places`, on the host."""
         return self.objective_of.kernels.to_host(self.value.gradient)[places]  # sync
+
+    @property
+    def lines(self) -> tuple[Line, ...] | None:
+        """The models' logits, if they were kept."""
+        return self.value.lines

@@ -9,11 +9,13 @@ whatever the samples' type: the arithmetic between passes adds nothing to the no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gpureg.kernels.lines import Line
 from gpureg.kernels.protocol import Kernels
+from gpureg.rows.logits import LogitPasses
 from gpureg.rows.protocol import Rows
 from gpureg.types import Array, Floats, ModelTable
 
@@ -21,13 +23,15 @@ from gpureg.types import Array, Floats, ModelTable
 @dataclass(frozen=True)
 class Value:
     """An objective at one point, on the device: `loss (L,)` the data's part, `penalty (L,)`, `gradient (L, K, D)` of
-    their sum, and the `hits (L,)` among the samples, NaN where they were not counted.
+    their sum, and the `hits (L,)` among the samples, NaN where they were not counted; each model's logits, if the pass
+    has kept them.
     """
 
     loss: Array
     penalty: Array
     gradient: Array
     hits: Array
+    lines: tuple[Line, ...] | None = None
 
 
 class Objective:
@@ -77,17 +81,24 @@ class Objective:
         flat = xp.reshape(W, (W.shape[0] * W.shape[1], self.D))
         return xp.matrix_transpose(xp.astype(flat, self.kernels.backend.float_type))
 
-    def value(self, W: Array) -> Value:
-        """Cost and gradient at `W (L, K, D)`, one pass over the samples."""
+    def value(self, W: Array, passes: LogitPasses | None = None, lines: tuple[Line, ...] | None = None) -> Value:
+        """Cost and gradient at `W (L, K, D)`, one pass over the samples: of those `passes`, if they are given, which
+        keep its logits, or, given the `lines` that have them, take half of one.
+        """
         xp = self.kernels.backend.xp
         column = self.table.column if self.weighted else None
-        cost, slope, hits = self.rows.cost_and_gradient(self.columns(W), column)
+        if passes is None:
+            cost, slope, hits = self.rows.cost_and_gradient(self.columns(W), column)
+        elif lines is None:
+            cost, slope, hits, lines = passes.keeping(self.columns(W), column)
+        else:
+            cost, slope, hits = passes.along(lines, column)
         loss = xp.astype(cost, xp.float64) / self.rows.n
         slope = xp.reshape(xp.astype(xp.matrix_transpose(slope), xp.float64), W.shape)
         if self.kernels.loss.shift_invariant:
             slope = slope - xp.mean(slope, axis=1, keepdims=True)  # 0 but for rounding
         hits = xp.full_like(loss, xp.nan) if hits is None else xp.astype(hits, xp.float64)
-        return self._with_penalty(W, loss, slope / self.rows.n, hits)
+        return replace(self._with_penalty(W, loss, slope / self.rows.n, hits), lines=lines)
 
     def known(self, W: Array, loss: Floats, gradient: Floats, hits: Floats) -> Value:
         """Cost and gradient at `W (L, K, D)`, where the loss `(L,)`, its gradient `(L, K, D)` and the hits `(L,)` are

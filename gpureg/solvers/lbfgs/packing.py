@@ -16,6 +16,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
 from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton, memory_of
 from gpureg.solvers.lbfgs.hessian import Whitened, whitened
+from gpureg.solvers.lbfgs.logits import pack_logits, unpack_logits
 from gpureg.solvers.lbfgs.objective import Objective
 from gpureg.solvers.lbfgs.pairs import Heritage
 from gpureg.solvers.lbfgs.search import BRACKET, LineSearch
@@ -38,7 +39,8 @@ def pack(kernels: Kernels, state: LbfgsState) -> tuple[HostArrays, dict[str, Any
     meta: dict[str, Any] = {"way": state.way, "reasons": list(state.reasons), "passes": state.passes, "batch": None}
     meta["anew"] = state.anew
     spectrum, meta["spectrum"] = _pack_spectrum(kernels, state.spectrum)
-    arrays |= _pack_pairs(kernels, state.pairs) | spectrum
+    logits, meta["logits"] = pack_logits(state.logits)
+    arrays |= _pack_pairs(kernels, state.pairs) | spectrum | logits
     if state.batch is not None:
         packed, meta["batch"] = _pack_batch(kernels, state.batch)
         arrays |= {f"batch.{name}": array for name, array in packed.items()}
@@ -62,6 +64,7 @@ def unpack(
     state.anew = bool(meta["anew"])
     state.course = list(_course(read, state.iterations))
     state.spectrum, state.pairs = _spectrum(objective, read, meta["spectrum"]), _pairs_left(objective, read)
+    state.logits = unpack_logits(objective, read, meta["logits"])
     if meta["batch"] is not None:
         own = {name.removeprefix("batch."): array for name, array in arrays.items() if name.startswith("batch.")}
         with objective.kernels.steady():

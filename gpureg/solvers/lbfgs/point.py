@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpureg.kernels.lines import Line
 from gpureg.solvers.lbfgs.conditioning import Conditioning
 from gpureg.solvers.lbfgs.hessian import Whitened
 from gpureg.solvers.lbfgs.objective import Objective, Value
@@ -18,7 +19,7 @@ from gpureg.types import Array, Floats
 class Known:
     """What a model's last optimum says about the next λ: there, at `W (A, K, D)`, the loss `(A,)`, its gradient
     `(A, K, D)` and the `hits (A,)` are as measured, since λ enters only the penalty; and the pairs that led there,
-    `pairs`, one each or None.
+    `pairs`, one each or None. `lines`: the logits where the next optima are expected, if those of the last are known.
     """
 
     W: Floats
@@ -26,6 +27,7 @@ class Known:
     gradient: Floats
     hits: Floats
     pairs: Sequence[Heritage | None]
+    lines: tuple[Line, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.history import History
+from gpureg.kernels.lines import Line
 from gpureg.solvers.lbfgs.certificate import Certificate
 from gpureg.solvers.lbfgs.conditioning import Conditioning, Spectrum, centred
 from gpureg.solvers.lbfgs.directions import Directions, Newton, QuasiNewton, inner_products
@@ -37,7 +38,8 @@ class Batch:
     the host, each `(A,)`: `objective`, `loss` (the data's part), `slope` (squared norm of the gradient in the penalised
     weights), `bias` (in a free bias, over its curvature), `hits` (NaN if not counted), `least` the smallest sum of
     slope and bias so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the objective
-    they began at. `way`: whose directions they are.
+    they began at. `way`: whose directions they are. `lines`: the logits at the last pass's trial points, if they were
+    kept.
     """
 
     active: Ints
@@ -59,6 +61,7 @@ class Batch:
     idle: Ints
     age: Ints
     origin: Floats
+    lines: tuple[Line, ...] | None = None
 
     @classmethod
     def begin(
@@ -243,6 +246,7 @@ class LbfgsState:
     gradients: dict[int, Floats] = field(default_factory=dict)
     pairs: dict[int, Heritage] = field(default_factory=dict)
     course: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
+    logits: dict[int, Line] = field(default_factory=dict)
 
     def note(self, batch: Batch | Look, places: npt.NDArray[np.bool_], gap_bound: Floats) -> None:
         """Record the objective and the bound on the gap, `gap_bound (A,)`, of the models at `places (A,)`."""

@@ -22,6 +22,7 @@ import numpy as np
 from gpureg.config import FitConfig
 from gpureg.events import Event, Iterated, ModelStopped, PathPoint
 from gpureg.history import History
+from gpureg.kernels.lines import Line
 from gpureg.kernels.protocol import Kernels
 from gpureg.model.scores import cost
 from gpureg.solvers.lbfgs.begin import beginnings
@@ -29,7 +30,7 @@ from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.point import Known
 from gpureg.solvers.lbfgs.state import LbfgsState
-from gpureg.solvers.path.members import Members, block_of, secant
+from gpureg.solvers.path.members import Members, block_of, reach, secant
 from gpureg.solvers.path.packing import pack, unpack
 from gpureg.solvers.path.patience import points_kept
 from gpureg.solvers.path.state import PathState
@@ -180,7 +181,7 @@ class PathDescent:
     def _ahead(self, run: LbfgsState, models: Ints) -> tuple[Floats | None, Known]:
         """Where `models (A,)` are expected, and what is known of the last optima; None if both are the same."""
         l2, last = self.descent.problem.table.l2, self.members.before[models]
-        known = self._known(run, models, last[:, 0])
+        known = replace(self._known(run, models, last[:, 0]), lines=self._lines(run, models))
         W = [
             secant(float(l2[model]), *((float(l2[b]), run.finals[b]) for b in past if b >= 0))
             for model, past in zip(models.tolist(), last.tolist(), strict=True)
@@ -188,6 +189,21 @@ class PathDescent:
         moved = any(one is not run.finals[past] for one, past in zip(W, last[:, 0].tolist(), strict=True))
         run.pairs = {}  # what is known has them
         return (np.stack(W) if moved else None), known
+
+    def _lines(self, run: LbfgsState, models: Ints) -> tuple[Line, ...] | None:
+        """The logits where `models (A,)` are expected, if those of their last two optima are known for all of them;
+        none are needed of the models before those.
+        """
+        l2, found, used = self.descent.problem.table.l2, [], run.logits
+        run.logits = {last: used[last] for last in self.members.before[models, 0].tolist() if last in used}
+        for model, (last, before) in zip(models.tolist(), self.members.before[models].tolist(), strict=True):
+            if last not in used or before not in used:
+                return None
+            line = used[last].beyond(used[before], reach(float(l2[model]), float(l2[last]), float(l2[before])))
+            if line is None:
+                return None
+            found.append(line)
+        return tuple(found)
 
     def _known(self, run: LbfgsState, models: Ints, last: Ints) -> Known:
         """What the optima `last (A,)` tell of `models (A,)`."""

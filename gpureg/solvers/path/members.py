@@ -84,16 +84,18 @@ def along_a_path(table: ModelTable) -> bool:
     return len(np.unique(table.column)) < len(table)
 
 
-def secant(at: float, last: tuple[float, Floats], before: tuple[float, Floats] | None = None) -> Floats:
-    """Where the optimum at λ = `at` is to be expected: on the line through the last two optima in log λ, or at the
-    last one if there is only one, if λ is 0, or if they are so close that the line between them is one of rounding. An
-    optimum is `(λ, weights)`.
+def reach(at: float, last: float, before: float | None = None) -> float:
+    """How far beyond the last optimum, at λ = `last`, that at λ = `at` is to be expected, as a multiple of the way from
+    the one `before` it: on the line through both in log λ; 0, so at the last one, if there is only one, if λ is 0, or
+    if they are so close that the line between them is one of rounding.
     """
-    l2, W = last
     if before is None or at <= 0.0:
-        return W
-    further, between = np.log(at) - np.log(l2), np.log(l2) - np.log(before[0])
-    if abs(between) <= APART * abs(further):
-        return W
-    step = further / between
-    return np.asarray(W + step * (W - before[1]))
+        return 0.0
+    further, between = np.log(at) - np.log(last), np.log(last) - np.log(before)
+    return 0.0 if abs(between) <= APART * abs(further) else float(further / between)
+
+
+def secant(at: float, last: tuple[float, Floats], before: tuple[float, Floats] | None = None) -> Floats:
+    """Where the optimum at λ = `at` is to be expected; see `reach`. An optimum is `(λ, weights)`."""
+    step = reach(at, last[0], None if before is None else before[0])
+    return last[1] if before is None or step == 0.0 else np.asarray(last[1] + step * (last[1] - before[1]))
