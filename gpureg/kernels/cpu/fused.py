@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.backend import Backend
-from gpureg.kernels.cpu.evaluation import TILE, TiledEvaluation
+from gpureg.kernels.cpu.evaluation import TiledEvaluation
 from gpureg.kernels.cpu.one_model import NumpyOneModel
-from gpureg.kernels.cpu.rows import NumpyRows, runs_of, tile_runs
+from gpureg.kernels.cpu.rows import Chosen, NumpyRows, runs_of, stretches, tiles_of
 from gpureg.kernels.cpu.steps import BatchStep, LogisticStep, SoftmaxStep
 from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss
 from gpureg.kernels.cpu.workers import Workers
-from gpureg.kernels.protocol import Evaluation
+from gpureg.kernels.protocol import Evaluation, Stretches
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
@@ -36,6 +36,7 @@ class NumpyKernels:
     """The NumPy twin of the kernels' protocol; see `gpureg.kernels.Kernels`."""
 
     name = "fused"
+    bare = True
     stack_columns = 200
 
     implements: Mapping[Loss, tuple[type[BatchStep], type[TileLoss]]] = MappingProxyType(
@@ -69,9 +70,21 @@ class NumpyKernels:
         mass = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)), mass)
 
+    def place_bare(
+        self, X: Array | Stretches, y: Ints, weights: Floats | None, sample_weight: Floats | None = None
+    ) -> NumpyRows:
+        """See the protocol."""
+        table = None if weights is None else np.ascontiguousarray(weights, self.dtype)
+        mass = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return NumpyRows(stretches(X), np.asarray(y), table, None, None, mass)
+
     def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
         """See the protocol; a view if the samples lie together (a fold of the first fold assignment), else a
-        copy."""
+        copy. Bare ones are gathered tile by tile."""
+        if rows.runs is None:
+            index, own = np.sort(index), rows.sample_weight
+            X = Chosen(rows.lane(0), index)
+            return NumpyRows(X, rows.y[index], None, None, None, None if own is None else own[index])
         place = np.sort(index if rows.rank is None else rows.rank[index])
         if len(place) and place[-1] - place[0] + 1 == len(place):
             part: slice | Ints = slice(place[0], place[-1] + 1)
@@ -163,23 +176,22 @@ class NumpyKernels:
     def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol. Each thread adds up its own tiles; the threads' sums are added in order."""
         models = W.shape[1] // self.n_columns
-        tiles = tile_runs(rows, TILE)
-        columns = np.ascontiguousarray(W.T)
+        size = rows.tile_of(W.shape[0], W.itemsize)
+        tiles, columns = tiles_of(rows, size), np.ascontiguousarray(W.T)
         count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
+        shares = [len(tiles) * worker // count for worker in range(count + 1)]  # together: a file is read on
         weighted = rows.weights is not None and column is not None
         costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *columns.shape), self.dtype)
 
         def work(worker: int) -> None:
-            tile = self._tile(models, self.n_columns, TILE, self.dtype)
+            tile, samples = self._tile(models, self.n_columns, size, self.dtype), rows.lane(worker)
             sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty_like(columns)
             with np.errstate(all="ignore"):
-                for number in range(worker, len(tiles), count):
-                    start, stop, runs = tiles[number]
+                for start, stop, labels in tiles[shares[worker] : shares[worker + 1]]:
                     weight = None
                     if rows.weights is not None and column is not None:
                         weight = rows.weights[start:stop][:, column].T
-                    X = rows.X[start:stop]
-                    tile.gradient(columns, X, runs, weight, sums, out)
+                    tile.gradient(columns, samples[start:stop], labels, weight, sums, out)
 
         if count == 1:
             with self.workers.single():
