@@ -76,7 +76,8 @@ class Blocking:
             stored = in_memory(list(source.made(every, scaled=fold is None)))
             order = [source.order(number) for number in every].__getitem__
         read = stored if fold is None and not streams else again
-        as_stored = None if fold is None else AsStored(fold, stored)
+        once = source.stretches if streams and kernels.bare and rows.X.anywhere else stored
+        as_stored = None if fold is None else AsStored(fold, stored, once)
         weighted = rows.weights is not None
         return BlockedRows(
             LocalBlocks(
