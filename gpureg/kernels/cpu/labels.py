@@ -93,7 +93,7 @@ class SortedLabels:
         np.max(z, axis=1, out=peak)
         self.own(z, own)
         hit = own >= peak
-        if _ties(z, peak, hit):
+        if _ties(z, peak):
             for label, a, b in self.runs:
                 hit[:, a:b] &= ~(z[:, :label, a:b] == peak[:, None, a:b]).any(axis=1)
         hits += _count(hit, mass, 0, hit.shape[1])
@@ -144,7 +144,7 @@ class MixedLabels:
         np.max(z, axis=1, out=peak)
         self.own(z, own)
         hit = own >= peak
-        if _ties(z, peak, hit):
+        if _ties(z, peak):
             hit &= np.argmax(z, axis=1) == self.y
         hits += _count(hit, mass, 0, hit.shape[1])
 
@@ -161,9 +161,9 @@ class MixedLabels:
         z -= self._positive
 
 
-def _ties(z: Array, peak: Array, hit: Array) -> bool:
-    """Whether a row that may be a hit has its maximum twice."""
-    return bool((np.count_nonzero(z == peak[:, None], axis=1) > 1)[hit].any())
+def _ties(z: Array, peak: Array) -> bool:
+    """Whether a row has its maximum twice; one with a NaN has none."""
+    return bool(np.count_nonzero(z == peak[:, None]) > np.count_nonzero(peak == peak))
 
 
 def _count(hit: Array, mass: Floats | None, a: int, b: int) -> Floats:
