@@ -22,6 +22,7 @@ from gpureg.errors import DataError, named
 Matrix = npt.NDArray[Any]
 
 PIECE_BYTES = 3 << 19  # of rows that are read at once: they are still in a core's cache when they are converted
+FEWEST = 32  # rows that are asked for at once, however long they are
 POSITIONED = hasattr(os, "preadv")  # reads that say from where: threads may share a file
 _LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and further fields are its last four
 
@@ -58,7 +59,7 @@ class ArrayRows:
     @property
     def overhead(self) -> int:
         """See the protocol."""
-        return 2 * max(PIECE_BYTES, self.width * self.stored.itemsize)
+        return 2 * max(PIECE_BYTES, FEWEST * self.width * self.stored.itemsize)
 
     @property
     def anywhere(self) -> bool:

@@ -101,7 +101,7 @@ class Source(Protocol):
 
     @property
     def overhead(self) -> int:
-        """About what a pass holds of it, in bytes."""
+        """About what a pass holds of it, in bytes; each thread, if it can be read from anywhere."""
         ...
 
     @property
@@ -218,10 +218,11 @@ class Streamed:
         for stamp in self.stamps:
             stamp.check()
 
-    @property
-    def overhead(self) -> int:
-        """About what a pass holds in addition to its result, in bytes."""
-        return sum(part.source.overhead for part in self.parts)
+    def overhead(self, threads: int) -> int:
+        """About what a pass of that number of threads holds in addition to its result, in bytes."""
+        sources = [part.source for part in self.parts]
+        each = max((source.overhead for source in sources if source.anywhere), default=0)
+        return threads * each + sum(source.overhead for source in sources if not source.anywhere)
 
     @property
     def anywhere(self) -> bool:

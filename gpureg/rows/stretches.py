@@ -23,16 +23,16 @@ class Lane:
         """The rows `start ... stop - 1` `(b, F)`, one after the other in memory; gone when others are read. Raises
         DataError if they can't be read.
         """
-        found, filled, n = None, 0, stop - start
+        n, filled = stop - start, 0
+        found: Array = None
         for piece in self._opened.pieces(start, stop):
             if len(piece) == n and piece.dtype == self._dtype and piece.flags.c_contiguous:
                 found = piece  # where it was read
                 continue
-            if found is None:
-                found = self._room(n)
+            found = self._room(n) if found is None else found
             found[filled : filled + len(piece)] = piece
             filled += len(piece)
-        return found
+        return self._room(n) if found is None else found
 
     def _room(self, n: int) -> Array:
         """Memory for n rows."""
