@@ -193,9 +193,10 @@ def test_rows_that_come_in_pieces_are_joined() -> None:
     class Pieces:
         """Of three rows, as numbers of another type."""
 
-        def pieces(self, start: int, stop: int) -> Any:
+        def picked(self, start: int, stop: int) -> Any:
             for first in range(start, stop, 3):
-                yield np.arange(2 * first, 2 * min(first + 3, stop), dtype=np.uint8).reshape(-1, 2)
+                rows = np.arange(2 * first, 2 * min(first + 3, stop), dtype=np.uint8).reshape(-1, 2)
+                yield (rows, None) if first % 2 else (np.repeat(rows, 2, axis=0), 2 * np.arange(len(rows)))
 
     class Designed:
         width, dtype = 3, "float32"

@@ -17,6 +17,7 @@ from gpureg.errors import DataError
 
 Matrix = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
+Picked = tuple[Matrix, Index | None]  # rows of a file, and which of them are meant, by number; None for all
 
 WORTH_A_JUMP = 1 << 13  # rows of the file between two that are read: fewer are read and thrown away
 
@@ -135,10 +136,10 @@ class Part:
         whole = len(found) == self.source.shape[0]
         return Part(self.source, None if whole else found)
 
-    def pieces(self, reader: Reader, start: int, stop: int, scratch: Scratch) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1` of these, from the opened source."""
+    def pieces(self, reader: Reader, start: int, stop: int, scratch: Scratch) -> Iterator[Picked]:
+        """The rows `start ... stop - 1` of these, from the opened source: some at a time, as rows of a piece."""
         if self.index is None:
-            yield from reader.pieces(start, stop, scratch)
+            yield from ((piece, None) for piece in reader.pieces(start, stop, scratch))
             return
         picks = self.index[start:stop]
         for run in np.split(picks, np.flatnonzero(np.diff(picks) > WORTH_A_JUMP) + 1):
@@ -147,10 +148,8 @@ class Part:
             first, taken = int(run[0]), 0
             for piece in reader.pieces(first, int(run[-1]) + 1, scratch):
                 end = int(np.searchsorted(run, first + len(piece)))
-                if end - taken == len(piece):
-                    yield piece
-                elif end > taken:
-                    yield piece[run[taken:end] - first]
+                if end > taken:
+                    yield piece, None if end - taken == len(piece) else run[taken:end] - first
                 first, taken = first + len(piece), end
 
 
@@ -168,6 +167,11 @@ class Opened:
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
         """The rows `start ... stop - 1`, some at a time; see `Reader`."""
+        for piece, picks in self.picked(start, stop):
+            yield piece if picks is None else piece[picks]
+
+    def picked(self, start: int, stop: int) -> Iterator[Picked]:
+        """The same before they are gathered: a piece, and which of its rows they are, None for all."""
         first = 0
         for part, reader in zip(self._parts, self._readers, strict=True):
             own = max(start - first, 0), min(stop - first, len(part))

@@ -25,13 +25,19 @@ class Lane:
         """
         n, filled = stop - start, 0
         found: Array = None
-        for piece in self._opened.pieces(start, stop):
-            if len(piece) == n and piece.dtype == self._dtype and piece.flags.c_contiguous:
+        for piece, picks in self._opened.picked(start, stop):
+            like = piece.dtype == self._dtype and piece.flags.c_contiguous
+            if like and picks is None and len(piece) == n:
                 found = piece  # where it was read
                 continue
             found = self._room(n) if found is None else found
-            found[filled : filled + len(piece)] = piece
-            filled += len(piece)
+            count = len(piece) if picks is None else len(picks)
+            part = found[filled : filled + count]
+            if like and picks is not None:
+                np.take(piece, picks, axis=0, out=part, mode="clip")  # which copies once
+            else:
+                part[...] = piece if picks is None else piece[picks]
+            filled += count
         return self._room(n) if found is None else found
 
     def _room(self, n: int) -> Array:
