@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gpureg.backend import numpy_backend
 from gpureg.kernels.cpu import steps as steps_module
-from gpureg.kernels.cpu.fused import NumpyKernels, runs_of, tile_runs
-from gpureg.kernels.cpu.tiles import peaks_and_hits
+from gpureg.kernels.cpu.fused import NumpyKernels
+from gpureg.kernels.cpu.labels import MixedLabels, SortedLabels
+from gpureg.kernels.cpu.rows import runs_of, tile_runs
 from gpureg.kernels.protocol import Kernels
 from gpureg.kernels.reference import ReferenceKernels
 from gpureg.losses import LOSSES
@@ -214,10 +215,12 @@ def test_softmax_laws(B: int, K: int, size: float, seed: int, ties: bool) -> Non
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("rows", "classes"), [(40, 30), (400, 30), (600, 3), (2, 2)])
-def test_hits_of_runs_of_any_length(rows: int, classes: int, weighted: bool) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_hits_of_runs_of_any_length(rows: int, classes: int, weighted: bool, ordered: bool) -> None:
     """The first of equal logits is predicted, and NaN predicts nothing, whichever way a tile takes."""
     random = np.random.default_rng(rows)
-    y = np.sort(random.integers(0, classes, rows))
+    y = random.integers(0, classes, rows)
+    y = np.sort(y) if ordered else y
     z = random.integers(-2, 3, (2, classes, rows)).astype(np.float32)
     z[1] += random.uniform(0, 0.4, (classes, rows)).astype(np.float32)  # no ties here
     z[0, random.integers(classes), random.integers(rows)] = np.nan
@@ -225,9 +228,9 @@ def test_hits_of_runs_of_any_length(rows: int, classes: int, weighted: bool) -> 
     peak, own = np.empty((2, 2, rows), np.float32)
     hits = np.zeros(2)
     with np.errstate(invalid="ignore"):
-        peaks_and_hits(
-            z, [(int(c), *np.flatnonzero(y == c)[[0, -1]] + (0, 1)) for c in np.unique(y)], peak, own, mass, hits
-        )
+        runs = [(int(c), *np.flatnonzero(y == c)[[0, -1]] + (0, 1)) for c in np.unique(y)]
+        labels = SortedLabels(runs) if ordered else MixedLabels(y)
+        labels.peaks_and_hits(z, peak, own, mass, hits)
     want = (z.argmax(axis=1) == y) & ~np.isnan(z).any(axis=1)
     np.testing.assert_allclose(hits, want @ (np.ones(rows) if mass is None else mass))
     np.testing.assert_array_equal(peak, z.max(axis=1))
@@ -273,7 +276,7 @@ def test_tiles_cover_every_row_once() -> None:
     kernels = NumpyKernels(numpy_backend("float64"), LOSSES["softmax"], 7)
     rows = kernels.place(np.zeros((1000, 2)), y, None, None)
     seen = []
-    for start, stop, runs in tile_runs(rows, 130):
+    for start, stop, runs in tile_runs(rows.runs, rows.n, 130):
         assert [a for _, a, _ in runs] == [0, *[b for _, _, b in runs[:-1]]]
         assert runs[-1][2] == stop - start
         for label, a, b in runs:

@@ -126,6 +126,40 @@ def test_a_message_names_the_file_that_holds_the_row_and_its_number_there(
     assert "part-0" not in said
 
 
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_new_rows_that_are_not_finite_are_named_with_their_file(tmp_path: Path, kind: str) -> None:
+    """By `--val`, `--test`, `evaluate` and `predict`, streamed or not: row 25 of all is row 8 of the second file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, value in (("rows", X[25, 1]), ("new", np.nan)):
+        (tmp_path / name).mkdir()
+        values = np.column_stack([X, Y])
+        values[25, 1] = value
+        for number, part in enumerate(np.split(values, CUTS)):
+            file = tmp_path / name / f"part-{number}.{kind}"
+            if kind == "npy":
+                np.save(file, part)
+            else:
+                pq.write_table(pa.table({str(k): part[:, k] for k in range(4)}), file)
+    given = (tmp_path / "rows", "--target", "3")
+    assert invoke("train", "--dataset", *given, "--val-size", 0, "--out", tmp_path / "run").exit_code == 0
+    train = ("train", "--dataset", *given, "--out", tmp_path / "other")
+    said = (
+        f"{tmp_path / 'new' / 'part-1'}.{kind}: 1 row holds NaN or infinite values; the first is row 8 (counted from 0)"
+    )
+    for command in (
+        ("evaluate", tmp_path / "run", tmp_path / "new", "--target", "3"),
+        ("predict", tmp_path / "run", tmp_path / "new"),
+        (*train, "--val", tmp_path / "new"),
+        (*train, "--val", tmp_path / "new", "--stream"),
+        (*train, "--test", tmp_path / "new"),
+    ):
+        end = invoke(*command)
+        assert end.exit_code == 2, command
+        assert said.replace(" ", "") in "".join(end.output.split()), (command, end.output)
+
+
 def test_rows_of_a_folder_are_evaluated_with_the_numbers_of_their_file(folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -83,7 +83,7 @@ def _of_folder(folder: Path, request: Request) -> Blocks:
             last = first
             for block in blocks.rows:
                 last = first + block.first + len(block.X)
-                yield replace(block, first=first + block.first)
+                yield replace(block, first=first + block.first, file=(blocks.where, block.first))
             first = last
 
     notices = dict.fromkeys(notice for blocks in files for notice in blocks.notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ import numpy.typing as npt
 from gpureg.data.array_streams import ArrayStream, npy_stream, numpy_errors
 from gpureg.data.idx import read_idx_header
 from gpureg.data.opening import GZIP, reading, refuse_special
-from gpureg.data.streamed import Stamp
+from gpureg.data.streamed import Scratch, Stamp
 from gpureg.errors import DataError, named
 
 Matrix = npt.NDArray[Any]
 
-PIECE_BYTES = 1 << 20  # of rows that are read at once: they are still in a core's cache when they are converted
+PIECE_BYTES = 3 << 19  # of rows that are read at once: they are still in a core's cache when they are converted
+FEWEST = 32  # rows that are asked for at once, however long they are
+POSITIONED = hasattr(os, "preadv")  # reads that say from where: threads may share a file
 _LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and further fields are its last four
 
 
@@ -56,7 +59,12 @@ class ArrayRows:
     @property
     def overhead(self) -> int:
         """See the protocol."""
-        return 2 * max(PIECE_BYTES, self.width * self.stored.itemsize)
+        return 2 * max(PIECE_BYTES, FEWEST * self.width * self.stored.itemsize)
+
+    @property
+    def anywhere(self) -> bool:
+        """See the protocol."""
+        return POSITIONED
 
     @property
     def stamps(self) -> tuple[Stamp, ...]:
@@ -94,29 +102,29 @@ class _ArrayReader:
         self._source, self._stream = source, stream
         self._row_bytes = source.width * source.stored.itemsize
         self._at_once = max(1, PIECE_BYTES // max(1, self._row_bytes))
-        self._buffer = bytearray(min(self._at_once, source.rows) * self._row_bytes)
+        columns = source.columns
+        together = columns is not None and columns == tuple(range(columns[0], columns[0] + len(columns)))
+        self._columns = slice(columns[0], columns[-1] + 1) if columns and together else columns
 
-    def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
+    def pieces(self, start: int, stop: int, scratch: Scratch) -> Iterator[Matrix]:
         """See the protocol."""
         source = self._source
-        with reading(source.stamp.path):
-            self._stream.seek(source.begin + start * self._row_bytes)
         for first in range(start, stop, self._at_once):
             count = min(self._at_once, stop - first)
-            self._fill(count * self._row_bytes)
-            flat = np.frombuffer(self._buffer, source.stored, count * source.width)
-            rows = flat.reshape(count, source.width)
-            rows = rows if source.columns is None else rows[:, list(source.columns)]
+            content = scratch.get(count * self._row_bytes)
+            self._fill(content, source.begin + first * self._row_bytes)
+            rows = np.frombuffer(content, source.stored, count * source.width).reshape(count, source.width)
+            rows = rows if self._columns is None else rows[:, self._columns]
             rows = rows.view(np.uint8) if rows.dtype == np.bool_ else rows
             with np.errstate(over="ignore"):  # what float64 does not hold becomes infinite, and is refused
                 yield rows.astype(source.dtype, copy=False)
 
-    def _fill(self, size: int) -> None:
-        """The next bytes of the file. Raises DataError if it ends before."""
-        target, filled = memoryview(self._buffer)[:size], 0
+    def _fill(self, target: memoryview, begin: int) -> None:
+        """The bytes of the file from one on. Raises DataError if it ends before."""
+        filled = 0
         with reading(self._source.stamp.path):
-            while filled < size:
-                count = self._stream.readinto(target[filled:])
+            while filled < len(target):
+                count = self._read(target[filled:], begin + filled)
                 if not count:
                     self._source.stamp.check()
                     raise DataError(
@@ -124,6 +132,13 @@ class _ArrayReader:
                         "again."
                     )
                 filled += count
+
+    def _read(self, target: memoryview, begin: int) -> int:
+        """Read some bytes from one on; how many there were."""
+        if POSITIONED:
+            return os.preadv(self._stream.fileno(), [target], begin)
+        self._stream.seek(begin)
+        return int(self._stream.readinto(target))
 
 
 def npy_rows(file: Path) -> ArrayRows:

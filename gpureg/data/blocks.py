@@ -61,7 +61,8 @@ class Block:
 
     `X (n, D)` the model's features (as they are read, the columns that it takes), missing values as NaN; `labels` and
     `weights (n,)` if they were asked for; `kept`: the further columns. `left_out (n,)`: rows that training would have
-    left out, None for none.
+    left out, None for none. `file`: of a folder's rows what messages call the file that holds them, and the number of
+    the first in it.
     """
 
     first: int
@@ -70,6 +71,13 @@ class Block:
     weights: npt.NDArray[np.float64] | None = None
     kept: Table = None
     left_out: npt.NDArray[np.bool_] | None = None
+    file: tuple[str, int] | None = None
+
+    def place(self, where: str) -> tuple[str, int]:
+        """What messages call the file of these rows, and the number of the first in it; `where`: what they call the
+        data.
+        """
+        return (where, self.first) if self.file is None else self.file
 
 
 @dataclass(frozen=True)

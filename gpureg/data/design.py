@@ -42,7 +42,7 @@ def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DType
     block, designer = block_rows(n_features), Designer(scaling, np.dtype(dtype).name, quick=False)
     work = designer.work(min(block, n_rows))
     for start in range(0, n_rows, block):
-        designer.write(X[start : start + block], result, slice(start, start + block), work)
+        designer.write(X[start : start + block], result[:, :-1], slice(start, start + block), work)
     return result
 
 
@@ -94,11 +94,15 @@ class Designer:
             own = work[: len(rows)]
             own[...] = rows
             rows = own
-        out[places, :-1] = rows
+        out[places] = rows
+
+    def check(self, rows: Matrix, work: Matrix) -> None:
+        """Raise DataError if `write` would."""
+        self.write(rows, work, slice(0, len(rows)), work)
 
     def write(self, rows: Matrix, out: Matrix, places: Index | slice, work: Matrix) -> None:
-        """Write `rows (b, F)` to the `places` of `out (n, D)`, whose last column holds ones. Raises DataError if a
-        value overflows. `work` may be the rows themselves.
+        """Write `rows (b, F)` to the `places` of `out (n, F)`. Raises DataError if a value overflows. `work` may be the
+        rows themselves.
         """
         scaling, scaled = self.scaling, work[: len(rows)]
         try:
@@ -110,7 +114,7 @@ class Designer:
                     scaled /= scaling.scale
                     if scaling.constant is not None:
                         scaled[:, scaling.constant] = 0
-                out[places, :-1] = scaled
+                out[places] = scaled
         except FloatingPointError as error:
             raise DataError(beyond(self.dtype)) from error
 

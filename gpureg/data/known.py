@@ -56,17 +56,20 @@ def class_numbers(labels: Sequence[Label], classes: Sequence[Any]) -> Codes:
 @dataclass(frozen=True)
 class Known:
     """Rows whose classes `y (n,)` a model knows, as they were read: `X (n, D)`, `weights (n,)` above 0 or None, and the
-    `numbers (n,)` that they have in the data.
+    `numbers (n,)` that they have in the data. `where`: what messages call the file that holds them; there are `before`
+    rows in files before it.
     """
 
     X: npt.NDArray[Any]
     y: Codes
     weights: npt.NDArray[np.float64] | None
     numbers: Codes
+    where: str
+    before: int
 
     def number(self, row: int) -> int:
-        """The number of a row in the data."""
-        return int(self.numbers[row])
+        """The number of a row in its file."""
+        return int(self.numbers[row]) - self.before
 
 
 def known_rows(blocks: Blocks, classes: Sequence[Any], *, select: bool = False) -> Iterator[Known]:
@@ -94,7 +97,9 @@ def known_rows(blocks: Blocks, classes: Sequence[Any], *, select: bool = False) 
         rows = np.flatnonzero(counted)
         if len(rows) and not unknown.rows:
             some = slice(None) if counted.all() else rows
-            yield Known(block.X[some], y[some], None if weights is None else weights[some], block.first + rows)
+            of_them = None if weights is None else weights[some]
+            where, first = block.place(blocks.where)
+            yield Known(block.X[some], y[some], of_them, block.first + rows, where, block.first - first)
     unknown.refuse(total, classes, blocks.where)
     if not total:
         raise DataError(f"{blocks.where} has no rows to evaluate on.")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gpureg.data.blocks import Block, Blocks
 from gpureg.data.parquet_folder import files_in
-from gpureg.data.streamed import Stamp
+from gpureg.data.streamed import Scratch, Stamp
 from gpureg.errors import DataError
 
 Matrix = npt.NDArray[Any]
@@ -29,6 +29,8 @@ class OpenedRows:
     dtype: np.dtype[Any]
     stamps: tuple[Stamp, ...]
     overhead: int
+
+    anywhere = False
 
     def place(self, row: int) -> tuple[str, int]:
         """See the protocol."""
@@ -52,7 +54,7 @@ class _OpenedReader:
         self._blocks: Any = None
         self._block: Block | None = None
 
-    def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
+    def pieces(self, start: int, stop: int, scratch: Scratch) -> Iterator[Matrix]:
         """See the protocol."""
         while start < stop:
             block = self._at(start)

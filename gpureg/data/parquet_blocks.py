@@ -65,4 +65,5 @@ def _block(table: Any, firsts: tuple[int, int], chosen: Columns, request: Reques
         described = f"{where}, column {chosen.weights!r}"
         values = table_matrix(table, Expected(1), (chosen.weights,), described)[:, 0]
         weights = checked_weights(values, len(X), described)
-    return Block(first, X, labels, weights, table.select(list(chosen.keep)) if chosen.keep else None)
+    further = table.select(list(chosen.keep)) if chosen.keep else None
+    return Block(first, X, labels, weights, further, file=(where, own))

@@ -15,7 +15,7 @@ from gpureg.data.columns import base_column, feature_matrix
 from gpureg.data.labels import listed
 from gpureg.data.parquet_files import BUFFER, opened_parquet, tables_of
 from gpureg.data.parquet_folder import Member, ParquetSet
-from gpureg.data.streamed import Stamp
+from gpureg.data.streamed import Scratch, Stamp
 from gpureg.errors import DataError
 
 Matrix = npt.NDArray[Any]
@@ -37,6 +37,8 @@ class ParquetRows:
     dtype: np.dtype[Any]
     counts: tuple[int, ...]
     stamps: tuple[Stamp, ...]
+
+    anywhere = False
 
     @classmethod
     def of(cls, parquet: ParquetSet, columns: Sequence[str]) -> ParquetRows:
@@ -97,7 +99,7 @@ class _ParquetReader:
         self._left: Matrix | None = None
         self._matrices: Iterator[Matrix] | None = None
 
-    def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
+    def pieces(self, start: int, stop: int, scratch: Scratch) -> Iterator[Matrix]:
         """See the protocol."""
         if self._matrices is None or start != self._at:
             self.close()

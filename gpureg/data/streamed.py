@@ -17,6 +17,7 @@ from gpureg.errors import DataError
 
 Matrix = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
+Picked = tuple[Matrix, Index | None]  # rows of a file, and which of them are meant, by number; None for all
 
 WORTH_A_JUMP = 1 << 13  # rows of the file between two that are read: fewer are read and thrown away
 
@@ -53,12 +54,25 @@ class Stamp:
             )
 
 
+class Scratch:
+    """Memory that pieces of rows are read into; a thread has its own."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def get(self, size: int) -> memoryview:
+        """Its first `size` bytes."""
+        if len(self._memory) < size:
+            self._memory = bytearray(size)
+        return memoryview(self._memory)[:size]
+
+
 class Reader(Protocol):
     """An opened file of rows."""
 
-    def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
+    def pieces(self, start: int, stop: int, scratch: Scratch) -> Iterator[Matrix]:
         """The rows `start ... stop - 1` `(b, F)`, some at a time; each piece is overwritten by the next, and the caller
-        may write to it, unless it is read-only.
+        may write to it, unless it is read-only. `scratch`: what they may be read into.
         """
         ...
 
@@ -88,7 +102,12 @@ class Source(Protocol):
 
     @property
     def overhead(self) -> int:
-        """About what a pass holds of it, in bytes."""
+        """About what a pass holds of it, in bytes; each thread, if it can be read from anywhere."""
+        ...
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether its rows can be read from anywhere, and in several threads at once."""
         ...
 
     def place(self, row: int) -> tuple[str, int]:
@@ -117,22 +136,20 @@ class Part:
         whole = len(found) == self.source.shape[0]
         return Part(self.source, None if whole else found)
 
-    def pieces(self, reader: Reader, start: int, stop: int) -> Iterator[Matrix]:
-        """The rows `start ... stop - 1` of these, from the opened source."""
+    def pieces(self, reader: Reader, start: int, stop: int, scratch: Scratch) -> Iterator[Picked]:
+        """The rows `start ... stop - 1` of these, from the opened source: some at a time, as rows of a piece."""
         if self.index is None:
-            yield from reader.pieces(start, stop)
+            yield from ((piece, None) for piece in reader.pieces(start, stop, scratch))
             return
         picks = self.index[start:stop]
         for run in np.split(picks, np.flatnonzero(np.diff(picks) > WORTH_A_JUMP) + 1):
             if not len(run):
                 continue
             first, taken = int(run[0]), 0
-            for piece in reader.pieces(first, int(run[-1]) + 1):
+            for piece in reader.pieces(first, int(run[-1]) + 1, scratch):
                 end = int(np.searchsorted(run, first + len(piece)))
-                if end - taken == len(piece):
-                    yield piece
-                elif end > taken:
-                    yield piece[run[taken:end] - first]
+                if end > taken:
+                    yield piece, None if end - taken == len(piece) else run[taken:end] - first
                 first, taken = first + len(piece), end
 
 
@@ -142,15 +159,24 @@ class Opened:
     may_change = True
 
     def __init__(self, parts: tuple[Part, ...], readers: tuple[Reader, ...]) -> None:
-        self._parts, self._readers = parts, readers
+        self._parts, self._readers, self._scratch = parts, readers, Scratch()
+
+    def lane(self) -> Opened:
+        """The same for another thread."""
+        return Opened(self._parts, self._readers)
 
     def pieces(self, start: int, stop: int) -> Iterator[Matrix]:
         """The rows `start ... stop - 1`, some at a time; see `Reader`."""
+        for piece, picks in self.picked(start, stop):
+            yield piece if picks is None else piece[picks]
+
+    def picked(self, start: int, stop: int) -> Iterator[Picked]:
+        """The same before they are gathered: a piece, and which of its rows they are, None for all."""
         first = 0
         for part, reader in zip(self._parts, self._readers, strict=True):
             own = max(start - first, 0), min(stop - first, len(part))
             if own[0] < own[1]:
-                yield from part.pieces(reader, *own)
+                yield from part.pieces(reader, *own, self._scratch)
             first += len(part)
 
 
@@ -196,10 +222,16 @@ class Streamed:
         for stamp in self.stamps:
             stamp.check()
 
+    def overhead(self, threads: int) -> int:
+        """About what a pass of that number of threads holds in addition to its result, in bytes."""
+        sources = [part.source for part in self.parts]
+        each = max((source.overhead for source in sources if source.anywhere), default=0)
+        return threads * each + sum(source.overhead for source in sources if not source.anywhere)
+
     @property
-    def overhead(self) -> int:
-        """About what a pass holds in addition to its result, in bytes."""
-        return sum(part.source.overhead for part in self.parts)
+    def anywhere(self) -> bool:
+        """Whether rows can be read from anywhere, and in several threads at once."""
+        return all(part.source.anywhere for part in self.parts)
 
     def place(self, row: int) -> tuple[str, int]:
         """What messages call the file of a row, and the row's number in that file."""

@@ -48,13 +48,13 @@ def opened_for(data: Dataset, unseen: Unseen, option: str, tell: Callable[[str],
     return open_blocks(unseen.path, request, option, tell)
 
 
-def finite(part: Known, data: Dataset, path: str) -> Known:
+def finite(part: Known, data: Dataset) -> Known:
     """The rows. Raises DataError if a value is not finite."""
     if is_sparse(part.X):
         if not all_finite(part.X):
-            raise not_finite(NotFinite.of_sparse(part.X, part.number), expected_of(data), path)
+            raise not_finite(NotFinite.of_sparse(part.X, part.number), expected_of(data), part.where)
     elif not np.isfinite(part.X).all():
-        raise not_finite(NotFinite.among(part.X, 0, part.number), expected_of(data), path)
+        raise not_finite(NotFinite.among(part.X, 0, part.number), expected_of(data), part.where)
     return part
 
 
@@ -71,7 +71,7 @@ def with_validation(data: Dataset, unseen: Unseen, groups: Groups | None = None)
     blocks = opened_for(data, unseen, "val", notices.append)
     limit, size, parts = machine_limit(), 0, []
     for part in known_rows(blocks, data.classes, select=unseen.selected):
-        own = as_in_training(finite(part, data, unseen.path).X, data.X_train)
+        own = as_in_training(finite(part, data).X, data.X_train)
         parts.append(replace(part, X=_narrow(own, data.X_train.dtype)))
         size += sum(array.nbytes for array in sparse_parts(parts[-1].X))
         limit.check(2 * size, Path(unseen.path))
@@ -86,7 +86,7 @@ def _streamed(data: Dataset, unseen: Unseen, groups: Groups | None) -> Dataset:
     stamps = stamps_of(unseen.path)
     parts, narrow, kind = [], True, data.X_train.dtype
     for part in known_rows(opened_for(data, unseen, "val", notices.append), data.classes, select=unseen.selected):
-        own = _narrow(np.asarray(finite(part, data, unseen.path).X), kind)
+        own = _narrow(np.asarray(finite(part, data).X), kind)
         narrow &= own.dtype == kind
         parts.append(replace(part, X=own[:0].copy()))  # a view would keep the block
     numbers = np.concatenate([part.numbers for part in parts])

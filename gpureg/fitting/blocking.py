@@ -76,7 +76,8 @@ class Blocking:
             stored = in_memory(list(source.made(every, scaled=fold is None)))
             order = [source.order(number) for number in every].__getitem__
         read = stored if fold is None and not streams else again
-        as_stored = None if fold is None else AsStored(fold, stored)
+        once = source.stretches if streams and kernels.bare and rows.X.anywhere else stored
+        as_stored = None if fold is None else AsStored(fold, stored, once)
         weighted = rows.weights is not None
         return BlockedRows(
             LocalBlocks(
@@ -84,10 +85,11 @@ class Blocking:
             )
         )
 
-    def begun(self, data: Dataset, dtype: str, needed: int) -> StreamBegun:
+    def begun(self, data: Dataset, kernels: Kernels, needed: int) -> StreamBegun:
         """What an observer is told of a fit that streams, and whose rows and work arrays take `needed` bytes."""
         X: Any = data.X_train
-        return StreamBegun(X.shape[0], self.rows, self.bytes_of(data, dtype), needed + X.overhead)
+        size = self.bytes_of(data, kernels.backend.dtype)
+        return StreamBegun(X.shape[0], self.rows, size, needed + X.overhead(kernels.lanes))
 
     def bytes_of(self, data: Dataset, dtype: str) -> int:
         """What the blocks in memory take."""

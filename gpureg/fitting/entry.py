@@ -174,7 +174,7 @@ def fit_on(
     hooks.observe(FitBegun(_run_config(data, config), table))
     if blocking is not None and sizes.streamed is not None:
         peak = sum(needed(solver, kernels, sizes, max(map(len, blocks)), config.memory - sizes.streamed))
-        hooks.observe(blocking.begun(data, config.dtype, peak))
+        hooks.observe(blocking.begun(data, kernels, peak))
     trained = lacking.train_all(stages, problem, blocks)
     left_out: tuple[float, ...] = ()
     if config.path_patience and not stages.interrupted:

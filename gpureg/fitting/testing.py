@@ -56,7 +56,7 @@ def tester(data: Dataset, config: FitConfig, rows: TestRows | None) -> Tester | 
     notices: list[str] = []
     checking = opened_for(data, unseen, "test", notices.append)
     for part in known_rows(checking, data.classes, select=unseen.selected):
-        finite(part, data, unseen.path)
+        finite(part, data)
 
     def test(model: LinearModel) -> Evaluation:
         again = opened_for(data, unseen, "test", lambda notice: None)  # it was taken down above

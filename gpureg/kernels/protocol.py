@@ -69,6 +69,16 @@ class Block(Protocol):
         ...
 
 
+class Stretches(Protocol):
+    """Samples that are made when they are asked for, and that several threads ask for at once."""
+
+    def lane(self, number: int) -> Any:
+        """What thread `number`, from 0, asks for the samples `[start:stop]` `(b, D - 1)`, in rising order; they may be
+        gone when it asks for the next.
+        """
+        ...
+
+
 class OneModel(Protocol):
     """The data's part of one model's objective, on the host in float64, prepared for many evaluations.
 
@@ -134,6 +144,19 @@ class Kernels(Protocol):
         row-weight table `weights (N, F)` that models are trained with, or None for ones; `sample_weight (N,)`, what a
         sample counts in an evaluation, or None for 1. All are already in storage order; `order` is that order, so that
         a plan may name samples by their own index.
+        """
+        ...
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is `place_bare`."""
+        ...
+
+    def place_bare(
+        self, X: Array | Stretches, y: Ints, weights: Floats | None, sample_weight: Floats | None = None
+    ) -> Block:
+        """Samples for `cost_and_gradient` and `evaluate` alone: `X (N, D - 1)` on the host in the backend's dtype, in
+        their own order and without the column of ones, or what is asked for stretches of them. All else as for `place`.
         """
         ...
 
@@ -247,6 +270,13 @@ class OneLane:
     are."""
 
     lanes = 1
+    bare = False
+
+    def place_bare(
+        self, X: Array | Stretches, y: Ints, weights: Floats | None, sample_weight: Floats | None = None
+    ) -> Block:
+        """See the protocol: there is none."""
+        raise NotImplementedError("bare samples")
 
     def one_model(self, rows: Any, column: int | None, centre: Floats | None = None) -> OneModel | None:
         """See the protocol: there is none."""

@@ -61,7 +61,7 @@ def labelled_rows(model: LinearModel, index: int | None, blocks: Blocks, *, sele
     their number, and for data without rows.
     """
     parts = [
-        predicted_rows(model, index, rows.X, rows.y, rows.weights, blocks.where, rows.number)
+        predicted_rows(model, index, rows.X, rows.y, rows.weights, rows.where, rows.number)
         for rows in known_rows(blocks, model.classes, select=select)
     ]
     return joined(parts)

@@ -19,6 +19,7 @@ from gpureg.data.scaling import block_rows
 from gpureg.data.streamed import Streamed
 from gpureg.kernels.protocol import Block, Kernels
 from gpureg.rows.folding import Fold
+from gpureg.rows.stretches import Lane, Stretch
 from gpureg.types import Array, Floats, Ints
 
 Filled = tuple[Array, Ints | None]  # a block's samples, and the order in which they are stored
@@ -42,8 +43,8 @@ class Meter:
 
 
 class Buffers:
-    """The memory of the blocks that are read, `(rows, D)` each. All rows of a fit share it, since a pass ends before
-    another begins; it is made when it is first needed.
+    """The memory of the blocks that are read, room for `(rows, D)` numbers each. All rows of a fit share it, since a
+    pass ends before another begins; it is made when it is first needed.
     """
 
     def __init__(self, rows: int, dtype: str) -> None:
@@ -52,12 +53,11 @@ class Buffers:
         self._made: list[Array] = []
 
     def get(self, rows: int, features: int) -> list[Array]:
-        """Arrays of at least `rows` rows, whose last column holds ones."""
-        if not self._made or self._made[0].shape[1] != features or len(self._made[0]) < rows:
+        """Arrays of at least `(rows, features)` numbers."""
+        size = min(self.rows, max(rows, 1)) * features
+        if not self._made or len(self._made[0]) < size:
             self._made = []  # before larger ones are made
-            self._made = [np.empty((min(self.rows, max(rows, 1)), features), self.dtype) for _ in range(BUFFERS)]
-            for buffer in self._made:
-                buffer[:, -1] = 1
+            self._made = [np.empty(size, self.dtype) for _ in range(BUFFERS)]
         return self._made
 
 
@@ -109,9 +109,8 @@ class BlockSource:
     def made(self, numbers: Sequence[int], *, scaled: bool = True) -> Iterator[Block]:
         """Blocks of rows that are held, one after the other."""
         for number in numbers:
-            X = np.empty((self.sizes[number], self.designer.width), self.designer.dtype)
-            X[:, -1] = 1
-            yield self._placed(number, *self.fill(_Held(self.rows.X), number, X, scaled=scaled))
+            memory = np.empty(self.sizes[number] * self.designer.width, self.designer.dtype)
+            yield self._placed(number, *self.fill(_Held(self.rows.X), number, memory, scaled=scaled), scaled=scaled)
 
     def ahead(self, numbers: Sequence[int], *, scaled: bool = True) -> Iterator[Block]:
         """Blocks of streamed rows, one after the other; each is gone when the next is asked for. Raises what reading
@@ -123,19 +122,34 @@ class BlockSource:
             try:
                 for number in numbers:
                     X, order = pass_.next()
-                    self.meter.add(len(X), len(X) * (self.designer.width - 1) * self.rows.X.dtype.itemsize)
-                    yield self._placed(number, X, order)
+                    self._tell(number)
+                    yield self._placed(number, X, order, scaled=scaled)
                     pass_.give_back()
                 pass_.finish()
             finally:
                 pass_.end()
 
-    def fill(self, rows: Any, number: int, out: Array, *, scaled: bool = True) -> Filled:
-        """Write block `number` to the first rows of `out`, in the order in which it is stored; that is returned too.
+    def stretches(self, numbers: Sequence[int]) -> Iterator[Block]:
+        """Blocks of streamed rows as they are stored, which the kernels' threads read themselves, each a tile at a time
+        into memory that stays in its cache: nothing is read ahead, and no block is ever whole. Raises what reading
+        raises.
+        """
+        if not self._seen.issuperset(numbers):  # values that overflow are looked for in a block that is read first
+            yield from self.ahead(numbers, scaled=False)
+            return
+        with self.rows.X.opened() as opened:
+            lanes = [Lane(opened.lane(), self.designer) for _ in range(self.kernels.lanes)]
+            for number in numbers:
+                self._tell(number)
+                yield self._placed(number, Stretch(lanes, self.bounds[number]), None, scaled=False)
+
+    def fill(self, rows: Any, number: int, memory: Array, *, scaled: bool = True) -> Filled:
+        """Write block `number` to `memory`, in the order in which it is stored; the samples and that are returned.
         Raises DataError if a scaled value overflows, also when a block is first written as it is stored.
         """
         start, stop = self.bounds[number], self.bounds[number + 1]
-        order, size = self.order(number), min(block_rows(self.designer.width), stop - start)
+        X, out, order = self._shaped(memory, number, scaled=scaled)
+        size = min(block_rows(self.designer.width), stop - start)
         work, first, places = self.designer.work(size), 0, None
         if order is not None:
             places = np.empty(len(order), np.int64)
@@ -148,15 +162,32 @@ class BlockSource:
             for begin in range(0, len(piece), step):
                 part = piece[begin : begin + step]
                 where = slice(first, first + len(part)) if places is None else places[first : first + len(part)]
-                if scaled or checks:
+                if scaled:
                     self.designer.write(part, out, where, part if inside else work)
+                elif checks:
+                    self.designer.check(part, work)
                 if not scaled:
                     self.designer.copy(part, out, where, work)
                 first += len(part)
         self._seen.add(number)
-        return out[: stop - start], order
+        return X, order
 
-    def _placed(self, number: int, X: Array, order: Ints | None) -> Block:
+    def _shaped(self, memory: Array, number: int, *, scaled: bool) -> tuple[Array, Array, Ints | None]:
+        """The samples of a block in `memory`, those of their columns that are features, and their order."""
+        n, D = self.sizes[number], self.designer.width
+        if not scaled and self.kernels.bare:
+            X = memory[: n * (D - 1)].reshape(n, D - 1)
+            return X, X, None
+        X = memory[: n * D].reshape(n, D)
+        X[:, -1] = 1
+        return X, X[:, :-1], self.order(number)
+
+    def _tell(self, number: int) -> None:
+        """A block is there, or about to be read."""
+        size = self.sizes[number]
+        self.meter.add(size, size * (self.designer.width - 1) * self.rows.X.dtype.itemsize)
+
+    def _placed(self, number: int, X: Array | Stretch, order: Ints | None, *, scaled: bool) -> Block:
         """The block of samples `X (n, D)`, which are in the order in which they are stored."""
         rows = self.rows
         part: Any = slice(self.bounds[number], self.bounds[number + 1])
@@ -164,6 +195,8 @@ class BlockSource:
         weights, sample_weight = (
             None if values is None else values[part] for values in (rows.weights, rows.sample_weight)
         )
+        if not scaled and self.kernels.bare:
+            return self.kernels.place_bare(X, rows.y[part], weights, sample_weight)
         return self.kernels.place(X, rows.y[part], weights, order, sample_weight)
 
 

@@ -113,10 +113,9 @@ class LocalBlocks:
     def total(self, partial: Partial) -> Sums:
         """See the protocol: added up in the order of the blocks."""
         if self.as_stored is not None:
-            fold = self.as_stored.fold
-            own = fold.onto(self.kernels, partial)
-            if own is not None:
-                return fold.back(partial, functools.reduce(added, self._passed(own, self.as_stored.read)))
+            found = self.as_stored.total(self.kernels, partial, self._passed)
+            if found is not None:
+                return found
         return functools.reduce(added, self._passed(partial, self.read))
 
     def each(self, partial: Partial) -> list[Sums]:

@@ -7,16 +7,18 @@ them. What is not a product of the samples with weights (moments, chosen samples
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gpureg.kernels.protocol import Block, Kernels
-from gpureg.rows.partials import Cost, Evaluated, Of, Partial, Sums, Together
+from gpureg.rows.partials import Cost, Evaluated, Of, Partial, Sums, Together, added
 from gpureg.types import Array, Floats
 
 Read = Callable[[Sequence[int]], Iterator[Block]]  # places those blocks one after the other
+Passed = Callable[[Partial, Read], Iterator[Sums]]  # what each block gives
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,18 @@ class Fold:
 
 @dataclass(frozen=True)
 class AsStored:
-    """The blocks as their file has them, `read` one after the other, and the fold that their sums take."""
+    """The blocks as their file has them, `read` one after the other, and the fold that their sums take. `once`: `read`
+    for what asks for each sample once, and from the first to the last.
+    """
 
     fold: Fold
     read: Read
+    once: Read
+
+    def total(self, kernels: Kernels, partial: Partial, passed: Passed) -> Sums | None:
+        """`Blocks.total`, None if it takes scaled rows."""
+        own = self.fold.onto(kernels, partial)
+        if own is None:
+            return None
+        read = self.once if isinstance(own, Cost) else self.read
+        return self.fold.back(partial, functools.reduce(added, passed(own, read)))

@@ -127,8 +127,8 @@ def predict_rows(
     """Predict block by block, until the reader of the output has gone; returns the number of rows."""
     rows = 0
     for block in blocks.rows:
-        first = block.first
-        logits = model.logits(block.X, index, blocks.where, lambda row, first=first: first + row)  # type: ignore[misc]
+        where, first = block.place(blocks.where)
+        logits = model.logits(block.X, index, where, lambda row, first=first: first + row)  # type: ignore[misc]
         codes = np.asarray(model.loss.predict(np, logits), np.int64)
         if block.left_out is not None:
             codes[block.left_out] = -1

@@ -9,12 +9,10 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from gpureg.kernels.cpu.rows import NumpyRows, tile_runs
+from gpureg.kernels.cpu.rows import NumpyRows, tiles_of
 from gpureg.kernels.cpu.tiles import TileLoss
 from gpureg.kernels.cpu.workers import Workers
 from gpureg.types import Array, Floats
-
-TILE = 512  # rows: 512 x 785 float32 are 1.6 MB, about a core's second-level cache
 
 
 class TiledEvaluation:
@@ -27,11 +25,12 @@ class TiledEvaluation:
     ) -> None:
         self.workers, self.tile, self.K, self.rows, self.with_loss = workers, tile, K, rows, with_loss
         self.columns = np.ascontiguousarray(W.T)
-        self.tiles = tile_runs(rows, TILE)
+        self.size = rows.tile_of(W.shape[0], W.itemsize)
+        self.tiles = tiles_of(rows, self.size)
         models = len(self.columns) // K
         self.loss_sums = np.zeros((len(self.tiles), models))
         self.hit_counts = np.zeros((len(self.tiles), models))
-        self._next = itertools.count()
+        self._next, self._lanes = itertools.count(), itertools.count()
         self._others: list[Future[None]] = []
         self._release: Callable[[], object] | None = None
 
@@ -58,13 +57,14 @@ class TiledEvaluation:
         return self.loss_sums.sum(axis=0), self.hit_counts.sum(axis=0)
 
     def _take_tiles(self) -> None:
-        tile = self.tile(self.loss_sums.shape[1], self.K, TILE, self.columns.dtype)
+        tile = self.tile(self.loss_sums.shape[1], self.K, self.size, self.columns.dtype)
+        X = self.rows.lane(next(self._lanes))
         with np.errstate(all="ignore"):
             for number in self._next:
                 if number >= len(self.tiles):
                     return
-                start, stop, runs = self.tiles[number]
+                start, stop, labels = self.tiles[number]
                 loss = self.loss_sums[number] if self.with_loss else None
                 weight = self.rows.sample_weight
                 mass = None if weight is None else weight[start:stop]
-                tile.run(self.columns, self.rows.X[start:stop], runs, mass, loss, self.hit_counts[number])
+                tile.run(self.columns, X[start:stop], labels, mass, loss, self.hit_counts[number])

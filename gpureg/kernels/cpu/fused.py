@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.backend import Backend
-from gpureg.kernels.cpu.evaluation import TILE, TiledEvaluation
+from gpureg.kernels.cpu.evaluation import TiledEvaluation
 from gpureg.kernels.cpu.one_model import NumpyOneModel
-from gpureg.kernels.cpu.rows import NumpyRows, runs_of, tile_runs
+from gpureg.kernels.cpu.rows import Chosen, NumpyRows, runs_of, stretches, tiles_of
 from gpureg.kernels.cpu.steps import BatchStep, LogisticStep, SoftmaxStep
 from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss
 from gpureg.kernels.cpu.workers import Workers
 from gpureg.kernels.lines import Kept, Line
-from gpureg.kernels.protocol import Evaluation
+from gpureg.kernels.protocol import Evaluation, Stretches
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
@@ -37,6 +37,7 @@ class NumpyKernels:
     """The NumPy twin of the kernels' protocol; see `gpureg.kernels.Kernels`."""
 
     name = "fused"
+    bare = True
     stack_columns = 200
 
     implements: Mapping[Loss, tuple[type[BatchStep], type[TileLoss]]] = MappingProxyType(
@@ -70,9 +71,21 @@ class NumpyKernels:
         mass = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         return NumpyRows(np.asarray(X, self.dtype), np.asarray(y), table, rank, runs_of(np.asarray(y)), mass)
 
+    def place_bare(
+        self, X: Array | Stretches, y: Ints, weights: Floats | None, sample_weight: Floats | None = None
+    ) -> NumpyRows:
+        """See the protocol."""
+        table = None if weights is None else np.ascontiguousarray(weights, self.dtype)
+        mass = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        return NumpyRows(stretches(X), np.asarray(y), table, None, None, mass)
+
     def subset(self, rows: NumpyRows, index: Ints) -> NumpyRows:
         """See the protocol; a view if the samples lie together (a fold of the first fold assignment), else a
-        copy."""
+        copy. Bare ones are gathered tile by tile."""
+        if rows.runs is None:
+            index, own = np.sort(index), rows.sample_weight
+            X = Chosen(rows.lane(0), index)
+            return NumpyRows(X, rows.y[index], None, None, None, None if own is None else own[index])
         place = np.sort(index if rows.rank is None else rows.rank[index])
         if len(place) and place[-1] - place[0] + 1 == len(place):
             part: slice | Ints = slice(place[0], place[-1] + 1)
@@ -164,15 +177,15 @@ class NumpyKernels:
     def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol."""
         columns = np.ascontiguousarray(W.T)
-        return self._sums(columns.shape, rows, column, lambda tile, a, b: tile.logits(columns, rows.X[a:b]))
+        return self._sums(columns.shape, rows, column, lambda tile, X, *_: tile.logits(columns, X))
 
     def keeping(self, W: Array, rows: NumpyRows, column: Ints | None) -> Kept:
         """See `lines.LogitKernels`."""
         columns = np.ascontiguousarray(W.T)
         kept = [np.empty((self.n_columns, rows.n), self.dtype) for _ in range(len(columns) // self.n_columns)]
 
-        def logits(tile: TileLoss, start: int, stop: int) -> Array:
-            z = tile.logits(columns, rows.X[start:stop])
+        def logits(tile: TileLoss, X: Array, start: int, stop: int) -> Array:
+            z = tile.logits(columns, X)
             for own, at in zip(z, kept, strict=True):
                 at[:, start:stop] = own
             return z
@@ -182,34 +195,35 @@ class NumpyKernels:
     def along(self, lines: tuple[Line, ...], rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See `lines.LogitKernels`."""
         shape = len(lines) * self.n_columns, rows.X.shape[1]
-        return self._sums(shape, rows, column, lambda tile, a, b: tile.along(lines, a, b))
+        return self._sums(shape, rows, column, lambda tile, X, start, stop: tile.along(lines, start, stop))
 
     def _sums(
         self,
         shape: tuple[int, ...],
         rows: NumpyRows,
         column: Ints | None,
-        logits: Callable[[TileLoss, int, int], Array],
+        logits: Callable[[TileLoss, Array, int, int], Array],
     ) -> tuple[Array, Array, Array | None]:
-        """Costs, gradients, whose transpose is of this `shape (C, D)`, and hits at the `logits` of a tile of rows from
-        one row to another. Each thread adds up its own tiles; the threads' sums are added in order.
+        """Costs, gradients, whose transpose is of this `shape (C, D)`, and hits, at the `logits` of a tile and its
+        rows, from one to another. Each thread adds up its own tiles; the threads' sums are added in order.
         """
-        models = shape[0] // self.n_columns
-        tiles = tile_runs(rows, TILE)
+        models, size = shape[0] // self.n_columns, rows.tile_of(shape[1], self.dtype.itemsize)
+        tiles = tiles_of(rows, size)
         count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
+        shares = [len(tiles) * worker // count for worker in range(count + 1)]  # together: a file is read on
         weighted = rows.weights is not None and column is not None
         costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *shape), self.dtype)
 
         def work(worker: int) -> None:
-            tile = self._tile(models, self.n_columns, TILE, self.dtype)
+            tile, samples = self._tile(models, self.n_columns, size, self.dtype), rows.lane(worker)
             sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty(shape, self.dtype)
             with np.errstate(all="ignore"):
-                for number in range(worker, len(tiles), count):
-                    start, stop, runs = tiles[number]
+                for start, stop, labels in tiles[shares[worker] : shares[worker + 1]]:
                     weight = None
                     if rows.weights is not None and column is not None:
                         weight = rows.weights[start:stop][:, column].T
-                    tile.gradient(logits(tile, start, stop), rows.X[start:stop], runs, weight, sums, out)
+                    X = samples[start:stop]
+                    tile.gradient(logits(tile, X, start, stop), X, labels, weight, sums, out)
 
         if count == 1:
             with self.workers.single():

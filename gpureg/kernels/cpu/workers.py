@@ -8,6 +8,7 @@ elementwise work. NumPy releases the interpreter's lock in both.
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ class Workers:
         """`work` in a thread of the pool, which is made when it is first needed."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="gpureg")
-        return self._pool.submit(work)
+        return self._pool.submit(contextvars.copy_context().run, work)  # messages speak the caller's language
 
     def run(self, work: Callable[[int], None]) -> None:
         """Run `work(0) ... work(count - 1)` in parallel, and wait; an error in one is raised here."""

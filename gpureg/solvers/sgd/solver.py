@@ -10,7 +10,7 @@ from gpureg.config import FitConfig
 from gpureg.errors import UsageError, named
 from gpureg.history import History
 from gpureg.kernels.choice import fallback_notices
-from gpureg.kernels.cpu.evaluation import TILE
+from gpureg.kernels.cpu.rows import TILE
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.sgd.advice import remarks
