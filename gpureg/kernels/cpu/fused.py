@@ -207,9 +207,10 @@ class NumpyKernels:
         """Costs, gradients, whose transpose is of this `shape (C, D)`, and hits, at the `logits` of a tile and its
         rows, from one to another. Each thread adds up its own tiles; the threads' sums are added in order.
         """
-        models, size = shape[0] // self.n_columns, rows.tile_of(shape[1], self.dtype.itemsize)
+        models, lanes = shape[0] // self.n_columns, self.workers.count
+        size = rows.tile_of_pass(shape[1], self.dtype.itemsize, lanes)
         tiles = tiles_of(rows, size)
-        count = self.workers.count if len(tiles) >= WORTH_THREADS * self.workers.count else 1
+        count = lanes if len(tiles) >= WORTH_THREADS * lanes else 1
         shares = [len(tiles) * worker // count for worker in range(count + 1)]  # together: a file is read on
         weighted = rows.weights is not None and column is not None
         costs, hits, slopes = *np.zeros((2, count, models)), np.zeros((count, *shape), self.dtype)

@@ -11,8 +11,6 @@ import numpy as np
 
 from gpureg.types import Array, Floats, Ints
 
-SHORT_RUN = 128  # rows of a class in a tile, on average: with fewer, a maximum by class costs more than the products
-
 
 class Labels(Protocol):
     """The classes of the rows of a tile. Logits are `z (M, K, rows)`, of the logistic loss `z (M, rows)`."""
@@ -65,31 +63,6 @@ class SortedLabels:
 
     def peaks_and_hits(self, z: Array, peak: Array, own: Array, mass: Floats | None, hits: Floats) -> None:
         """See `Labels`."""
-        K = z.shape[1]
-        if z.shape[2] < SHORT_RUN * len(self.runs):
-            self._of_short_runs(z, peak, own, mass, hits)
-            return
-        for label, a, b in self.runs:
-            mine, top = z[:, label, a:b], peak[:, a:b]
-            own[:, a:b] = mine
-            hit = np.ones(mine.shape, bool)
-            if label > 0:
-                np.max(z[:, :label, a:b], axis=1, out=top)
-                hit = mine > top
-            if label < K - 1:
-                later = np.max(z[:, label + 1 :, a:b], axis=1)
-                hit &= mine >= later
-                if label > 0:
-                    np.maximum(top, later, out=top)
-                else:
-                    top[...] = later
-            np.maximum(top, mine, out=top)
-            hits += _count(hit, mass, a, b)
-
-    def _of_short_runs(self, z: Array, peak: Array, own: Array, mass: Floats | None, hits: Floats) -> None:
-        """`peaks_and_hits` of runs of few rows: one maximum of all, and earlier classes are only looked at if there are
-        ties.
-        """
         np.max(z, axis=1, out=peak)
         self.own(z, own)
         hit = own >= peak
