@@ -132,10 +132,11 @@ def distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[An
             column = column.dictionary_encode()
         whole = column.unify_dictionaries().combine_chunks()
         indices = whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        used = np.flatnonzero(np.bincount(indices, minlength=len(whole.dictionary)))
-        place = np.zeros(len(whole.dictionary), np.int64)
-        place[used] = np.arange(len(used))
-        return place[indices], whole.dictionary.take(pa.array(used)).to_pylist()
+        there = np.zeros(len(whole.dictionary), np.bool_)
+        there[indices] = True
+        if not there.all():
+            indices = (np.cumsum(there) - 1).take(indices)
+        return indices, whole.dictionary.filter(pa.array(there)).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the file again.") from error
     except pa.ArrowException as error:

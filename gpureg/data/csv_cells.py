@@ -17,8 +17,8 @@ Column = Any  # pyarrow.Array; pyarrow has no types
 Columns = slice | Sequence[int]
 
 LINE, RETURN, QUOTE = b'\n\r"'
-_COUNTED = 1 << 17  # characters that stay in a core's cache
-_CELLS = 1 << 14  # which are read at once
+_COUNTED = 1 << 20  # characters at once
+_CELLS = 1 << 16  # which are read at once
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class Cells:
         `columns` cells and ends in the same way.
         """
         values = np.frombuffer(text, np.uint8, len(text) - MARGIN)
-        found = np.ones(len(values) + 1, np.bool_)  # the first cell starts as if behind a delimiter
-        np.equal(values, ord(delimiter), out=found[1:])
-        found[1:] |= values == LINE
-        starts = np.flatnonzero(found)
+        found = np.zeros(len(values) // 4 * 4 + 4, np.bool_)
+        found[0] = True  # the first cell starts as if behind a delimiter
+        behind = np.equal(values, ord(delimiter), out=found[1 : len(values) + 1])
+        behind |= values == LINE
+        starts = _places(found)
         if not 0 < rows * columns == len(starts) - 1:
             return None
         ends = (starts[1:] - 1).reshape(rows, columns)
@@ -129,6 +130,19 @@ class Cells:
         valid[:, 0] = there
         buffers = [pa.py_buffer(one) for one in (np.packbits(valid, bitorder="little"), bounds, self.text)]
         return pa.Array.from_buffers(pa.string(), bounds.size - 1, buffers)
+
+
+def _places(found: npt.NDArray[np.bool_]) -> Places:
+    """Where `found (4 M,)` is true. It is quicker to look at four values at once, if one of four at most is."""
+    four = found.view(np.dtype("<u4"))
+    places = np.flatnonzero(four != 0)
+    if len(places) < np.count_nonzero(found):
+        return np.flatnonzero(found)
+    within = np.bitwise_count(four.take(places, mode="wrap") - 1)  # eight bits for each value before
+    within >>= 3
+    places <<= 2
+    places += within
+    return places
 
 
 def _holds(words: Column, character: int) -> bool:

@@ -32,7 +32,7 @@ Table = Any
 Matrix = npt.NDArray[np.float64]
 
 BLOCK = 1 << 20  # bytes of text that are parsed at once
-SPAN = 1 << 20  # bytes of text that one thread reads
+SPAN = 1 << 21  # bytes of text that one thread reads
 MOST_THREADS = 8
 _ROWS_AT_ONCE = 1 << 13  # which stay in a core's cache
 _KEPT = 1 << 24  # bytes
