@@ -1,4 +1,4 @@
-"""Short decimals of text are read bit for bit as Arrow reads them, and nothing else is."""
+"""Cells of text: short decimals are read bit for bit as Arrow reads them, and nothing else is; words are told apart."""
 
 import itertools
 
@@ -86,3 +86,27 @@ def test_what_is_not_a_number_is_refused(cell):
     assert cells is not None
     with pytest.raises(pa.ArrowInvalid):
         cells.numbers(slice(1), np.empty((4, 1)))
+
+
+@pytest.mark.parametrize(("least", "most"), [(1, 2), (1, 12), (3, 9), (5, 7), (6, 30)])
+def test_cells_of_any_length_are_found(least, most):
+    rng = np.random.default_rng(least)
+    numbers = ["9" * length for length in rng.integers(least, most + 1, 600)]
+    text = "".join(f"{','.join(numbers[row : row + 3])}\n" for row in range(0, 600, 3)).encode()
+    cells = Cells.of(memoryview(text + bytes(MARGIN)), 200, 3, ",")
+    assert cells is not None
+    found = [text[start:end].decode() for start, end in zip(cells.starts.flat, cells.ends.flat, strict=True)]
+    assert found == numbers
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["b", "a", "b"], ["a", "\0a", "a\0"], ["", "a"], ["eight_ch", "nine_char"], ["\u00e9", "\u00e8"], ['"b"', '"a"']],
+)
+def test_words_are_told_apart(words):
+    text = "".join(f"{word},1\n" for word in words * 3).encode() + bytes(MARGIN)
+    cells = Cells.of(memoryview(text), 3 * len(words), 2, ",")
+    assert cells is not None
+    (column,) = cells.words([0])
+    assert column.to_pylist() == [word.strip('"') for word in words * 3]
+    assert len(column.dictionary) == len(set(words))

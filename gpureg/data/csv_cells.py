@@ -133,12 +133,11 @@ class Cells:
 
 
 def _places(found: npt.NDArray[np.bool_]) -> Places:
-    """Where `found (4 M,)` is true. It is quicker to look at four values at once, if one of four at most is."""
-    four = found.view(np.dtype("<u4"))
-    places = np.flatnonzero(four != 0)
-    if len(places) < np.count_nonzero(found):
+    """Where `found (4 M,)` is true. It is quicker to look at four values at once, if at most one of four is true."""
+    four, number = found.view(np.dtype("<u4")), np.count_nonzero(found)
+    if 6 * number > len(found) or len(places := np.flatnonzero(four != 0)) < number:
         return np.flatnonzero(found)
-    within = np.bitwise_count(four.take(places, mode="wrap") - 1)  # eight bits for each value before
+    within = np.bitwise_count(four.take(places, mode="wrap") - 1)  # eight bits for each value before the one
     within >>= 3
     places <<= 2
     places += within
