@@ -1,8 +1,8 @@
 """The quick way of reading a CSV file: several parts at once, their numbers put into the matrix while in the cache.
 
 It is for large files of numbers and labels that need nothing else. The cells of plain text are read as they lie
-(`csv_cells`, `csv_decimals`); from the first part on that is not plain, Arrow parses. What does not fit is read again in the usual way,
-which finds out what is the matter and has the messages.
+(`csv_cells`, `csv_decimals`); from the first part on that is not plain, Arrow parses. What does not fit is read again
+in the usual way, which finds out what is the matter and has the messages.
 """
 
 from __future__ import annotations
