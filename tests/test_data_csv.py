@@ -14,6 +14,7 @@ from test_data_helpers import csv, read
 
 from gpureg.data import load_dataset
 from gpureg.data.csv_cells import Cells
+from gpureg.data.csv_decimals import MARGIN
 from gpureg.data.csv_files import parse_csv
 from gpureg.data.csv_header import read_header
 from gpureg.data.csv_matrix import SPAN, csv_matrix
@@ -223,11 +224,13 @@ NOT_PLAIN = {
 @pytest.mark.parametrize("text", [PLAIN, PLAIN.replace("\n", "\r\n"), PLAIN.replace("a", '"a"').replace("bc", '"bc"')])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_cells_of_plain_text(text, delimiter):
-    cells = Cells.of(memoryview(text.replace(",", delimiter).encode()), 2, 3, delimiter)
+    cells = Cells.of(memoryview(text.replace(",", delimiter).encode() + bytes(MARGIN)), 2, 3, delimiter)
     assert cells is not None
     assert not cells.hidden([2])
-    np.testing.assert_array_equal(cells.numbers(slice(2)), [[1, 2.5], [-3, np.nan]])
-    np.testing.assert_array_equal(cells.numbers([1, 0]), [[2.5, 1], [np.nan, -3]])
+    for columns, expected in ((slice(2), [[1, 2.5], [-3, np.nan]]), ([1, 0], [[2.5, 1], [np.nan, -3]])):
+        X = np.empty((2, 2))
+        assert not cells.numbers(columns, X)
+        np.testing.assert_array_equal(X, expected)
     (words,) = cells.words([2])
     assert words.to_pylist() == ["a", "bc"]
 
@@ -236,10 +239,11 @@ def test_cells_of_plain_text(text, delimiter):
 def test_text_that_is_not_plain_is_left_to_a_parser(content):
     text = NOT_PLAIN[content]
     text = text if isinstance(text, bytes) else text.encode()
-    cells = Cells.of(memoryview(text), text.count(b"\n"), 3, ",")
+    rows = text.count(b"\n")
+    cells = Cells.of(memoryview(text + bytes(MARGIN)), rows, 3, ",")
     if cells is not None:
         with suppress(pa.ArrowInvalid):
-            words, numbers = cells.words([2]), cells.numbers(slice(2))
+            words, numbers = cells.words([2]), cells.numbers(slice(2), np.empty((rows, 2)))
             assert words is None, (words, numbers)
 
 

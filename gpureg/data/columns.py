@@ -23,7 +23,7 @@ Column = Any  # pyarrow.ChunkedArray
 Schema = Any  # pyarrow.Schema
 Matrix = npt.NDArray[Any]
 
-_ROWS_AT_ONCE, _MOST_THREADS = 1 << 14, 8
+_ROWS_AT_ONCE, _ROWS_OF_A_THREAD, _MOST_THREADS = 1 << 14, 1 << 16, 8
 
 
 def refuse_types(schema: Schema, names: tuple[str, ...], where: str, *, one_hot: bool = False) -> None:
@@ -132,10 +132,11 @@ def distinct(column: Column, where: str) -> tuple[npt.NDArray[np.int64], list[An
             column = column.dictionary_encode()
         whole = column.unify_dictionaries().combine_chunks()
         indices = whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        used = np.flatnonzero(np.bincount(indices, minlength=len(whole.dictionary)))
-        place = np.zeros(len(whole.dictionary), np.int64)
-        place[used] = np.arange(len(used))
-        return place[indices], whole.dictionary.take(pa.array(used)).to_pylist()
+        there = np.zeros(len(whole.dictionary), np.bool_)
+        there[indices] = True
+        if not there.all():
+            indices = (np.cumsum(there) - 1).take(indices)
+        return indices, whole.dictionary.filter(pa.array(there)).to_pylist()
     except UnicodeDecodeError as error:
         raise DataError(f"{where} holds words that are not UTF-8 text ({error}). Write the file again.") from error
     except pa.ArrowException as error:
@@ -210,15 +211,18 @@ def _fill(X: Matrix, columns: dict[int, Column]) -> bool:
     if not columns:
         return False
     table = pa.Table.from_arrays(list(columns.values()), names=[str(position) for position in columns])
-    batches = table.to_batches(max_chunksize=_ROWS_AT_ONCE)
+    batches = table.to_batches(max_chunksize=_ROWS_OF_A_THREAD)
     ends = np.cumsum([len(batch) for batch in batches])
 
     def copy(batch: Any, end: int) -> bool:
-        rows = X[end - len(batch) : end]
-        with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
-            for position, part in zip(columns, batch.columns, strict=True):
-                rows[:, position] = part.to_numpy(zero_copy_only=False)
-        return X.dtype.kind != "f" or bool(np.isfinite(rows).all())
+        finite, parts = True, [part.to_numpy(zero_copy_only=False) for part in batch.columns]
+        for start in range(0, len(batch), _ROWS_AT_ONCE):
+            rows = X[end - len(batch) : end][start : start + _ROWS_AT_ONCE]
+            with np.errstate(invalid="ignore"):  # a signalling NaN, which is found to be missing later
+                for position, part in zip(columns, parts, strict=True):
+                    rows[:, position] = part[start : start + len(rows)]
+            finite &= X.dtype.kind != "f" or bool(np.isfinite(rows).all())
+        return finite
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return all(list(pool.map(copy, batches, ends.tolist())))  # a list: all of them are copied

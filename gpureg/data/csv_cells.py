@@ -11,55 +11,63 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.data.csv_decimals import MARGIN, WORD, Places, eight_characters, short_decimals, unused_bits
+
 Column = Any  # pyarrow.Array; pyarrow has no types
 Columns = slice | Sequence[int]
 
 LINE, RETURN, QUOTE = b'\n\r"'
-_COUNTED = 1 << 17  # characters that stay in a core's cache
+_COUNTED = 1 << 20  # characters at once
+_CELLS = 1 << 16  # which are read at once
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of N rows of C columns: `text[begin : end]` for each of the `bounds (N, C, 2)`. What they hold shows
-    when they are read; if a column is not read, `hidden` says whether it may be something else than cells.
+    """The cells of N rows of C columns: `text[starts : ends]`, both `(N, C)`. What they hold shows when they are read;
+    if a column is not read, `hidden` says whether it may be something else than cells.
     """
 
     text: memoryview
-    bounds: npt.NDArray[np.int32]
+    starts: Places
+    ends: Places
 
     @classmethod
     def of(cls, text: memoryview, rows: int, columns: int, delimiter: str) -> Cells | None:
-        """The cells of a text of `rows` lines; None unless each holds `columns` cells and ends in the same way."""
-        values = np.frombuffer(text, np.uint8)
-        found = values == ord(delimiter)
-        found |= values == LINE
-        ends = np.flatnonzero(found)
-        last = ends[columns - 1 :: columns]
-        if not 0 < len(ends) == rows * columns or not (values[last] == LINE).all():
+        """The cells of a text of `rows` lines and `MARGIN` bytes that are not theirs; None unless each line holds
+        `columns` cells and ends in the same way.
+        """
+        values = np.frombuffer(text, np.uint8, len(text) - MARGIN)
+        found = np.zeros(len(values) // 4 * 4 + 4, np.bool_)
+        found[0] = True  # the first cell starts as if behind a delimiter
+        behind = np.equal(values, ord(delimiter), out=found[1 : len(values) + 1])
+        behind |= values == LINE
+        starts = _places(found)
+        if not 0 < rows * columns == len(starts) - 1:
             return None
-        bounds = np.empty((len(ends), 2), np.int32)
-        bounds[0, 0], bounds[:, 1] = 0, ends
-        np.add(bounds[:-1, 1], 1, out=bounds[1:, 0])
-        returns = values[last - 1] == RETURN
-        if returns.any() and not returns.all():
+        ends = (starts[1:] - 1).reshape(rows, columns)
+        if not (values[ends[:, -1]] == LINE).all():
             return None
-        bounds[columns - 1 :: columns, 1] -= returns
-        return cls(text, bounds.reshape(-1, columns, 2))
+        returns = values[ends[:, -1] - 1] == RETURN
+        if returns.any():
+            if not returns.all():
+                return None
+            ends[:, -1] -= 1
+        return cls(text, starts[:-1].reshape(rows, columns), ends)
 
-    def numbers(self, chosen: Columns) -> npt.NDArray[np.float64]:
-        """Columns as a matrix, NaN where a cell is empty. Raises ArrowInvalid for what is not a number."""
-        rows, columns, _ = self.bounds.shape
-        four = np.zeros((4, columns, 2), np.bool_)  # rows, which are whole bytes of bits
-        four[:, chosen, 0] = True
-        there = np.tile(np.packbits(four, bitorder="little"), rows // 4 + 1)
-        empty = self.bounds[..., 0] == self.bounds[..., 1]
-        holes = bool(empty.any())
-        if holes:
-            filled = np.packbits(np.repeat(~empty, 2), bitorder="little")
-            there[: len(filled)] &= filled
-        numbers = self._strings(self.bounds, there).cast("float64")
-        X = np.frombuffer(numbers.buffers()[1], np.float64)[: self.bounds.size : 2].reshape(empty.shape)[:, chosen]
-        return np.where(empty[:, chosen], np.nan, X) if holes else X
+    def numbers(self, chosen: Columns, X: npt.NDArray[np.float64]) -> bool:
+        """Write columns into a matrix `X`, NaN if a cell is empty; whether all are finite. Raises ArrowInvalid for what
+        is not a number.
+        """
+        finite, step = True, max(1, _CELLS // X.shape[1])
+        for start in range(0, len(X), step):
+            rows = slice(start, start + step)
+            starts, ends = (np.ascontiguousarray(of_all[rows, chosen]) for of_all in (self.starts, self.ends))
+            rest = short_decimals(self.text, starts, ends, X[rows])
+            if isinstance(rest, slice) or rest.size:
+                left = self._parsed(starts.ravel()[rest], ends.ravel()[rest])
+                X[rows].reshape(-1, copy=False)[rest] = left
+                finite &= bool(np.isfinite(left).all())
+        return finite
 
     def words(self, chosen: Sequence[int]) -> list[Column] | None:
         """Columns as dictionaries of words, None if a word has quotes other than around it. Raises ArrowInvalid for
@@ -70,9 +78,7 @@ class Cells:
 
         columns = []
         for column in chosen:
-            bounds = np.ascontiguousarray(self.bounds[:, column])
-            found = self._strings(bounds, np.full(len(bounds) // 4 + 1, 0b01010101, np.uint8)).dictionary_encode()
-            words = found.dictionary
+            codes, words = self._coded(self.starts[:, column], self.ends[:, column])
             words.validate(full=True)
             if _holds(words, QUOTE):
                 words = pc.replace_substring_regex(words, '^"([^"]*)"$', r"\1")
@@ -80,27 +86,62 @@ class Cells:
                     return None
             if _holds(words, RETURN):
                 return None
-            indices = np.frombuffer(found.indices.buffers()[1], np.int32)[: bounds.size : 2]
-            columns.append(pa.DictionaryArray.from_arrays(np.ascontiguousarray(indices), words))
+            columns.append(pa.DictionaryArray.from_arrays(codes, words))
         return columns
 
     def hidden(self, chosen: Sequence[int]) -> bool:
         """Whether there are quotes, or line breaks of another kind, other than at the ends of the columns `chosen` and
         of rows.
         """
-        values, ends = np.frombuffer(self.text, np.uint8), self.bounds[:, chosen]
-        quotes = sum(np.count_nonzero(values[place] == QUOTE) for place in (ends[..., 0], ends[..., 1] - 1))
-        returns = np.count_nonzero(values[self.bounds[:, -1, 1]] == RETURN)
-        return count(self.text, QUOTE) != quotes or count(self.text, RETURN) != returns
+        values, starts, ends = np.frombuffer(self.text, np.uint8), self.starts[:, chosen], self.ends[:, chosen]
+        quotes = sum(np.count_nonzero(values[place] == QUOTE) for place in (starts, ends - 1))
+        returns = np.count_nonzero(values[self.ends[:, -1]] == RETURN)
+        text = self.text[:-MARGIN]
+        return count(text, QUOTE) != quotes or count(text, RETURN) != returns
 
-    def _strings(self, bounds: npt.NDArray[np.int32], there: npt.NDArray[np.uint8]) -> Column:
-        """What lies from each bound to the next one, which are cells and what separates them; null but for the bits
-        `there`.
-        """
+    def _coded(self, starts: Places, ends: Places) -> tuple[npt.NDArray[np.int32], Column]:
+        """A column `(N,)` of cells as indices into the different ones."""
         import pyarrow as pa
 
-        buffers = [pa.py_buffer(one) for one in (there, bounds, self.text)]
+        lengths = ends - starts
+        if lengths.max() <= 8:  # numbers are compared more quickly than words
+            keys = eight_characters(self.text, starts) << unused_bits(lengths)
+            different, codes = np.unique(keys, return_inverse=True)
+            words = [word.lstrip(b"\0") for word in different.astype(WORD).view("S8").tolist()]
+            if np.array_equal(np.array([len(word) for word in words])[codes], lengths):  # nor are there zero bytes
+                return codes.astype(np.int32), pa.array(words, pa.binary()).cast(pa.string())
+        found = self._strings(starts, ends, np.ones(len(starts), np.bool_)).dictionary_encode()
+        codes = np.frombuffer(found.indices.buffers()[1], np.int32)[: 2 * len(starts) : 2]
+        return np.ascontiguousarray(codes), found.dictionary
+
+    def _parsed(self, starts: Places, ends: Places) -> npt.NDArray[np.float64]:
+        """Cells `(N,)` as numbers, NaN if a cell is empty. Raises ArrowInvalid for what is not a number."""
+        there = starts < ends
+        numbers = self._strings(starts, ends, there).cast("float64")
+        found = np.frombuffer(numbers.buffers()[1], np.float64)[: 2 * len(starts) : 2]
+        return found if there.all() else np.where(there, found, np.nan)
+
+    def _strings(self, starts: Places, ends: Places, there: npt.NDArray[np.bool_]) -> Column:
+        """Cells `(N,)` and what lies between them, which is null as are cells that are not `there`."""
+        import pyarrow as pa
+
+        bounds = np.stack((starts, ends), axis=1, dtype=np.int32, casting="same_kind")
+        valid = np.zeros(bounds.shape, np.bool_)
+        valid[:, 0] = there
+        buffers = [pa.py_buffer(one) for one in (np.packbits(valid, bitorder="little"), bounds, self.text)]
         return pa.Array.from_buffers(pa.string(), bounds.size - 1, buffers)
+
+
+def _places(found: npt.NDArray[np.bool_]) -> Places:
+    """Where `found (4 M,)` is true. It is quicker to look at four values at once, if at most one of four is true."""
+    four, number = found.view(np.dtype("<u4")), np.count_nonzero(found)
+    if 6 * number > len(found) or len(places := np.flatnonzero(four != 0)) < number:
+        return np.flatnonzero(found)
+    within = np.bitwise_count(four.take(places, mode="wrap") - 1)  # eight bits for each value before the one
+    within >>= 3
+    places <<= 2
+    places += within
+    return places
 
 
 def _holds(words: Column, character: int) -> bool:

@@ -1,8 +1,8 @@
 """The quick way of reading a CSV file: several parts at once, their numbers put into the matrix while in the cache.
 
 It is for large files of numbers and labels that need nothing else. The cells of plain text are read as they lie
-(`csv_cells`); from the first part on that is not plain, Arrow parses. What does not fit is read again in the usual way,
-which finds out what is the matter and has the messages.
+(`csv_cells`, `csv_decimals`); from the first part on that is not plain, Arrow parses. What does not fit is read again
+in the usual way, which finds out what is the matter and has the messages.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.data.csv_cells import LINE, QUOTE, Cells, count
+from gpureg.data.csv_decimals import MARGIN
 from gpureg.data.csv_files import Kinds, csv_options
 from gpureg.data.csv_header import Header
 from gpureg.data.limits import Limit
@@ -31,9 +32,10 @@ Table = Any
 Matrix = npt.NDArray[np.float64]
 
 BLOCK = 1 << 20  # bytes of text that are parsed at once
-SPAN = 1 << 20  # bytes of text that one thread reads
+SPAN = 1 << 21  # bytes of text that one thread reads
 MOST_THREADS = 8
 _ROWS_AT_ONCE = 1 << 13  # which stay in a core's cache
+_KEPT = 1 << 24  # bytes
 _ROOM = 1.05  # rows for which there is room, of those that the first ones let expect
 
 
@@ -81,7 +83,7 @@ class _OtherwiseError(Exception):
 
 
 def _texts(descriptor: int, size: int, span: int) -> Iterator[memoryview]:
-    """The parts of a file, whole lines each, the first behind the header."""
+    """The parts of a file, whole lines each and `MARGIN` bytes that are not theirs, the first behind the header."""
     place = 0
     while place < size:
         text = os.pread(descriptor, span, place)
@@ -92,7 +94,9 @@ def _texts(descriptor: int, size: int, span: int) -> Iterator[memoryview]:
         place += end
         if not text.endswith(b"\n", 0, end):  # the file's last line
             text, end = text + b"\n", end + 1
-        yield memoryview(text)[begin:end]
+        if len(text) < end + MARGIN:
+            text += bytes(MARGIN)
+        yield memoryview(text)[begin : end + MARGIN]
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class _Reader:
                 if (found := self._cells(text, X)) is not None:
                     return found
             self.odd.set()
-        return self._parsed(text, X)
+        return self._parsed(text[:-MARGIN], X)
 
     def _cells(self, text: memoryview, X: Matrix) -> _Part | None:
         """`part` of a text that is plain, else None. Raises ArrowException for what is neither number nor word."""
@@ -138,8 +142,7 @@ class _Reader:
         if (words := cells.words(others)) is None:
             return None
         together = numbers == list(range(numbers[0], numbers[-1] + 1))
-        X[:] = cells.numbers(slice(numbers[0], numbers[-1] + 1) if together else numbers)
-        finite = bool(np.isfinite(X).all())
+        finite = cells.numbers(slice(numbers[0], numbers[-1] + 1) if together else numbers, X)
         if not (finite or self.missing) and np.isnan(X).any():
             raise _OtherwiseError
         return _Part(len(X), [pa.RecordBatch.from_arrays(words, list(self.others))], finite)
@@ -172,13 +175,14 @@ def _joined(reader: _Reader, texts: Iterator[memoryview], size: int) -> CsvMatri
     """The parts of a file of `size` bytes, several of which are read at once."""
     import pyarrow as pa
 
+    _keep_memory()
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     X, rows, begins, parts = np.empty((0, len(reader.numbers))), 0, [], []
     with ThreadPoolExecutor(threads) as pool:
         reading: deque[Future[_Part]] = deque()
         try:
             for text in texts:
-                lines = count(text, LINE)
+                lines = count(text[:-MARGIN], LINE)
                 needed = rows + lines
                 while len(reading) > (threads if needed <= len(X) else 0):
                     parts.append(reading.popleft().result())
@@ -199,6 +203,14 @@ def _joined(reader: _Reader, texts: Iterator[memoryview], size: int) -> CsvMatri
         raise _OtherwiseError
     others = pa.Table.from_batches([batch for part in parts for batch in part.others])
     return CsvMatrix(X[:rows], others, all(part.finite for part in parts))
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what arrays of a part free for those of the next one. To return it to the system, and have
+    it cleared page by page again, takes longer than to read the part. glibc keeps blocks that are smaller than the
+    largest one that was freed; this one is never touched.
+    """
+    np.empty(_KEPT, np.uint8)
 
 
 def _larger(X: Matrix, rows: int, needed: int, expected: int) -> Matrix:

@@ -71,7 +71,7 @@ def settle(columns: Sequence[Found]) -> tuple[list[Codes], tuple[Label, ...]]:
     codes = []
     for column, part in zip(columns, meant, strict=True):
         renumber = np.array([position[labels[label]] for label in part], dtype=np.int64)
-        codes.append(renumber[column.codes])
+        codes.append(renumber.take(column.codes))
     return codes, tuple(ordered)
 
 

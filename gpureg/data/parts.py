@@ -159,8 +159,8 @@ def chosen_classes(dataset: Dataset, loss: Loss, classes: Sequence[object] | Non
     _check_class_count(loss, [labels[position] for position in chosen], dataset.name, by_name=classes is not None)
     renumber = np.full(len(dataset.classes), -1, dtype=np.int64)
     renumber[present[chosen]] = np.arange(len(chosen))
-    X_train, y_train, kept = _keep(dataset.X_train, renumber[dataset.y_train])
-    X_val, y_val, kept_val = _keep(dataset.X_val, renumber[dataset.y_val])
+    X_train, y_train, kept = _keep(dataset.X_train, renumber.take(dataset.y_train))
+    X_val, y_val, kept_val = _keep(dataset.X_val, renumber.take(dataset.y_val))
     if len(dataset.y_val) and not len(y_val):
         raise DataError(f"{dataset.name!r}: no validation row has any of the classes. Raise {named('val_size')}.")
     return replace(
