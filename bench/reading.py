@@ -6,10 +6,11 @@
 
 gpureg reads, checks every value, finds the classes and, as by default, splits off 20% for validation, stratified; with
 `val_size=0` it does not split. pandas reads into a frame (`read_csv` with its default engine and with pyarrow's,
-`read_parquet`); "X, y" goes on to what a fit needs, `to_numpy` of the features and `factorize` of the labels, and
-"X, y, split" to scikit-learn's stratified `train_test_split`. Wall and processor seconds, the median and the least of
-each: on a busy machine the latter say more. The files lie in the system's cache; they are written into a temporary
-folder and removed afterwards.
+`read_parquet`); "X, y" goes on to what a fit needs, `to_numpy` of the features and `factorize` of the labels, "X in
+rows, y" to the matrix in the order that a fit works on, where a frame holds columns, and "X, y, split" to
+scikit-learn's stratified `train_test_split`. Wall and processor seconds, the median and the least of each: on a busy
+machine the latter say more. The files lie in the system's cache; they are written into a temporary folder and removed
+afterwards.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def features_and_labels(frame: pd.DataFrame) -> tuple[Any, Any]:
     return frame.drop(columns="kind").to_numpy(), pd.factorize(frame["kind"])[0]
 
 
+def in_rows(X: Any, y: Any) -> tuple[Any, Any]:
+    """The matrix in rows, as gpureg has read it, and as scikit-learn's fit makes it of what it is given."""
+    return np.ascontiguousarray(X), y
+
+
 def split(X: Any, y: Any) -> Any:
     """The split that gpureg makes by default, by scikit-learn."""
     from sklearn.model_selection import train_test_split
@@ -64,6 +70,7 @@ def ways(csv: Path, parquet: Path) -> dict[str, dict[str, Callable[[], Any]]]:
             "gpureg, val_size=0": lambda: gpureg.load_dataset(csv, val_size=0),
             "pandas": lambda: pd.read_csv(csv),
             "pandas, X, y": lambda: features_and_labels(pd.read_csv(csv)),
+            "pandas, X in rows, y": lambda: in_rows(*features_and_labels(pd.read_csv(csv))),
             "pandas, X, y, split": lambda: split(*features_and_labels(pd.read_csv(csv))),
             "pandas, pyarrow": lambda: pd.read_csv(csv, engine="pyarrow"),
         },
@@ -72,6 +79,7 @@ def ways(csv: Path, parquet: Path) -> dict[str, dict[str, Callable[[], Any]]]:
             "gpureg, val_size=0": lambda: gpureg.load_dataset(parquet, val_size=0),
             "pandas": lambda: pd.read_parquet(parquet),
             "pandas, X, y": lambda: features_and_labels(pd.read_parquet(parquet)),
+            "pandas, X in rows, y": lambda: in_rows(*features_and_labels(pd.read_parquet(parquet))),
             "pandas, X, y, split": lambda: split(*features_and_labels(pd.read_parquet(parquet))),
         },
     }
