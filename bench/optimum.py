@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ from optimum_path import PATH_PARTS, path_parts
 from timing import busy, say, write
 
 EXCESS = 1e-6
+PAUSE = 0.3  # s: the threads of the last job's BLAS wait busily for some 20 ms
 
 
 def rounds_of(jobs: dict[str, Callable[[], dict[str, Any]]], rounds: int, base: str) -> list[dict[str, Any]]:
@@ -48,6 +50,7 @@ def rounds_of(jobs: dict[str, Callable[[], dict[str, Any]]], rounds: int, base: 
     for number in range(rounds):
         for name, job in jobs.items():
             say(f"round {number + 1}/{rounds}: {name}")
+            time.sleep(PAUSE)
             seen[name].append(job())
     rows = []
     for name, results in seen.items():
