@@ -206,13 +206,19 @@ def _step(trials: Trials, at: Trial, d: Floats, slope: float, t: float) -> tuple
             high = end
             t = _between(low, high)
         elif high is None:
-            low, t = end, min(max(_cubic(low, end), 1.5 * t), 5.0 * t)
+            low, t = end, _beyond(low, end)
         else:
             low = end
             t = _between(low, high)
     if best is None:
         return None
     return goal.at(best[0].W), best[1]  # the model's curvature is that of the point evaluated last
+
+
+def _beyond(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
+    """The minimum of the cubic through both ends beyond the second, not too near to it nor too far."""
+    found, t = _cubic(low, high), high[0]
+    return min(max(found, 1.5 * t), 5.0 * t) if isfinite(found) else 5.0 * t
 
 
 def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
