@@ -98,10 +98,30 @@ class OneModel(Protocol):
         """`Σ_i s_i x_i²` `(D,)`."""
         ...
 
+    def nearby(self) -> NearbyModel | None:
+        """The same model, in float32 near a point; None if that is not any faster, or not possible. What is asked of
+        this model at "the last `value`" is then of the last one of either.
+        """
+        ...
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """The Hessian of the mean loss at the weights of the last `value` as a Kronecker product A ⊗ S, `(K, K)` and
         `(D, D)` (see `Rows.kronecker`); None where there is none.
         """
+        ...
+
+
+class NearbyModel(Protocol):
+    """A `OneModel` near a point V at which it is known in float64: only what changes from there is in float32, so the
+    error is a part in some millions of the change.
+    """
+
+    def settle(self, W: Floats) -> tuple[float, Floats]:
+        """`OneModel.value` in float64; from here, W is the point."""
+        ...
+
+    def value(self, W: Floats) -> tuple[float, Floats]:
+        """`OneModel.value`, in float32 as to what is not at the point."""
         ...
 
 

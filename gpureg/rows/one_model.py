@@ -44,6 +44,10 @@ class SummedModel:
         """See the protocol."""
         return self.rows.n * self.kernels.to_host(self.rows.scatter(self._origin, diagonal=True))  # sync
 
+    def nearby(self) -> None:
+        """See the protocol: there is none."""
+        return
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol; None for rows whose second moments are not worth a decomposition."""
         free = self.centre is not None
