@@ -9,15 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from gpureg.kernels.cpu.one_tile import OneModelTile, Sums, back, forth
-from gpureg.types import Floats
+from gpureg.types import Array, Floats
 
 
 class NearTile:
-    """The samples of a tile in float32, less the `centre (F,)` if there is one."""
+    """The samples of a tile in float32, `(b, D)`: with a `centre (F,)` less that, and a bias's ones after them."""
 
     def __init__(self, tile: OneModelTile, centre: Floats | None) -> None:
-        self.tile, self.X = tile, np.empty(tile.X.shape, np.float32)
-        np.subtract(tile.X, 0.0 if centre is None else centre, out=self.X, casting="same_kind")
+        (b, F), free = tile.X.shape, centre is not None
+        self.tile, self.X = tile, np.empty((b, F + free), np.float32)
+        np.subtract(tile.X, 0.0 if centre is None else centre, out=self.X[:, :F], casting="same_kind")
+        self.X[:, F:] = 1.0
         self.z, self.r = np.empty((2, *tile.z.shape))
         self.change = np.empty(tile.z.shape, np.float32)
 
@@ -30,16 +32,11 @@ class NearTile:
         self.r[:] = r
         return tile.slopes(cost, r, bias)
 
-    def value(self, w: Floats, bias: Floats | None) -> Sums:
-        """Cost, and the change of its gradient; `w (K, F)`, in float32, and `bias (K,)` are the change of the
-        weights.
-        """
+    def value(self, d: Array) -> Sums:
+        """Cost, and the change of its gradient `(K, D)`, if the weights have changed by `d (K, D)`, in float32."""
         tile, change = self.tile, self.change
-        forth(w, self.X, change)
+        forth(d, self.X, change)
         np.add(self.z, change, out=tile.z)
-        if bias is not None:
-            tile.z += bias[:, None]
         cost, r = tile.residuals()
         np.subtract(r, self.r, out=change, casting="same_kind")
-        slope = back(change, self.X).astype(np.float64)
-        return (cost, slope) if bias is None else (cost, slope, change.sum(axis=1, dtype=np.float64))
+        return cost, back(change, self.X)

@@ -127,8 +127,8 @@ class NearModel:
     """See `gpureg.kernels.protocol.NearbyModel`."""
 
     def __init__(self, model: NumpyOneModel) -> None:
-        self._model, tiles, centre = model, model.tiles, model.centre
-        self._free = centre is not None
+        tiles, centre = model.tiles, model.centre
+        self._model, self._share = model, model.share
         made: list[Any] = [None] * len(tiles)
 
         def make(number: int) -> None:
@@ -141,22 +141,15 @@ class NearModel:
     def settle(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
         w, bias = self._model.apart(W)
-        cost, *slopes = sums(self._tiles, self._model.share, lambda tile: tile.settle(w, bias))
+        cost, *slopes = sums(self._tiles, self._share, lambda tile: tile.settle(w, bias))
         self._at, self._slope = W, self._model.whole(slopes)
         return float(cost), self._slope.copy()
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
-        d, gradient = W - self._at, self._slope.copy()
-        w, bias = (d[:, :-1], d[:, -1]) if self._free else (d, None)
-        w = w.astype(np.float32)
-        cost, slope, *own = sums(self._tiles, self._model.share, lambda tile: tile.value(w, bias))
-        if self._free:
-            gradient[:, :-1] += slope
-            gradient[:, -1] += own[0]
-        else:
-            gradient += slope
-        return float(cost), gradient
+        d = (W - self._at).astype(np.float32)
+        cost, slope = sums(self._tiles, self._share, lambda tile: tile.value(d))
+        return float(cost), self._slope + slope
 
 
 def sums(tiles: Sequence[T], share: ShareOut, work: Callable[[T], Sums]) -> Sums:

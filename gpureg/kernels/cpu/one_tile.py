@@ -15,6 +15,7 @@ from gpureg.types import Array, Floats, Ints
 
 FEW_COLUMNS = 3  # the BLAS takes longer for a product of a matrix and this many vectors than for one after the other
 LONG = 64  # features from which the product back is faster with the samples as its left factor
+KEPT = 1e-6  # of a sum of squares after that of the centre is subtracted from it: ten digits
 ELEMENTS_AT_ONCE = 1 << 16  # that are copied: half a MiB, a core's cache
 
 Sums = tuple[Any, ...]  # arrays and numbers that are added up over the tiles
@@ -22,9 +23,7 @@ Sums = tuple[Any, ...]  # arrays and numbers that are added up over the tiles
 
 def forth(W: Array, X: Array, out: Array) -> None:
     """`W X'` `(K, b)` of `W (K, F)`, in samples `X (b, F)`."""
-    if not W.any():  # as at the beginning
-        out[:] = 0.0
-    elif 1 < len(W) <= FEW_COLUMNS:
+    if 1 < len(W) <= FEW_COLUMNS:
         for w, z in zip(W, out, strict=True):
             np.matmul(X, w, out=z)
     else:
@@ -73,7 +72,10 @@ class OneModelTile(ABC):
 
     def logits(self, W: Floats, bias: Floats | None) -> None:
         """Set z to those of the weights `(K, F)` and the biases `(K,)`, None for 0."""
-        forth(W, self.X, self.z)
+        if W.any():
+            forth(W, self.X, self.z)
+        else:  # at the beginning
+            self.z[:] = 0.0
         if bias is not None:
             self.z += bias[:, None]
 
@@ -106,10 +108,19 @@ class OneModelTile(ABC):
 
     def squares(self, centre: Floats | None) -> Floats:
         """`Σ s x²` `(D,)` of those."""
-        s, total = np.ones(len(self.X)) if self.weight is None else self.weight, np.zeros(self._width(centre))
+        X, s = self.X, self.weight
+        if s is None:
+            raw = np.einsum("ij,ij->j", X, X)
+            if centre is None:
+                return raw
+            moved = raw - centre * (2.0 * (np.ones(len(X)) @ X) - len(X) * centre)
+            if (moved >= KEPT * raw).all():
+                return np.append(moved, len(X))
+        total = np.zeros(self._width(centre))
         for rows in self._stretches():
             own = self.samples(centre, rows)
-            total += s[rows] @ np.multiply(own, own, out=None if centre is None else own)
+            square = np.multiply(own, own, out=None if centre is None else own)
+            total += square.sum(axis=0) if s is None else s[rows] @ square
         return total
 
     def kronecker(self, centre: Floats | None) -> Sums:

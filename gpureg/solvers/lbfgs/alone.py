@@ -27,7 +27,7 @@ MEMORY = 10  # pairs
 HELD = 3 * MEMORY  # rows of their arrays: pairs are moved back to the front when these are full
 FIRST = 8  # iterations before the metric may be made again
 ENOUGH = 1e-3  # of the decrease that the slope promises
-FLAT = 0.9  # of the slope may be left
+FLAT = 0.97  # of the slope may be left
 
 Metric = Diagonal | Kronecker
 
@@ -58,25 +58,27 @@ class Pairs:
     """The last pairs of P weights, and all products of them that a direction needs."""
 
     def __init__(self, P: int, metric: Metric) -> None:
-        self.S, self.Y, self.HY = np.empty((3, HELD, P))
+        from scipy.linalg.lapack import dtrtrs
+
+        self.S_HY, self.Y, self._solve = np.empty((HELD, 2, P)), np.empty((HELD, P)), dtrtrs
+        self.S, self.HY = self.S_HY[:, 0], self.S_HY[:, 1]  # side by side: a product with both is one
         self.SY, self.YHY = np.zeros((MEMORY, MEMORY)), np.zeros((MEMORY, MEMORY))
         self.first, self.count, self.metric, self.scale = 0, 0, metric, 1.0
 
     def direction(self, g: Floats, Hg: Floats) -> Floats:
         """At gradient g `(P,)`, given what the metric makes of it."""
-        from scipy.linalg.lapack import dtrtrs
-
-        m = self.count
+        m, solve = self.count, self._solve
         if not m:
             return -Hg
-        rows = slice(self.first, self.first + m)
-        S, HY, SY = self.S[rows], self.HY[rows], self.SY[:m, :m]
-        a = dtrtrs(SY, S @ g)[0]
-        u = self.scale * (HY @ g - self.YHY[:m, :m] @ a)
-        c = dtrtrs(SY, SY.diagonal() * a - u, trans=1)[0]
-        d = Hg - a @ HY
-        d *= -self.scale
-        d -= c @ S
+        both, SY = self.S_HY[self.first : self.first + m].reshape(2 * m, -1), self.SY[:m, :m]
+        Sg_HYg = both @ g
+        a = solve(SY, Sg_HYg[::2])[0]
+        u = self.scale * (Sg_HYg[1::2] - self.YHY[:m, :m] @ a)
+        c = solve(SY, SY.diagonal() * a - u, trans=1)[0]
+        shares = np.empty((m, 2))
+        shares[:, 0], shares[:, 1] = -c, self.scale * a
+        d = shares.reshape(-1) @ both
+        d -= self.scale * Hg
         return d
 
     def add(self, s: Floats, y: Floats, Hy: Floats) -> None:
@@ -91,7 +93,7 @@ class Pairs:
             for matrix in (self.SY, self.YHY):
                 matrix[:-1, :-1] = matrix[1:, 1:].copy()
             if self.first + MEMORY > HELD:
-                for vectors in (self.S, self.Y, self.HY):
+                for vectors in (self.S_HY, self.Y):
                     vectors[: self.count] = vectors[self.first : self.first + self.count]
                 self.first = 0
         at, m = self.first + self.count, self.count + 1
@@ -136,7 +138,7 @@ class _Descent:
     def __init__(self, trials: Trials, sight: Sight, at: Trial, stretch: Stretch) -> None:
         self.trials, self.goal, self.sight, self.stretch = trials, trials.goal, sight, stretch
         self.pairs, self.plan = Pairs(at.W.size, Diagonal.of(self.goal)), Plan(self.goal, *at.W.shape)
-        self.since = len(trials.course)
+        self.bounds: list[float] = []  # after each iteration
         self.at, self.g = at, at.gradient.reshape(-1)
         self.Hg = self.pairs.metric(self.g)
 
@@ -150,10 +152,11 @@ class _Descent:
                 found = self._next()
             if self._arrive(*found):
                 return
-            bounds = [bound for _, bound in self.trials.course[self.since :]]
-            if self.stretch.over(bounds, self.goal.attainable(self.at)):
+            self.bounds.append(self.at.bound)
+            tolerance = self.goal.attainable(self.at)
+            if self.stretch.over(self.bounds, tolerance):
                 break
-            if self.plan.due(number, bounds, self.goal.attainable(self.at)):
+            if self.plan.due(number, self.bounds, tolerance):
                 new = Kronecker.of(self.goal)
                 if new is not None:
                     self.pairs.change(new)
@@ -267,9 +270,10 @@ def _step(trials: Trials, sight: Sight, at: Trial, d: Floats, slope: float, t: f
 
 
 def _beyond(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
-    """The minimum of the cubic through both ends beyond the second, not too near to it nor too far."""
-    found, t = _cubic(low, high), high[0]
-    return min(max(found, 1.5 * t), 5.0 * t) if isfinite(found) else 5.0 * t
+    """Where the slope is 0 on the straight line through those of both ends, beyond the second and not too far."""
+    (a, _, da), (t, _, db) = low, high
+    found = a + da * (t - a) / (da - db) if db > da else np.inf
+    return float(min(max(found, 1.5 * t), 30.0 * t))
 
 
 def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
