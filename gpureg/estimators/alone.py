@@ -25,7 +25,7 @@ from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.metric import MOST_FACTORISED
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.proved import proved_bound
-from gpureg.solvers.lbfgs.single import is_worth_it_alone, try_alone
+from gpureg.solvers.lbfgs.single import is_worth_it_alone, near_bytes, try_alone
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
@@ -91,7 +91,8 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
     if not (here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)):
         return False
     free = backend.free_memory() if n * F * K >= WORTH_THREADS else None  # to ask takes as long as a small fit's loop
-    return free is None or 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2) <= free
+    held = 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2)
+    return free is None or held + near_bytes(n, F + 1, K) <= free
 
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:

@@ -48,6 +48,11 @@ def is_worth_it_alone(n: int, D: int, K: int) -> bool:
     return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
 
 
+def near_bytes(n: int, D: int, K: int) -> int:
+    """What `OneModel.nearby` holds: the samples in float32, logits and residuals at a point, and their change."""
+    return n * (4 * D + 20 * K)
+
+
 def _costs(n: int, D: int, K: int) -> tuple[float, float]:
     """What Newton's method costs a tiny model in iterations of L-BFGS, and how many of these it takes. Measured on
     samples around random centres: a Hessian takes as long as 1 + D K / 6 passes.
