@@ -60,25 +60,23 @@ class Pairs:
     def __init__(self, P: int, metric: Metric) -> None:
         from scipy.linalg.lapack import dtrtrs
 
-        self.S_HY, self.Y, self._solve = np.empty((HELD, 2, P)), np.empty((HELD, P)), dtrtrs
-        self.S, self.HY = self.S_HY[:, 0], self.S_HY[:, 1]  # side by side: a product with both is one
+        self.S, self.Y, self.HY = np.empty((3, HELD, P))
         self.SY, self.YHY = np.zeros((MEMORY, MEMORY)), np.zeros((MEMORY, MEMORY))
-        self.first, self.count, self.metric, self.scale = 0, 0, metric, 1.0
+        self.first, self.count, self.metric, self.scale, self._solve = 0, 0, metric, 1.0, dtrtrs
 
     def direction(self, g: Floats, Hg: Floats) -> Floats:
         """At gradient g `(P,)`, given what the metric makes of it."""
-        m, solve = self.count, self._solve
+        m = self.count
         if not m:
             return -Hg
-        both, SY = self.S_HY[self.first : self.first + m].reshape(2 * m, -1), self.SY[:m, :m]
-        Sg_HYg = both @ g
-        a = solve(SY, Sg_HYg[::2])[0]
-        u = self.scale * (Sg_HYg[1::2] - self.YHY[:m, :m] @ a)
-        c = solve(SY, SY.diagonal() * a - u, trans=1)[0]
-        shares = np.empty((m, 2))
-        shares[:, 0], shares[:, 1] = -c, self.scale * a
-        d = shares.reshape(-1) @ both
-        d -= self.scale * Hg
+        rows = slice(self.first, self.first + m)
+        S, HY, SY = self.S[rows], self.HY[rows], self.SY[:m, :m]
+        a = self._solve(SY, S @ g)[0]
+        u = self.scale * (HY @ g - self.YHY[:m, :m] @ a)
+        c = self._solve(SY, SY.diagonal() * a - u, trans=1)[0]
+        d = Hg - a @ HY
+        d *= -self.scale
+        d -= c @ S
         return d
 
     def add(self, s: Floats, y: Floats, Hy: Floats) -> None:
@@ -93,7 +91,7 @@ class Pairs:
             for matrix in (self.SY, self.YHY):
                 matrix[:-1, :-1] = matrix[1:, 1:].copy()
             if self.first + MEMORY > HELD:
-                for vectors in (self.S_HY, self.Y):
+                for vectors in (self.S, self.Y, self.HY):
                     vectors[: self.count] = vectors[self.first : self.first + self.count]
                 self.first = 0
         at, m = self.first + self.count, self.count + 1
@@ -122,13 +120,17 @@ class Pairs:
 
 def descend(trials: Trials, W: Floats, stretch: Stretch) -> None:
     """Go from the point `W (K, D)` as far as the method can."""
-    sight = Sight(trials.goal)
-    at = sight.settled(W)
-    trials.keep(at, met=trials.goal.met(at))
+    goal = trials.goal
+    sight = None if W.any() else Sight(goal)  # weights that were made may be near enough as they are
+    at = goal.at(W) if sight is None else sight.settled(W)
+    trials.keep(at, met=goal.met(at))
     if trials.met:
         trials.accept()
     if trials.met or stretch.most < 1 or not isfinite(at.objective):
         return
+    if sight is None:
+        sight = Sight(goal)
+        at = sight.settled(W)
     _Descent(trials, sight, at, stretch).run()
 
 
