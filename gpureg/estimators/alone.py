@@ -35,6 +35,7 @@ BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
 PASSES = (22, 44)  # that the span replaces, with one column and with more
+FURTHER, PROVED = 1e-3, 1e-10  # of a tolerance at which the proof fails, and nats at which it hardly does
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
 
@@ -187,15 +188,25 @@ class _Way:
         return cls(task, goal, model, weight, moved, make)
 
     def run(self, watch: Watch | None) -> Reached | None:
-        """To the end."""
+        """To the end. A point whose proof fails, as it may if the tolerance is large, is not the end."""
         task, goal = self.task, self.goal
         W, before = self._begin(), 0
         span = self._span()
         if span is not None:
             W, before = self._through(span, W, watch)
-        trials = Trials(goal, before, None if watch is None else partial(self._told, watch, lambda at: at))
-        try_alone(trials, W, task.max_iter - before, Hessians())
-        best = trials.best
+        told = None if watch is None else partial(self._told, watch, lambda at: at)
+        aim = goal.tolerance
+        while True:
+            trials = Trials(replace(goal, tolerance=aim), before, told)
+            try_alone(trials, W, task.max_iter - before, Hessians())
+            reached = self._reached(trials)
+            if reached is None or reached.near or trials.best is None or not trials.met or aim <= PROVED:
+                return reached
+            W, before, aim = trials.best.W, trials.iterations, max(FURTHER * aim, PROVED)
+
+    def _reached(self, trials: Trials) -> Reached | None:
+        """The best point and what is proved of it; None if it is not finite."""
+        goal, best = self.goal, trials.best
         if best is None or not np.isfinite(best.objective):
             return None
         if trials.last is not best:

@@ -13,8 +13,8 @@ from gpureg.types import Array, Floats
 
 @dataclass
 class SummedModel:
-    """`gpureg.kernels.protocol.OneModel` of rows whose kernels have no shorter way; `column` into the row-weight table,
-    None for weights of 1; `centre (D - 1,)` or None.
+    """`gpureg.kernels.one_model.OneModel` of rows whose kernels have no shorter way; `column` into the row-weight
+    table, None for weights of 1; `centre (D - 1,)` or None.
     """
 
     kernels: Kernels

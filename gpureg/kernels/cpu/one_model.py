@@ -34,7 +34,7 @@ TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
 
 
 class NumpyOneModel:
-    """See `gpureg.kernels.protocol.OneModel`: samples `X (N, F)` in float64, in any order, with class indices `label
+    """See `gpureg.kernels.one_model.OneModel`: samples `X (N, F)` in float64, in any order, with class indices `label
     (N,)`, and `weight (N,)` or None for 1; `centre (F,)` if there is a bias besides their weights, else None.
     """
 
@@ -124,7 +124,7 @@ class NumpyOneModel:
 
 
 class NearModel:
-    """See `gpureg.kernels.protocol.NearbyModel`."""
+    """See `gpureg.kernels.one_model.NearbyModel`."""
 
     def __init__(self, model: NumpyOneModel) -> None:
         tiles, centre = model.tiles, model.centre

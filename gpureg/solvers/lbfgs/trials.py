@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.kernels.protocol import OneModel
+from gpureg.kernels.one_model import OneModel
 from gpureg.losses import Loss
 from gpureg.solvers.lbfgs.certificate import SLACK
 from gpureg.types import Floats
