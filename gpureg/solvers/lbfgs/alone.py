@@ -6,7 +6,8 @@ of the gradient, R the upper triangle of `S Y'` and E its diagonal, `q = S g` an
     a = R^-1 q,   u = Y H (g - Y' a),   c = R^-T (E a - u),   d = -(H (g - Y' a) + S' c).
 
 Since H is linear it is applied once an iteration, to the new gradient. A step has to fall enough and to be long enough
-(Wolfe's two conditions); the next trial is the minimum of a cubic. Sources: Byrd, Nocedal and Schnabel,
+(Wolfe's two conditions); the next trial is the minimum of a cubic or, beyond the last, where a line through the slopes
+is 0. All but a few evaluations may be in float32 (`sight`). Sources: Byrd, Nocedal and Schnabel,
 Representations of quasi-Newton matrices, 1994; Nocedal and Wright, Numerical Optimization, 2006, section 3.5.
 """
 
