@@ -213,6 +213,21 @@ def test_a_fit_that_is_cut_short_says_how_far_it_is(case: str) -> None:
     assert 0.0 < own - least <= 1.01 * stated
 
 
+@pytest.mark.parametrize("tol", [0.1, 1e-2, 1e-3, 1e-4])
+def test_a_loose_tolerance_is_met_without_a_warning(tol: float) -> None:
+    """The proof fails at the first point that seems near enough: the loop goes on, and takes no more than to the end.
+
+    Warnings are errors.
+    """
+    random = np.random.default_rng(0)
+    y = np.concatenate([np.arange(2), random.integers(0, 2, 298)])
+    X = random.normal(size=(300, 1000)) + 0.3 * random.normal(size=(2, 1000))[y]
+    models = [gpureg.LogisticRegression(device="cpu", tol=value).fit(X, y) for value in (tol, 1e-6)]
+    own, least = (-m.predict_log_proba(X)[np.arange(300), y].mean() + (m.coef_**2).sum() / 600 for m in models)
+    assert own - least <= tol**2
+    assert int(models[0].n_iter_[0]) <= 1.5 * int(models[1].n_iter_[0])
+
+
 def test_what_is_not_for_it() -> None:
     cpu, single = numpy_backend("float64", why=""), numpy_backend("float32", why="")
     assert worth_it(cpu, 1e-12, 1.0, (100, 4), 3)

@@ -25,7 +25,7 @@ from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.metric import MOST_FACTORISED
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.proved import proved_bound
-from gpureg.solvers.lbfgs.single import is_worth_it_alone, try_alone
+from gpureg.solvers.lbfgs.single import is_worth_it_alone, near_bytes, try_alone
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
@@ -35,6 +35,7 @@ BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
 PASSES = (22, 44)  # that the span replaces, with one column and with more
+FURTHER, PROVED = 1e-3, 1e-10  # of a tolerance at which the proof fails, and nats at which it hardly does
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
 
@@ -91,7 +92,8 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
     if not (here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)):
         return False
     free = backend.free_memory() if n * F * K >= WORTH_THREADS else None  # to ask takes as long as a small fit's loop
-    return free is None or 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2) <= free
+    held = 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2)
+    return free is None or held + near_bytes(n, F + 1, K) <= free
 
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
@@ -186,15 +188,25 @@ class _Way:
         return cls(task, goal, model, weight, moved, make)
 
     def run(self, watch: Watch | None) -> Reached | None:
-        """To the end."""
+        """To the end. A point whose proof fails, as it may if the tolerance is large, is not the end."""
         task, goal = self.task, self.goal
         W, before = self._begin(), 0
         span = self._span()
         if span is not None:
             W, before = self._through(span, W, watch)
-        trials = Trials(goal, before, None if watch is None else partial(self._told, watch, lambda at: at))
-        try_alone(trials, W, task.max_iter - before, Hessians())
-        best = trials.best
+        told = None if watch is None else partial(self._told, watch, lambda at: at)
+        aim = goal.tolerance
+        while True:
+            trials = Trials(replace(goal, tolerance=aim), before, told)
+            try_alone(trials, W, task.max_iter - before, Hessians())
+            reached = self._reached(trials)
+            if reached is None or reached.near or trials.best is None or not trials.met or aim <= PROVED:
+                return reached
+            W, before, aim = trials.best.W, trials.iterations, max(FURTHER * aim, PROVED)
+
+    def _reached(self, trials: Trials) -> Reached | None:
+        """The best point and what is proved of it; None if it is not finite."""
+        goal, best = self.goal, trials.best
         if best is None or not np.isfinite(best.objective):
             return None
         if trials.last is not best:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.backend import Backend
+from gpureg.kernels.one_model import OneModel
 from gpureg.losses import Loss
 from gpureg.types import Array, Floats, Ints, RunShape, StepPlan
 
@@ -75,32 +76,6 @@ class Stretches(Protocol):
     def lane(self, number: int) -> Any:
         """What thread `number`, from 0, asks for the samples `[start:stop]` `(b, D - 1)`, in rising order; they may be
         gone when it asks for the next.
-        """
-        ...
-
-
-class OneModel(Protocol):
-    """The data's part of one model's objective, on the host in float64, prepared for many evaluations.
-
-    With a centre `m (D - 1,)` the bias is the last weight, and the others belong to the features less m: the logits are
-    `w (x - m) + b`, and all sums are about m.
-    """
-
-    def value(self, W: Floats) -> tuple[float, Floats]:
-        """`Σ_i s_i loss_i` and its gradient `(K, D)` at weights `(K, D)`."""
-        ...
-
-    def curvature(self) -> Floats:
-        """Its Hessian `(K*D, K*D)` at the weights of the last `value`; row `k*D + d` is class k, feature d."""
-        ...
-
-    def squares(self) -> Floats:
-        """`Σ_i s_i x_i²` `(D,)`."""
-        ...
-
-    def kronecker(self) -> tuple[Floats, Floats] | None:
-        """The Hessian of the mean loss at the weights of the last `value` as a Kronecker product A ⊗ S, `(K, K)` and
-        `(D, D)` (see `Rows.kronecker`); None where there is none.
         """
         ...
 

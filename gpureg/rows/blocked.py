@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gpureg.kernels.protocol import Kernels, OneModel
+from gpureg.kernels.one_model import OneModel
+from gpureg.kernels.protocol import Kernels
 from gpureg.rows import dual, moments, partials
 from gpureg.rows.blocks import Blocks, Later, PickedBlocks
 from gpureg.rows.dense import DenseRows

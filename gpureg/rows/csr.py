@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpureg.errors import UsageError, named
-from gpureg.kernels.protocol import Kernels, OneModel, Ready
+from gpureg.kernels.one_model import OneModel
+from gpureg.kernels.protocol import Kernels, Ready
 from gpureg.rows import csr_moments, dual, moments
 from gpureg.rows.csr_steps import steps
 from gpureg.rows.dense import DenseRows

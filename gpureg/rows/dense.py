@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from gpureg.kernels.lines import LogitKernels
-from gpureg.kernels.protocol import Block, Evaluation, Kernels, OneModel
+from gpureg.kernels.one_model import OneModel
+from gpureg.kernels.protocol import Block, Evaluation, Kernels
 from gpureg.rows import dual, moments
 from gpureg.rows.kronecker import KroneckerSums, kronecker
 from gpureg.rows.logits import LogitPasses

@@ -13,8 +13,8 @@ from gpureg.types import Array, Floats
 
 @dataclass
 class SummedModel:
-    """`gpureg.kernels.protocol.OneModel` of rows whose kernels have no shorter way; `column` into the row-weight table,
-    None for weights of 1; `centre (D - 1,)` or None.
+    """`gpureg.kernels.one_model.OneModel` of rows whose kernels have no shorter way; `column` into the row-weight
+    table, None for weights of 1; `centre (D - 1,)` or None.
     """
 
     kernels: Kernels
@@ -43,6 +43,10 @@ class SummedModel:
     def squares(self) -> Floats:
         """See the protocol."""
         return self.rows.n * self.kernels.to_host(self.rows.scatter(self._origin, diagonal=True))  # sync
+
+    def nearby(self) -> None:
+        """See the protocol: there is none."""
+        return
 
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol; None for rows whose second moments are not worth a decomposition."""

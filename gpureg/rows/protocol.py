@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gpureg.kernels.protocol import Evaluation, OneModel
+from gpureg.kernels.one_model import OneModel
+from gpureg.kernels.protocol import Evaluation
 from gpureg.rows.dual import Balanced
 from gpureg.rows.kronecker import KroneckerSums
 from gpureg.rows.logits import LogitPasses

@@ -7,13 +7,14 @@ product is not any faster on samples that are in it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from gpureg.kernels.cpu.near_tile import NearTile
 from gpureg.kernels.cpu.one_tile import FEW_COLUMNS, LogisticOneModelTile, OneModelTile, SoftmaxOneModelTile, Sums
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Array, Floats, Ints
@@ -22,6 +23,10 @@ LOGITS_AT_ONCE = 1 << 20  # of a tile
 AGAIN = 1 << 20  # elements of samples that products with few columns, one after the other, find in the last cache
 WORTH_THREADS = 1 << 20  # multiply-adds of a product above which threads are worth starting
 
+T = TypeVar("T")
+NEAR_FEATURES, NEAR_ELEMENTS = 64, 1 << 17  # of samples at least, whose copy in float32 is worth making
+SMALLEST = 1e-50  # a feature's mean square, and its inverse the largest: in float32 nothing overflows or vanishes
+
 ShareOut = Callable[[int, Callable[[int], None]], None]
 TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
     {Softmax(): SoftmaxOneModelTile, Logistic(): LogisticOneModelTile}
@@ -29,7 +34,7 @@ TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
 
 
 class NumpyOneModel:
-    """See `gpureg.kernels.protocol.OneModel`: samples `X (N, F)` in float64, in any order, with class indices `label
+    """See `gpureg.kernels.one_model.OneModel`: samples `X (N, F)` in float64, in any order, with class indices `label
     (N,)`, and `weight (N,)` or None for 1; `centre (F,)` if there is a bias besides their weights, else None.
     """
 
@@ -52,21 +57,40 @@ class NumpyOneModel:
         size = min(size, -(-n // lanes)) if shared else size
         tile = TILES[loss]
         parts = [slice(start, start + size) for start in range(0, n, size)]
-        self._tiles = [tile(X[at], label[at], None if weight is None else weight[at], K) for at in parts]
-        self._share = share if shared else one_after_the_other
+        self.tiles = [tile(X[at], label[at], None if weight is None else weight[at], K) for at in parts]
+        self.share = share if shared else one_after_the_other
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
-        m = self.centre
-        if m is None:
-            cost, gradient = self._sums(lambda tile: tile.value(W, None))
-            return float(cost), gradient
+        w, bias = self.apart(W)
+        cost, *slopes = self._sums(lambda tile: tile.value(w, bias))
+        return float(cost), self.whole(slopes)
+
+    def apart(self, W: Floats) -> tuple[Floats, Floats | None]:
+        """Weights `(K, D)` for the samples as they are: those `(K, F)`, and the biases `(K,)` if there are any."""
+        if self.centre is None:
+            return W, None
         w = W[:, :-1]
-        cost, slope, own = self._sums(lambda tile: tile.value(w, W[:, -1] - w @ m))
-        gradient = np.empty_like(W)
-        np.subtract(slope, own[:, None] * m, out=gradient[:, :-1])
+        return w, W[:, -1] - w @ self.centre
+
+    def whole(self, slopes: Sequence[Floats]) -> Floats:
+        """The gradient `(K, D)` of those, in the weights and, if there are any, in the biases."""
+        if self.centre is None:
+            return slopes[0]
+        slope, own = slopes
+        gradient = np.empty((len(own), len(self.centre) + 1))
+        np.subtract(slope, own[:, None] * self.centre, out=gradient[:, :-1])
         gradient[:, -1] = own
-        return float(cost), gradient
+        return gradient
+
+    def nearby(self) -> NearModel | None:
+        """See the protocol."""
+        n, F = sum(len(tile.X) for tile in self.tiles), self.tiles[0].X.shape[1]
+        if not (F >= NEAR_FEATURES and n * F >= NEAR_ELEMENTS):
+            return None
+        spread = self._squares[self._squares > 0.0] / n
+        fits = len(spread) > 0 and spread.min() > SMALLEST and spread.max() < 1.0 / SMALLEST
+        return NearModel(self) if fits else None
 
     def curvature(self) -> Floats:
         """See the protocol."""
@@ -83,7 +107,7 @@ class NumpyOneModel:
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol."""
         own, S, mass = self._sums(lambda tile: tile.kronecker(self.centre))
-        n = sum(len(tile.X) for tile in self._tiles)
+        n = sum(len(tile.X) for tile in self.tiles)
         return (own / n, S / mass) if mass > n * np.finfo(float).eps else None
 
     def biases(self) -> Floats:
@@ -96,16 +120,49 @@ class NumpyOneModel:
         return found if self.centre is None else np.asarray(found - total[:, None] * self.centre)
 
     def _sums(self, work: Callable[[OneModelTile], Sums]) -> Sums:
-        """The sums of what the work on the tiles gives, in their order."""
-        found: list[Any] = [None] * len(self._tiles)
+        return sums(self.tiles, self.share, work)
 
-        def task(number: int) -> None:
-            found[number] = work(self._tiles[number])
 
-        self._share(len(found), task)
-        if len(found) == 1:
-            return tuple(found[0])
-        return tuple(sum(parts[1:], parts[0]) for parts in zip(*found, strict=True))
+class NearModel:
+    """See `gpureg.kernels.one_model.NearbyModel`."""
+
+    def __init__(self, model: NumpyOneModel) -> None:
+        tiles, centre = model.tiles, model.centre
+        self._model, self._share = model, model.share
+        made: list[Any] = [None] * len(tiles)
+
+        def make(number: int) -> None:
+            made[number] = NearTile(tiles[number], centre)
+
+        model.share(len(tiles), make)
+        self._tiles: list[NearTile] = made
+        self._at = self._slope = np.empty(0)
+
+    def settle(self, W: Floats) -> tuple[float, Floats]:
+        """See the protocol."""
+        w, bias = self._model.apart(W)
+        cost, *slopes = sums(self._tiles, self._share, lambda tile: tile.settle(w, bias))
+        self._at, self._slope = W, self._model.whole(slopes)
+        return float(cost), self._slope.copy()
+
+    def value(self, W: Floats) -> tuple[float, Floats]:
+        """See the protocol."""
+        d = (W - self._at).astype(np.float32)
+        cost, slope = sums(self._tiles, self._share, lambda tile: tile.value(d))
+        return float(cost), self._slope + slope
+
+
+def sums(tiles: Sequence[T], share: ShareOut, work: Callable[[T], Sums]) -> Sums:
+    """The sums of what the work on the tiles gives, in their order."""
+    if len(tiles) == 1:
+        return work(tiles[0])
+    found: list[Any] = [None] * len(tiles)
+
+    def task(number: int) -> None:
+        found[number] = work(tiles[number])
+
+    share(len(found), task)
+    return tuple(sum(parts[1:], parts[0]) for parts in zip(*found, strict=True))
 
 
 def one_after_the_other(count: int, task: Callable[[int], None]) -> None:

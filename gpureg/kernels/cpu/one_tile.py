@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,26 @@ from gpureg.types import Array, Floats, Ints
 
 FEW_COLUMNS = 3  # the BLAS takes longer for a product of a matrix and this many vectors than for one after the other
 LONG = 64  # features from which the product back is faster with the samples as its left factor
+KEPT = 1e-6  # of a sum of squares after that of the centre is subtracted from it: ten digits
 ELEMENTS_AT_ONCE = 1 << 16  # that are copied: half a MiB, a core's cache
 
-Sums = tuple[Floats, ...]
+Sums = tuple[Any, ...]  # arrays and numbers that are added up over the tiles
+
+
+def forth(W: Array, X: Array, out: Array) -> None:
+    """`W X'` `(K, b)` of `W (K, F)`, in samples `X (b, F)`."""
+    if 1 < len(W) <= FEW_COLUMNS:
+        for w, z in zip(W, out, strict=True):
+            np.matmul(X, w, out=z)
+    else:
+        np.matmul(W, X.T, out=out)
+
+
+def back(r: Array, X: Array) -> Array:
+    """`r X` `(K, F)` of `r (K, b)`."""
+    if 1 < len(r) <= FEW_COLUMNS:
+        return np.stack([row @ X for row in r])
+    return np.asarray((X.T @ r.T).T if X.shape[1] >= LONG and len(r) > 1 else r @ X)
 
 
 class OneModelTile(ABC):
@@ -49,27 +67,35 @@ class OneModelTile(ABC):
 
     def value(self, W: Floats, bias: Floats | None) -> Sums:
         """Cost, its gradient `(K, F)` in the weights `W (K, F)`, and that in the biases `(K,)` if there are any."""
-        if 1 < self.K <= FEW_COLUMNS:
-            for w, z in zip(W, self.z, strict=True):
-                np.matmul(self.X, w, out=z)
-        else:
-            np.matmul(W, self.X.T, out=self.z)
+        self.logits(W, bias)
+        return self.slopes(*self.residuals(), bias)
+
+    def logits(self, W: Floats, bias: Floats | None) -> None:
+        """Set z to those of the weights `(K, F)` and the biases `(K,)`, None for 0."""
+        if W.any():
+            forth(W, self.X, self.z)
+        else:  # at the beginning
+            self.z[:] = 0.0
         if bias is not None:
             self.z += bias[:, None]
-        losses, r = self.losses(), self.z
-        if self.weight is not None:
-            if self.absent is not None:  # whatever these cost
-                losses[self.absent], self.z[:, self.absent] = 0.0, 0.0
-            losses *= self.weight
-            r = self.z * self.weight
-        gradient = self.back(r)
-        return (losses.sum(), gradient) if bias is None else (losses.sum(), gradient, r.sum(axis=1))
+
+    def residuals(self) -> tuple[float, Floats]:
+        """Cost and residuals `(K, b)`, both weighted, of the logits in z, which become residuals without weights."""
+        losses = self.losses()
+        if self.weight is None:
+            return losses.sum(), self.z
+        if self.absent is not None:  # whatever these cost
+            losses[self.absent], self.z[:, self.absent] = 0.0, 0.0
+        losses *= self.weight
+        return losses.sum(), self.z * self.weight
+
+    def slopes(self, cost: float, r: Floats, bias: Floats | None) -> Sums:
+        """What `value` returns of a cost and residuals `(K, b)`."""
+        return (cost, self.back(r)) if bias is None else (cost, self.back(r), r.sum(axis=1))
 
     def back(self, r: Floats) -> Floats:
         """`r X` `(K, F)` of `r (K, b)`."""
-        if 1 < self.K <= FEW_COLUMNS:
-            return np.stack([row @ self.X for row in r])
-        return (self.X.T @ r.T).T if self.X.shape[1] >= LONG and self.K > 1 else r @ self.X
+        return back(r, self.X)
 
     def samples(self, centre: Floats | None, rows: slice = slice(None)) -> Floats:
         """The samples as they are or, with a `centre (F,)`, less that, a bias's ones after them; `(b, D)`."""
@@ -82,10 +108,19 @@ class OneModelTile(ABC):
 
     def squares(self, centre: Floats | None) -> Floats:
         """`Σ s x²` `(D,)` of those."""
-        s, total = np.ones(len(self.X)) if self.weight is None else self.weight, np.zeros(self._width(centre))
+        X, s = self.X, self.weight
+        if s is None:
+            raw = np.einsum("ij,ij->j", X, X)
+            if centre is None:
+                return raw
+            moved = raw - centre * (2.0 * (np.ones(len(X)) @ X) - len(X) * centre)
+            if (moved >= KEPT * raw).all():
+                return np.append(moved, len(X))
+        total = np.zeros(self._width(centre))
         for rows in self._stretches():
             own = self.samples(centre, rows)
-            total += s[rows] @ np.multiply(own, own, out=None if centre is None else own)
+            square = np.multiply(own, own, out=None if centre is None else own)
+            total += square.sum(axis=0) if s is None else s[rows] @ square
         return total
 
     def kronecker(self, centre: Floats | None) -> Sums:

@@ -6,7 +6,8 @@ of the gradient, R the upper triangle of `S Y'` and E its diagonal, `q = S g` an
     a = R^-1 q,   u = Y H (g - Y' a),   c = R^-T (E a - u),   d = -(H (g - Y' a) + S' c).
 
 Since H is linear it is applied once an iteration, to the new gradient. A step has to fall enough and to be long enough
-(Wolfe's two conditions); the next trial is the minimum of a cubic. Sources: Byrd, Nocedal and Schnabel,
+(Wolfe's two conditions); the next trial is the minimum of a cubic or, beyond the last, where a line through the slopes
+is 0. All but a few evaluations may be in float32 (`sight`). Sources: Byrd, Nocedal and Schnabel,
 Representations of quasi-Newton matrices, 1994; Nocedal and Wright, Numerical Optimization, 2006, section 3.5.
 """
 
@@ -19,6 +20,7 @@ from math import isfinite, sqrt
 import numpy as np
 
 from gpureg.solvers.lbfgs.metric import MOST_SAVED, SAVED, USUAL, Diagonal, Kronecker, build_iterations
+from gpureg.solvers.lbfgs.sight import Sight
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.types import Floats
 
@@ -26,9 +28,7 @@ MEMORY = 10  # pairs
 HELD = 3 * MEMORY  # rows of their arrays: pairs are moved back to the front when these are full
 FIRST = 8  # iterations before the metric may be made again
 ENOUGH = 1e-3  # of the decrease that the slope promises
-FLAT = 0.9  # of the slope may be left
-MOST_TRIES = 20
-NOISE = 4 * np.finfo(float).eps  # of an objective
+FLAT = 0.97  # of the slope may be left
 
 Metric = Diagonal | Kronecker
 
@@ -59,22 +59,22 @@ class Pairs:
     """The last pairs of P weights, and all products of them that a direction needs."""
 
     def __init__(self, P: int, metric: Metric) -> None:
+        from scipy.linalg.lapack import dtrtrs
+
         self.S, self.Y, self.HY = np.empty((3, HELD, P))
         self.SY, self.YHY = np.zeros((MEMORY, MEMORY)), np.zeros((MEMORY, MEMORY))
-        self.first, self.count, self.metric, self.scale = 0, 0, metric, 1.0
+        self.first, self.count, self.metric, self.scale, self._solve = 0, 0, metric, 1.0, dtrtrs
 
     def direction(self, g: Floats, Hg: Floats) -> Floats:
         """At gradient g `(P,)`, given what the metric makes of it."""
-        from scipy.linalg.lapack import dtrtrs
-
         m = self.count
         if not m:
             return -Hg
         rows = slice(self.first, self.first + m)
         S, HY, SY = self.S[rows], self.HY[rows], self.SY[:m, :m]
-        a = dtrtrs(SY, S @ g)[0]
+        a = self._solve(SY, S @ g)[0]
         u = self.scale * (HY @ g - self.YHY[:m, :m] @ a)
-        c = dtrtrs(SY, SY.diagonal() * a - u, trans=1)[0]
+        c = self._solve(SY, SY.diagonal() * a - u, trans=1)[0]
         d = Hg - a @ HY
         d *= -self.scale
         d -= c @ S
@@ -122,41 +122,97 @@ class Pairs:
 def descend(trials: Trials, W: Floats, stretch: Stretch) -> None:
     """Go from the point `W (K, D)` as far as the method can."""
     goal = trials.goal
-    at = goal.at(W)
+    sight = None if W.any() else Sight(goal)  # weights that were made may be near enough as they are
+    at = goal.at(W) if sight is None else sight.settled(W)
     trials.keep(at, met=goal.met(at))
     if trials.met:
         trials.accept()
     if trials.met or stretch.most < 1 or not isfinite(at.objective):
         return
-    pairs = Pairs(W.size, Diagonal.of(goal))
-    g, since, plan = at.gradient.reshape(-1), len(trials.course), Plan(goal, *W.shape)
-    Hg = pairs.metric(g)
-    for number in range(1, stretch.most + 1):
-        d = pairs.direction(g, Hg)
-        slope = float(g @ d)
-        if not slope < 0.0 or goal.met(at, -slope):
-            trials.met = slope < 0.0
-            return
-        step = 1.0 if pairs.count else min(1.0, 1.0 / sqrt(-slope))
-        found = _step(trials, at, d.reshape(W.shape), slope, step)
+    if sight is None:
+        sight = Sight(goal)
+        at = sight.settled(W)
+    _Descent(trials, sight, at, stretch).run()
+
+
+class _Descent:
+    """The loop, from a point that is not near enough."""
+
+    def __init__(self, trials: Trials, sight: Sight, at: Trial, stretch: Stretch) -> None:
+        self.trials, self.goal, self.sight, self.stretch = trials, trials.goal, sight, stretch
+        self.pairs, self.plan = Pairs(at.W.size, Diagonal.of(self.goal)), Plan(self.goal, *at.W.shape)
+        self.bounds: list[float] = []  # after each iteration
+        self.at, self.g = at, at.gradient.reshape(-1)
+        self.Hg = self.pairs.metric(self.g)
+
+    def run(self) -> None:
+        """To the end of the stretch, or as far as the method can."""
+        for number in range(1, self.stretch.most + 1):
+            found = self._next()
+            while found is None:
+                if self.trials.met or not self._look_again():
+                    return
+                found = self._next()
+            if self._arrive(*found):
+                return
+            self.bounds.append(self.at.bound)
+            tolerance = self.goal.attainable(self.at)
+            if self.stretch.over(self.bounds, tolerance):
+                break
+            if self.plan.due(number, self.bounds, tolerance):
+                new = Kronecker.of(self.goal)
+                if new is not None:
+                    self.pairs.change(new)
+                    self.Hg = new(self.g)
+        self._look_again()
+
+    def _next(self) -> tuple[Trial, Floats] | None:
+        """The next point and the step to it `(P,)`; None if there is none, or none is needed."""
+        at, d = self.at, self.pairs.direction(self.g, self.Hg)
+        slope = float(self.g @ d)
+        if not slope < 0.0:
+            return None
+        if self.sight.met(at, -slope):
+            self.trials.met = True
+            return None
+        step = 1.0 if self.pairs.count else min(1.0, 1.0 / sqrt(-slope))
+        found = _step(self.trials, self.sight, at, d.reshape(at.W.shape), slope, step)
         if found is None:
-            return
-        there, step = found
-        trials.keep(there, met=goal.met(there))
-        trials.accept()
-        bounds = [bound for _, bound in trials.course[since:]]
-        if trials.met or stretch.over(bounds, goal.attainable(there)):
-            return
+            return None
+        d *= found[1]
+        return found[0], d
+
+    def _arrive(self, there: Trial, s: Floats) -> bool:
+        """Stand there, after the step s; whether the loop is over."""
+        trials, sight, goal = self.trials, self.sight, self.goal
         h = there.gradient.reshape(-1)
-        Hh = pairs.metric(h)
-        d *= step
-        pairs.add(d, h - g, Hh - Hg)
-        at, g, Hg = there, h, Hh
-        if plan.due(number, bounds, goal.attainable(there)):
-            new = Kronecker.of(goal)
-            if new is not None:
-                pairs.change(new)
-                Hg = new(g)
+        Hh = self.pairs.metric(h)
+        self.pairs.add(s, h - self.g, Hh - self.Hg)
+        if sight.exact:
+            trials.keep(there, met=goal.met(there))
+        else:
+            trials.pass_by(there)
+            if sight.met(there):
+                there = sight.settled(there.W)
+                trials.keep(there, met=goal.met(there))
+                h = there.gradient.reshape(-1)
+                Hh = self.pairs.metric(h)
+        trials.accept()
+        self.at, self.g, self.Hg = there, h, Hh
+        return trials.met
+
+    def _look_again(self) -> bool:
+        """Whether the point had been seen from afar; then it is seen as it is."""
+        if self.sight.exact:
+            return False
+        at = self.sight.settled(self.at.W)
+        self.trials.keep(at, met=self.goal.met(at))
+        self._stand(at)
+        return not self.trials.met
+
+    def _stand(self, at: Trial) -> None:
+        self.at, self.g = at, at.gradient.reshape(-1)
+        self.Hg = self.pairs.metric(self.g)
 
 
 class Plan:
@@ -188,16 +244,17 @@ class Plan:
         return due
 
 
-def _step(trials: Trials, at: Trial, d: Floats, slope: float, t: float) -> tuple[Trial, float] | None:
+def _step(trials: Trials, sight: Sight, at: Trial, d: Floats, slope: float, t: float) -> tuple[Trial, float] | None:
     """The next point along `d (K, D)`, in which the objective has that `slope`, beginning with the step t, and its
     step; None if there is none that is better.
     """
-    goal, low, high, best = trials.goal, (0.0, at.objective, slope), None, None
-    for _ in range(MOST_TRIES):
-        trial = goal.at(at.W + t * d)
+    low, high, best = (0.0, at.objective, slope), None, None
+    allowed = at.objective + sight.noise * abs(at.objective)
+    for _ in range(sight.tries):
+        trial = sight.at(at.W + t * d)
         own = float(np.vdot(trial.gradient, d))
-        falls = trial.objective <= at.objective + ENOUGH * t * slope + NOISE * abs(at.objective)
-        if (falls and abs(own) <= -FLAT * slope) or goal.met(trial):
+        falls = trial.objective <= allowed + ENOUGH * t * slope
+        if (falls and abs(own) <= -FLAT * slope) or sight.met(trial):
             return trial, t
         best = (trial, t) if falls and (best is None or trial.objective < best[0].objective) else best
         trials.evaluations += 1
@@ -206,13 +263,20 @@ def _step(trials: Trials, at: Trial, d: Floats, slope: float, t: float) -> tuple
             high = end
             t = _between(low, high)
         elif high is None:
-            low, t = end, min(max(_cubic(low, end), 1.5 * t), 5.0 * t)
+            low, t = end, _beyond(low, end)
         else:
             low = end
             t = _between(low, high)
-    if best is None:
+    if best is None or not sight.exact:
         return None
-    return goal.at(best[0].W), best[1]  # the model's curvature is that of the point evaluated last
+    return sight.at(best[0].W), best[1]  # the model's curvature is that of the point evaluated last
+
+
+def _beyond(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:
+    """Where the slope is 0 on the straight line through those of both ends, beyond the second and not too far."""
+    (a, _, da), (t, _, db) = low, high
+    found = a + da * (t - a) / (da - db) if db > da else np.inf
+    return float(min(max(found, 1.5 * t), 30.0 * t))
 
 
 def _between(low: tuple[float, float, float], high: tuple[float, float, float]) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
+from gpureg.kernels.cpu.one_model import NEAR_ELEMENTS, NEAR_FEATURES
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.alone import Stretch, descend
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
@@ -46,6 +47,13 @@ def is_single(problem: Problem, kernels: Kernels) -> bool:
 def is_worth_it_alone(n: int, D: int, K: int) -> bool:
     """Whether a model of D K weights on n samples is small enough."""
     return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
+
+
+def near_bytes(n: int, D: int, K: int) -> int:
+    """What `OneModel.nearby` holds: the samples in float32, logits and residuals at a point, and their change; 0 if the
+    samples are so few that it is None.
+    """
+    return n * (4 * D + 20 * K) if D >= NEAR_FEATURES and n * D >= NEAR_ELEMENTS else 0
 
 
 def _costs(n: int, D: int, K: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians, memory_of
 from gpureg.solvers.lbfgs.hessian import hessian_bytes
 from gpureg.solvers.lbfgs.logits import logit_bytes
-from gpureg.solvers.lbfgs.single import SingleDescent, is_single
+from gpureg.solvers.lbfgs.single import SingleDescent, is_single, is_worth_it_alone, near_bytes
 from gpureg.solvers.lbfgs.watched import WatchedDescent, WatchedSingle
 from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.path.descent import PathDescent
@@ -63,13 +63,15 @@ class Lbfgs:
 
     def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
         """The second moments of the samples, then Hessians if it may come to that, and at last the dual points of the
-        certificates: none of them while another is made. In addition to them, logits along a path.
+        certificates: none of them while another is made. In addition to them, logits along a path, or the samples of
+        a single model in float32.
         """
         made = self.hessians.newton_first(n, D * K) or self.hessians.handover(n, D * K) is not None
         parts = [moments_bytes(n, min(D, MOST_ROTATED))]
         parts += [hessian_bytes(n, D, K, MOST_IN_BLOCK * members)] if made else []
         parts += [] if self.config.penalizes_bias else [balanced_bytes(n, D, K, measured)]
-        return max(parts) + logit_bytes(n, D, K, members)
+        alone = members == 1 and self.config.dtype == "float64" and is_worth_it_alone(n, D, K)
+        return max(parts) + logit_bytes(n, D, K, members) + (near_bytes(n, D, K) if alone else 0)
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
         """None."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpureg.kernels.protocol import OneModel
+from gpureg.kernels.one_model import OneModel
 from gpureg.losses import Loss
 from gpureg.solvers.lbfgs.certificate import SLACK
 from gpureg.types import Floats
@@ -74,10 +74,13 @@ class Goal:
         return found
 
     def at(self, W: Floats) -> Trial:
-        """A trial at the point `(K, D)`: one pass. Its bound is that of strong convexity (`objective.gap_bound`), and
+        """A trial at the point `(K, D)`: one pass."""
+        return self.trial(W, *self.model.value(W))
+
+    def trial(self, W: Floats, cost: float, gradient: Floats) -> Trial:
+        """That of the sums of a pass at the point. Its bound is that of strong convexity (`objective.gap_bound`), and
         with it a free bias's own share.
         """
-        cost, gradient = self.model.value(W)
         gradient /= self.n
         loss, l2 = cost / self.n, self.l2
         if self.loss.shift_invariant:
@@ -121,6 +124,7 @@ class Trials:
         self.goal, self.before, self._watch = goal, before, watch
         self.evaluations, self.met = 0, False
         self.best: Trial | None = None
+        self._shown: Trial | None = None
         self.course: list[tuple[float, float]] = []
 
     @property
@@ -134,9 +138,15 @@ class Trials:
         self.last, self.met = trial, met
         if met or self.best is None or not trial.objective > self.best.objective:
             self.best = trial
+        self._shown = self.best
+
+    def pass_by(self, trial: Trial) -> None:
+        """Count a trial whose numbers are rounded: it is shown, but never the best."""
+        self.evaluations += 1
+        self.last = self._shown = trial
 
     def accept(self) -> None:
         """An iteration is over, at the last trial."""
         self.course.append((self.last.objective, self.last.bound))
-        if self._watch is not None and self.best is not None:
-            self._watch(self.iterations, self.best, self.met)
+        if self._watch is not None and self._shown is not None:
+            self._watch(self.iterations, self._shown, self.met)
