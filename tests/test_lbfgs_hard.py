@@ -176,7 +176,7 @@ def test_the_compact_form_is_the_two_loop_recursion() -> None:
         s = random.normal(size=(3, P))
         y = s @ H
         accepted = np.array([True, turn % 3 != 1, False])
-        stored = pairs.products(np.stack([s, y], axis=2))
+        stored = pairs.by_kind(pairs.products(np.stack([s, y], axis=2)))
         own = np.stack([(s * s).sum(1), (s * y).sum(1), (y * y).sum(1)], axis=1)
         slot = turn % M
         pairs.add(accepted, s, y, stored, own)
@@ -184,9 +184,9 @@ def test_the_compact_form_is_the_two_loop_recursion() -> None:
             if accepted[model]:
                 kept[model] = [(turn, s[model], y[model]), *[pair for pair in kept[model] if pair[0] % M != slot]]  # type: ignore[list-item,has-type]
     g = random.normal(size=(3, P))
-    with_g = pairs.products(g[:, :, None])[:, :, 0]
-    gamma, c = pairs.coefficients(with_g[:, :M], with_g[:, M:])
-    found = gamma[:, None] * g + np.einsum("lj,ljp->lp", c, pairs.vectors)
+    with_g = pairs.by_kind(pairs.products(g[:, :, None]))[..., 0]
+    gamma, c = pairs.coefficients(*with_g)
+    found = gamma[:, None] * g + np.einsum("lj,ljp->lp", c, pairs.filled())
     for model in range(3):
         np.testing.assert_allclose(found[model], _two_loop(g[model], [pair[1:] for pair in kept[model]]), rtol=1e-9)
 

@@ -155,16 +155,15 @@ class QuasiNewton:
         self, accepted: np.ndarray, step: tuple[Array, Array], g: Array, W: Array, host: Floats, own: Floats
     ) -> Array:
         """See the protocol."""
-        xp, M = self.kernels.backend.xp, self.pairs.memory
-        stored = host.reshape(len(host), 2 * M, 3)
-        slot = self.pairs.count % M
-        self.pairs.add(accepted, *step, stored[:, :, :2], own[:, [0, 0, 1], [0, 1, 1]])
-        with_g = stored[:, :, 2].copy()
+        xp, slot = self.kernels.backend.xp, self.pairs.count % self.pairs.memory
+        stored = self.pairs.by_kind(host.reshape(len(host), -1, 3))
+        self.pairs.add(accepted, *step, stored[..., :2], own[:, [0, 0, 1], [0, 1, 1]])
+        with_g = stored[..., 2]
         new = self.pairs.age[:, slot] == self.pairs.count
-        with_g[new, slot], with_g[new, M + slot] = own[new, 0, 2], own[new, 1, 2]
-        gamma, c = self.pairs.coefficients(with_g[:, :M], with_g[:, M:])
+        with_g[:, new, slot] = own[new, :2, 2].T
+        gamma, c = self.pairs.coefficients(*with_g)
         both = self.kernels.backend.from_host(-np.concatenate([gamma[:, None], c], axis=1))
-        return both[:, :1] * g + xp.matmul(both[:, None, 1:], self.pairs.vectors)[:, 0, :]
+        return both[:, :1] * g + xp.matmul(both[:, None, 1:], self.pairs.filled())[:, 0, :]
 
     def forget(self, models: Ints) -> bool:
         """See the protocol."""

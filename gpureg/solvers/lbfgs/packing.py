@@ -148,7 +148,7 @@ def _pairs_left(objective: Objective, read: Unpacker) -> dict[int, Heritage]:
         models.tolist(), read.ragged("left.vectors"), read.ragged("left.age", "int64"), counts.tolist(), strict=True
     )
     for model, vectors, age, count in parts:
-        if vectors.shape != (2 * memory, size) or age.shape != (memory,):
+        if vectors.shape != (2 * max(1, min(count, memory)), size) or age.shape != (memory,):
             raise ValueError(f"pairs {vectors.shape} of ages {age.shape}, expected {memory} of {size} numbers")
         found[model] = Heritage(from_host(vectors), age, count)
     return found
@@ -213,7 +213,7 @@ def _pairs(objective: Objective, read: Unpacker, A: int, count: int) -> QuasiNew
     directions = QuasiNewton(objective, A, objective.kernels.n_columns * objective.D)
     pairs = directions.pairs
     M, size = pairs.memory, pairs.vectors.shape[2]
-    pairs.fill(read.floats("vectors", A, 2 * min(count, M), size), count)
+    pairs.fill(read.floats("vectors", A, 2 * max(1, min(count, M)), size), count)
     pairs.ss_yy, pairs.age = read.floats("ss_yy", 2, A, M, M), read.ints("pair_age", A, M)
     return directions
 
