@@ -1,8 +1,8 @@
 """`Look`: what a model of a path may be done with, one pass at its start and no vector in other variables.
 
-Where λ follow one another closely, or change little, the secant's point is as near the optimum as was asked for: of 48
-C of embeddings with 100 classes 21 at a tolerance of 0.025. Then its variables, its pairs and its direction are not
-needed.
+Where λ follow one another closely, or change little, the secant's point is as near the optimum as was asked for: for
+about half of 48 C, of embeddings with 100 classes and at a tolerance of 0.04. Then its variables, its pairs and its
+direction are not needed.
 """
 
 from __future__ import annotations
