@@ -212,8 +212,8 @@ def test_interrupted_after_any_pass_and_resumed(any_backend: BackendFactory, way
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_interrupted_and_resumed_with_logits_that_are_kept(dtype: str) -> None:
     data = blobs(n=300, features=40)
-    problem, kernels = place(data.X_train, data.y_train, np.logspace(0, -3, 12), backend=numpy_backend(dtype))
-    solver = Lbfgs(config(problem, kernels, tol=1e-2), hessians=WAYS["alone"])
+    problem, kernels = place(data.X_train, data.y_train, np.logspace(0, -3, 24), backend=numpy_backend(dtype))
+    solver = Lbfgs(config(problem, kernels, tol=0.1), hessians=WAYS["alone"])
     descent = solver.on(problem, kernels)
     state = descent.start()
     looks = 0

@@ -63,9 +63,10 @@ def test_many_features_are_scaled_and_not_rotated() -> None:
 def test_every_field_of_the_state_is_known_here() -> None:
     """A new one belongs into `gpureg.solvers.lbfgs.packing`."""
     packed = {"waiting", "way", "iterations", "reasons", "batch", "passes", "finals", "course"}
-    packed |= {"evaluated", "losses", "hits", "spectrum", "anew", "gradients", "pairs"}
+    packed |= {"evaluated", "losses", "hits", "spectrum", "anew", "gradients", "pairs", "logits"}
     assert {field.name for field in fields(LbfgsState)} == packed
     made = {"active", "objective_of", "conditioning", "directions", "way", "search"}
+    made |= {"lines"}  # of the last pass, whose models have left: a boundary needs none
     assert {field.name for field in fields(Batch)} == made | set(VECTORS) | set(NUMBERS)
     assert set(vars(LineSearch(1, 0.0))) == {"noise", "alpha", "low", "high", "slope_low", "slope_high", "tries"}
 

@@ -59,7 +59,7 @@ class Lbfgs:
         """Pairs (those of the last λ too) and vectors, the Hessian if it may come to that, and the logits of a tile."""
         size = D * K
         whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
-        return 8 * size * (4 * memory_of(n, size) + 16) + whitening + 2 * 8 * K * min(1024, max(512, n // 3))
+        return 8 * size * (4 * memory_of(n, size) + 16) + whitening + 2 * 8 * K * (1024 if n > 3 * 1024 else 512)
 
     def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
         """The second moments of the samples, then Hessians if it may come to that, and at last the dual points of the
