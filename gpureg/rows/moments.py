@@ -150,11 +150,10 @@ def _summed(kernels: Kernels, rows: Block, part: Callable[[Array, Array, Array |
     """The sum of `part(X, y, weight)` over the blocks; each of the kernels' threads has its own stretch."""
     cuts = stretches(kernels, rows)
     sums: list[Array] = [0.0 for _ in cuts]
-    D = rows.X.shape[1]
-    fewer = ELEMENTS_AT_ONCE // max(FEW_ELEMENTS, D * D)  # at least D rows, or the sum of the products costs more
+    few = max(FEW_ELEMENTS, rows.X.shape[1] ** 2)  # at least D rows, or the sum of the products costs more
 
     def task(number: int) -> None:
-        for X, y, weight in blocks_of(kernels, rows, per_row=D * max(1, fewer), span=cuts[number]):
+        for X, y, weight in blocks_of(kernels, rows, span=cuts[number], most=few):
             sums[number] = sums[number] + part(X, y, weight)
 
     kernels.share_out(len(cuts), task)
@@ -176,12 +175,13 @@ def blocks_of(
     table: bool = False,
     as_stored: bool = False,
     span: tuple[int, int] | None = None,
+    most: int = ELEMENTS_AT_ONCE,
 ) -> Iterator[tuple[Array, Array, Array | None]]:
     """Samples `(b, D)` of the rows of `span` (default all) in float64 (or `as_stored`), their labels, and their mean
-    weights `(b,)` (with `table` their rows of the table) or None.
+    weights `(b,)` (with `table` their rows of the table) or None; at most `most` elements in a block.
     """
     xp = kernels.backend.xp
-    size = max(1, ELEMENTS_AT_ONCE // max(rows.X.shape[1], per_row, 1))
+    size = max(1, min(most, ELEMENTS_AT_ONCE) // max(rows.X.shape[1], per_row, 1))
     first, last = span or (0, rows.n)
     for start in range(first, last, size):
         stop = min(start + size, last)
