@@ -28,10 +28,10 @@ class _Blas:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: Any = None
+        self._found: list[Any] = []
         self._loaded: tuple[bool, ...] = ()
         self._holds = 0
-        self._limit: Any = None
+        self._before: list[tuple[Any, int]] = []
         self._threads = 1
 
     def threads(self) -> int:
@@ -44,7 +44,9 @@ class _Blas:
         with self._lock:
             if self._holds == 0:
                 self._threads = self._count()
-                self._limit = self._libraries().limit(limits=1)
+                self._before = [(library, library.num_threads) for library in self._libraries()]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
             self._holds += 1
 
     def release(self) -> None:
@@ -52,16 +54,17 @@ class _Blas:
         with self._lock:
             self._holds -= 1
             if self._holds == 0:
-                self._limit.restore_original_limits()
+                for library, threads in self._before:
+                    library.set_num_threads(threads)
 
     def _count(self) -> int:
-        return max((int(library["num_threads"]) for library in self._libraries().info()), default=1)
+        return max((int(library.num_threads) for library in self._libraries()), default=1)
 
-    def _libraries(self) -> Any:
-        """The libraries that are loaded; looking for them takes milliseconds, so again only when there are more."""
+    def _libraries(self) -> list[Any]:
+        """The controllers of those that are loaded. Looking for them takes milliseconds: only when there are more."""
         loaded = tuple(name in sys.modules for name in BRING_A_BLAS)
-        if self._found is None or loaded != self._loaded:
-            self._found, self._loaded = ThreadpoolController().select(user_api="blas"), loaded
+        if loaded != self._loaded:
+            self._found, self._loaded = ThreadpoolController().select(user_api="blas").lib_controllers, loaded
         return self._found
 
 
