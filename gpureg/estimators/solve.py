@@ -157,4 +157,5 @@ def _task(samples: Samples, batch: Batch, models: Ints, mask: Mask) -> Task:
         own = batch.start[models] if samples.binary else batch.start[models][:, mask]
         start = np.swapaxes(np.where(np.isfinite(own), own, 0.0), 1, 2)
     column, fold = column.reshape(-1), batch.fold[models]
-    return Task(X, label, int(mask.sum()), loss, batch.C[models], weights, column, fold, start, samples.home)
+    mean = samples.mean if weights is None else None
+    return Task(X, label, int(mask.sum()), loss, batch.C[models], weights, column, fold, start, samples.home, mean)

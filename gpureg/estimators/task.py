@@ -18,6 +18,7 @@ from gpureg.errors import UsageError
 from gpureg.estimators import alone
 from gpureg.estimators.arrays import Home, HostArray, cuda_index
 from gpureg.estimators.design import design_of
+from gpureg.estimators.inputs import mean_of
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
 from gpureg.fitting.folds import class_shares, normalised
@@ -32,12 +33,14 @@ from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.problem import Outcome, Problem, Start
 from gpureg.types import Floats, Ints, ModelTable
 
+TOO_LARGE = (
+    "X has numbers that are too large to square. Scale the features first (sklearn.preprocessing.StandardScaler)."
+)
 NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at a time."
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
 MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # of a weighted mean
-SHORT = 256  # numbers of rows that are added as one
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Task:
     `X (n, F)` on the host, an array or CSR, in the type of the arithmetic; `label (n,)` class indices of K `classes`;
     `C (L,)` and `column (L,)` into `weights (n, T)`, the row weights as scikit-learn sums them (None: all 1); `fold
     (L,)` a model's fold, -1 for none. `start (L, F + 1, K)`: weights to begin at, the last row an intercept's, or None.
-    `home`: where the caller's samples lie.
+    `home`: where the caller's samples lie. `mean (F,)`: that of all of them without weights, or None if it is not
+    known.
     """
 
     X: Any
@@ -60,6 +64,7 @@ class Task:
     fold: Ints
     start: Floats | None
     home: Home
+    mean: Floats | None = None
 
     @property
     def work(self) -> int:
@@ -104,6 +109,8 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
     device with too little memory; raises UsageError if the arithmetic overflowed.
     """
     centre = _centre(task) if estimator.fit_intercept else None
+    if centre is not None and not np.isfinite(centre).all():
+        raise UsageError(f"The mean of a feature of X overflows: {TOO_LARGE}")
     start = None
     if task.start is not None:
         at = task.start[:, : task.X.shape[1] + (centre is not None)]
@@ -192,24 +199,12 @@ def _centre(task: Task) -> HostArray:
         return np.zeros(task.X.shape[1], task.X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         if task.weights is None:
-            return _mean(task.X).astype(task.X.dtype)
+            mean = mean_of(task.X) if task.mean is None else task.mean
+            return mean.astype(task.X.dtype)
         weight = task.weights.mean(axis=1)
         parts = range(0, len(task.X), ROWS_AT_ONCE)
         total = sum(weight[at : at + ROWS_AT_ONCE] @ task.X[at : at + ROWS_AT_ONCE].astype(np.float64) for at in parts)
         return np.asarray(total / weight.sum()).astype(task.X.dtype)
-
-
-def _mean(X: HostArray) -> Floats:
-    """The mean `(F,)` of samples `X (n, F)`.
-
-    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which
-    keep a core busy after it.
-    """
-    n, F = X.shape
-    together = max(1, SHORT // F)
-    whole = n - n % together
-    total = X[:whole].reshape(-1, together * F).sum(axis=0, dtype=np.float64).reshape(together, F).sum(axis=0)
-    return np.asarray((total + X[whole:].sum(axis=0, dtype=np.float64)) / n)
 
 
 def _moved(weights: Floats, centre: HostArray | None, sign: int) -> Floats:
@@ -281,10 +276,7 @@ def _tell(found: Outcome) -> None:
     """A warning if some models stopped short. Raises UsageError if some overflowed."""
     diverged = found.reasons.count("diverged")
     if diverged:
-        raise UsageError(
-            f"{diverged} of {len(found.reasons)} models overflowed: X has numbers that are too large to square. "
-            "Scale the features first (sklearn.preprocessing.StandardScaler)."
-        )
+        raise UsageError(f"{diverged} of {len(found.reasons)} models overflowed: {TOO_LARGE}")
     for text in found.warnings:
         said = f"{text} (λ = 1 / (2 C Σ s_i): a larger λ is a smaller C; the solver's tolerance is tol².)"
         warn(said, ConvergenceWarning)
