@@ -31,10 +31,11 @@ from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
 from gpureg.types import Floats, Ints
 
-BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one thread anyway
+BLAS_THREADS, BLAS_FEATURES = 1 << 13, 32  # multiply-adds, features: below both a BLAS uses one thread anyway
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
-PASSES = (22, 44)  # that the span replaces, with one column and with more
+PASSES = (10, 44)  # that the span replaces, with one column and with more
+WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
 FURTHER, PROVED = 1e-3, 1e-10  # of a tolerance at which the proof fails, and nats at which it hardly does
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
@@ -98,7 +99,8 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
     """As far as it goes; None if nothing is finite."""
-    kernels = choose_kernels(backend, task.loss, task.classes) if task.X.size * task.K >= BLAS_THREADS else None
+    large = task.X.size * task.K >= BLAS_THREADS or task.X.shape[1] >= BLAS_FEATURES
+    kernels = choose_kernels(backend, task.loss, task.classes) if large else None
     lanes, share = (1, one_after_the_other) if kernels is None else (kernels.lanes, kernels.share_out)
     with nullcontext() if kernels is None else kernels.steady(), np.errstate(all="ignore"):
         return _Way.of(task, partial(NumpyOneModel, lanes=lanes, share=share)).run(watch)
@@ -219,7 +221,7 @@ class _Way:
         """That of few rows of many features, if it costs less than what it saves."""
         n, F = self.task.X.shape
         K = self.task.K
-        if not (n < F and n <= MOST_ROWS and n < 4 * PASSES[K > 1] * (2 + K)):
+        if not (n < F and n <= MOST_ROWS and n < 4 * PASSES[K > 1] * (2 + K) and (K > 1 or n * F >= WIDE)):
             return None
         return Span.of(self.task.X if self.moved is None else self.task.X - self.moved, self.goal.centre)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gpureg.types import Floats
+import numpy as np
+
+from gpureg.types import Array, Floats
 
 
 class OneModel(Protocol):
@@ -23,12 +25,18 @@ class OneModel(Protocol):
         ...
 
     def squares(self) -> Floats:
-        """`Σ_i s_i x_i²` `(D,)`."""
+        """`Σ_i s_i x_i²` `(D,)`, to five digits: it scales steps."""
         ...
 
     def nearby(self) -> NearbyModel | None:
         """The same model, in float32 near a point; None if that is not any faster, or not possible. What is asked of
         this model at "the last `value`" is then of the last one of either.
+        """
+        ...
+
+    def curved(self) -> CurvedModel | None:
+        """The same model of one column, with the product of its Hessian near a point, as with `nearby`; None where
+        there is none.
         """
         ...
 
@@ -50,4 +58,39 @@ class NearbyModel(Protocol):
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """`OneModel.value`, in float32 as to what is not at the point."""
+        ...
+
+
+class CurvedModel(Protocol):
+    """An `OneModel` of one column at a point where its Hessian `H = Σ_i s_i p_i (1 - p_i) x_i x_i'` is known; `bend` is
+    the sum of the curvatures `s_i p_i (1 - p_i)`.
+
+    Products are in `dtype`; in float32 what is summed from a point that was settled is as good as a `NearbyModel`.
+    """
+
+    dtype: np.dtype
+    bend: float
+
+    def start(self, W: Floats) -> tuple[float, Floats]:
+        """`OneModel.value` at weights of 0, but for a bias, in `dtype`; from here, W is the point."""
+        ...
+
+    def settle(self, W: Floats) -> tuple[float, Floats]:
+        """`OneModel.value` in float64; from here, W is the point, and there is no step."""
+        ...
+
+    def product(self, p: Array) -> Array:
+        """`H p` `(D,)` of `p (D,)`, both in `dtype`."""
+        ...
+
+    def extend(self, a: float) -> None:
+        """The step is longer by a times the p of the last product."""
+        ...
+
+    def trial(self, t: float) -> tuple[float, float, float]:
+        """Cost, and its first and second derivative in t, at the point plus t times the step: no product."""
+        ...
+
+    def move(self, t: float) -> Floats:
+        """The gradient `(1, D)` at the last trial, at t; from here, that is the point, and there is no step."""
         ...

@@ -48,6 +48,10 @@ class SummedModel:
         """See the protocol: there is none."""
         return
 
+    def curved(self) -> None:
+        """See the protocol: there is none."""
+        return
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol; None for rows whose second moments are not worth a decomposition."""
         free = self.centre is not None

@@ -13,13 +13,10 @@ from gpureg.types import Array, Floats
 
 
 class NearTile:
-    """The samples of a tile in float32, `(b, D)`: with a `centre (F,)` less that, and a bias's ones after them."""
+    """A tile with its samples in float32 `(b, D)`, as `copies` makes them."""
 
-    def __init__(self, tile: OneModelTile, centre: Floats | None) -> None:
-        (b, F), free = tile.X.shape, centre is not None
-        self.tile, self.X = tile, np.empty((b, F + free), np.float32)
-        np.subtract(tile.X, 0.0 if centre is None else centre, out=self.X[:, :F], casting="same_kind")
-        self.X[:, F:] = 1.0
+    def __init__(self, tile: OneModelTile, X: Array) -> None:
+        self.tile, self.X = tile, X
         self.z, self.r = np.empty((2, *tile.z.shape))
         self.change = np.empty(tile.z.shape, np.float32)
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from gpureg.kernels.cpu.copies import Copies
+from gpureg.kernels.cpu.curved_tile import CurvedTile
 from gpureg.kernels.cpu.near_tile import NearTile
 from gpureg.kernels.cpu.one_tile import FEW_COLUMNS, LogisticOneModelTile, OneModelTile, SoftmaxOneModelTile, Sums
 from gpureg.losses import Logistic, Loss, Softmax
@@ -25,7 +27,7 @@ WORTH_THREADS = 1 << 20  # multiply-adds of a product above which threads are wo
 
 T = TypeVar("T")
 NEAR_FEATURES, NEAR_ELEMENTS = 64, 1 << 17  # of samples at least, whose copy in float32 is worth making
-SMALLEST = 1e-50  # a feature's mean square, and its inverse the largest: in float32 nothing overflows or vanishes
+CURVED_ELEMENTS = 1 << 15  # of samples at least, whose copy for `CurvedOneModel` is in float32
 
 ShareOut = Callable[[int, Callable[[int], None]], None]
 TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
@@ -85,12 +87,13 @@ class NumpyOneModel:
 
     def nearby(self) -> NearModel | None:
         """See the protocol."""
-        n, F = sum(len(tile.X) for tile in self.tiles), self.tiles[0].X.shape[1]
-        if not (F >= NEAR_FEATURES and n * F >= NEAR_ELEMENTS):
-            return None
-        spread = self._squares[self._squares > 0.0] / n
-        fits = len(spread) > 0 and spread.min() > SMALLEST and spread.max() < 1.0 / SMALLEST
-        return NearModel(self) if fits else None
+        copies = self._copies
+        return None if copies is None or copies.dtype != np.float32 else NearModel(self, copies.samples)
+
+    def curved(self) -> CurvedOneModel | None:
+        """See the protocol."""
+        tiles, copies = [tile for tile in self.tiles if isinstance(tile, LogisticOneModelTile)], self._copies
+        return CurvedOneModel(self, tiles, copies.samples) if tiles and copies is not None else None
 
     def curvature(self) -> Floats:
         """See the protocol."""
@@ -98,16 +101,35 @@ class NumpyOneModel:
 
     def squares(self) -> Floats:
         """See the protocol."""
-        return self._squares.copy()
+        copies = self._copies
+        return self._squares.copy() if copies is None else copies.squares.copy()
 
     @cached_property
     def _squares(self) -> Floats:
         return self._sums(lambda tile: (tile.squares(self.centre),))[0]
 
+    @cached_property
+    def _copies(self) -> Copies | None:
+        """In float32, if they are worth making and if nothing is lost; else those of a single column in float64."""
+        F, elements = self.tiles[0].X.shape[1], self._n * self.tiles[0].X.shape[1]
+        one = isinstance(self.tiles[0], LogisticOneModelTile)
+        if elements >= CURVED_ELEMENTS if one else elements >= NEAR_ELEMENTS and F >= NEAR_FEATURES:
+            copies = self._copied(np.float32)
+            if copies.fit:
+                return copies
+        return self._copied(np.float64) if one else None
+
+    def _copied(self, dtype: Any) -> Copies:
+        return Copies(self.tiles, self.centre, self.share, np.dtype(dtype))
+
+    @property
+    def _n(self) -> int:
+        return sum(len(tile.X) for tile in self.tiles)
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol."""
         own, S, mass = self._sums(lambda tile: tile.kronecker(self.centre))
-        n = sum(len(tile.X) for tile in self.tiles)
+        n = self._n
         return (own / n, S / mass) if mass > n * np.finfo(float).eps else None
 
     def biases(self) -> Floats:
@@ -126,16 +148,9 @@ class NumpyOneModel:
 class NearModel:
     """See `gpureg.kernels.one_model.NearbyModel`."""
 
-    def __init__(self, model: NumpyOneModel) -> None:
-        tiles, centre = model.tiles, model.centre
+    def __init__(self, model: NumpyOneModel, copies: Sequence[Array]) -> None:
         self._model, self._share = model, model.share
-        made: list[Any] = [None] * len(tiles)
-
-        def make(number: int) -> None:
-            made[number] = NearTile(tiles[number], centre)
-
-        model.share(len(tiles), make)
-        self._tiles: list[NearTile] = made
+        self._tiles = [NearTile(tile, X) for tile, X in zip(model.tiles, copies, strict=True)]
         self._at = self._slope = np.empty(0)
 
     def settle(self, W: Floats) -> tuple[float, Floats]:
@@ -150,6 +165,50 @@ class NearModel:
         d = (W - self._at).astype(np.float32)
         cost, slope = sums(self._tiles, self._share, lambda tile: tile.value(d))
         return float(cost), self._slope + slope
+
+
+class CurvedOneModel:
+    """See `gpureg.kernels.one_model.CurvedModel`."""
+
+    def __init__(self, model: NumpyOneModel, tiles: Sequence[LogisticOneModelTile], copies: Sequence[Array]) -> None:
+        self._model, self._share, self.dtype = model, model.share, copies[0].dtype
+        self._tiles = [CurvedTile(tile, X) for tile, X in zip(tiles, copies, strict=True)]
+        self._slope: Any = 0.0  # where the point was settled
+        self.bend = 0.0
+
+    def start(self, W: Floats) -> tuple[float, Floats]:
+        """See the protocol."""
+        _, bias = self._model.apart(W)
+        cost, slope, self.bend = sums(self._tiles, self._share, lambda tile: tile.start(bias))
+        self._slope = 0.0
+        return float(cost), slope.astype(np.float64)[None, :]
+
+    def settle(self, W: Floats) -> tuple[float, Floats]:
+        """See the protocol."""
+        w, bias = self._model.apart(W)
+        cost, *slopes, self.bend = sums(self._tiles, self._share, lambda tile: tile.settle(w, bias))
+        slope = self._model.whole(slopes)
+        self._slope = slope[0].copy()
+        return float(cost), slope
+
+    def product(self, p: Array) -> Array:
+        """See the protocol."""
+        return sums(self._tiles, self._share, lambda tile: tile.product(p))[0]
+
+    def extend(self, a: float) -> None:
+        """See the protocol."""
+        for tile in self._tiles:
+            tile.extend(a)
+
+    def trial(self, t: float) -> tuple[float, float, float]:
+        """See the protocol."""
+        cost, slope, curvature = sums(self._tiles, self._share, lambda tile: tile.trial(t))
+        return float(cost), slope, curvature
+
+    def move(self, t: float) -> Floats:
+        """See the protocol."""
+        change, self.bend = sums(self._tiles, self._share, lambda tile: tile.move(t))
+        return np.asarray(self._slope + change, np.float64)[None, :]
 
 
 def sums(tiles: Sequence[T], share: ShareOut, work: Callable[[T], Sums]) -> Sums:

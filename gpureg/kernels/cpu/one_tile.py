@@ -224,19 +224,20 @@ class LogisticOneModelTile(OneModelTile):
         m *= self.sign
         return loss
 
-    def _second(self) -> Floats:
+    def second(self) -> Floats:
+        """There, `s p (1 - p)` `(b,)`."""
         r = np.abs(self.z[0])
         d = r * (1.0 - r)
         return d if self.weight is None else d * self.weight
 
     def spread(self) -> tuple[Floats, Floats]:
         """See `OneModelTile`."""
-        u = self._second()
+        u = self.second()
         return u.sum().reshape(1, 1), u
 
     def tilted(self, c: Floats) -> Floats:
         """See `OneModelTile`."""
-        return (self._second() * c)[None, :]
+        return (self.second() * c)[None, :]
 
     def curvature(self, centre: Floats | None) -> Floats:
         """`Σ s p (1 - p) x x'`."""

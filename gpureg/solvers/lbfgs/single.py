@@ -22,6 +22,7 @@ from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.newton import newton, polished
 from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
+from gpureg.solvers.lbfgs.truncated import truncated
 from gpureg.solvers.lbfgs.watching import Watch, tell
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.types import Floats, StopReason
@@ -50,9 +51,11 @@ def is_worth_it_alone(n: int, D: int, K: int) -> bool:
 
 
 def near_bytes(n: int, D: int, K: int) -> int:
-    """What `OneModel.nearby` holds: the samples in float32, logits and residuals at a point, and their change; 0 if the
-    samples are so few that it is None.
+    """What `OneModel.nearby` or `curved` holds: the samples again, in float32 or, with a single column, at most in
+    float64; logits and residuals at a point, and their change. 0 if the samples are so few that there is neither.
     """
+    if K == 1:
+        return n * (8 * D + 100)
     return n * (4 * D + 20 * K) if D >= NEAR_FEATURES and n * D >= NEAR_ELEMENTS else 0
 
 
@@ -68,7 +71,11 @@ def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
     """Go from the point `W (K, D)` towards the optimum in at most `room` iterations; `trials.met` says whether it was
     reached.
     """
-    n, (K, D) = trials.goal.n, W.shape
+    n, (K, D), begun = trials.goal.n, W.shape, len(trials.course)
+    truncated(trials, W, room)
+    if trials.met:
+        return
+    W, room = W if trials.best is None else trials.best.W, room - (len(trials.course) - begun)
     if not hessians.newton_first(n, K * D):
         price = float(hessians.handover(n, K * D) or 0)
         descend(trials, W, Stretch(int(price) or MOST_ITERATIONS, price, min(room, MOST_ITERATIONS)))

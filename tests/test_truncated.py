@@ -1,0 +1,241 @@
+"""A single model of one column: its Hessian as a product, trials along a step without one, and where Newton's method
+by conjugate gradients ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression as Sklearn
+from threadpoolctl import threadpool_limits
+
+import gpureg
+from gpureg.kernels.cpu.one_model import NumpyOneModel, one_after_the_other
+from gpureg.kernels.one_model import CurvedModel
+from gpureg.losses import Logistic, Softmax
+from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.metric import Kronecker
+from gpureg.solvers.lbfgs.newton import newton
+from gpureg.solvers.lbfgs.proved import proved_bound
+from gpureg.solvers.lbfgs.single import near_bytes, try_alone
+from gpureg.solvers.lbfgs.trials import Goal, Trials
+from gpureg.solvers.lbfgs.truncated import truncated
+from gpureg.types import Floats
+
+SIZES = [(50, 7), (900, 160), (300, 700)]  # in float64, and in float32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a fit (`Kernels.steady`); SciPy has a BLAS of its own, which is loaded with it."""
+    import scipy.linalg  # noqa: F401
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def samples(n: int, F: int, *, spread: float = 0.3, seed: int = 0) -> tuple[Floats, np.ndarray]:
+    """Two classes around random centres, away from 0."""
+    random = np.random.default_rng(seed)
+    y = np.concatenate([[0, 1], random.integers(0, 2, n - 2)])
+    return random.normal(size=(n, F)) + spread * random.normal(size=(2, F))[y] + 0.5, y
+
+
+def made(
+    n: int, F: int, *, free: bool = True, weighted: bool = False, lanes: int = 1, scale: Any = 1.0, spread: float = 0.3
+) -> NumpyOneModel:
+    X, y = samples(n, F, spread=spread)
+    X = X * scale
+    weight = np.random.default_rng(3).integers(0, 3, n).astype(float) if weighted else None
+    if weight is not None:
+        weight *= n / weight.sum()
+    return NumpyOneModel(Logistic(), 1, X, y, weight, X.mean(axis=0) if free else None, lanes, one_after_the_other)
+
+
+def goal(model: NumpyOneModel, n: int, l2: float = 1 / 300, tolerance: float = 1e-12) -> Goal:
+    return Goal(model, Logistic(), n, 1, l2, model.centre, tolerance, 2.2e-16)
+
+
+def curved(model: NumpyOneModel) -> CurvedModel:
+    found = model.curved()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+class TestSums:
+    def test_the_product_is_that_of_the_hessian(
+        self, size: tuple[int, int], free: bool, weighted: bool, lanes: int
+    ) -> None:
+        model = made(*size, free=free, weighted=weighted, lanes=lanes)
+        near, random = curved(model), np.random.default_rng(1)
+        W, p = 0.1 * random.normal(size=(2, 1, size[1] + free))
+        near.settle(W)
+        model.value(W)
+        right = model.curvature() @ p[0]
+        found = near.product(p[0].astype(near.dtype))
+        np.testing.assert_allclose(found, right, atol=1e-5 * np.abs(right).max())
+        assert near.bend == pytest.approx(model.biases()[0, 0], rel=1e-12)
+
+    def test_along_a_step_trials_are_values(
+        self, size: tuple[int, int], free: bool, weighted: bool, lanes: int
+    ) -> None:
+        """A step of many parts: more than are held before they are summed."""
+        model = made(*size, free=free, weighted=weighted, lanes=lanes)
+        near, random = curved(model), np.random.default_rng(2)
+        W, D = 0.1 * random.normal(size=(1, size[1] + free)), size[1] + free
+        near.settle(W)
+        d = np.zeros(D)
+        for _ in range(19):
+            p, a = (0.02 * random.normal(size=D)).astype(near.dtype), float(random.normal())
+            near.product(p)
+            near.extend(a)
+            d += a * p
+        for t in (0.0, 0.5, 1.5):
+            right, slope = model.value(W + t * d)
+            turn = float(d @ model.curvature() @ d)
+            cost, first, second = near.trial(t)
+            assert cost == pytest.approx(right, rel=1e-6)
+            assert first == pytest.approx(float(slope[0] @ d), rel=1e-4, abs=1e-4 * turn)
+            assert second == pytest.approx(turn, rel=1e-4)
+        gradient = near.move(1.5)
+        assert gradient.shape == slope.shape
+        assert gradient.dtype == np.float64
+        np.testing.assert_allclose(gradient, slope, atol=2e-5 * np.abs(slope).max())
+        assert near.bend == pytest.approx(model.biases()[0, 0], rel=1e-5)
+        assert near.trial(3.0)[0] == pytest.approx(model.value(W + 1.5 * d)[0], rel=1e-6)  # there is no step yet
+
+    def test_the_start_is_the_value_at_weights_of_0(
+        self, size: tuple[int, int], free: bool, weighted: bool, lanes: int
+    ) -> None:
+        model = made(*size, free=free, weighted=weighted, lanes=lanes)
+        W = np.zeros((1, size[1] + free))
+        if free:
+            W[0, -1] = 0.7
+        cost, gradient = curved(model).start(W)
+        right, slope = model.value(W)
+        assert cost == pytest.approx(right, rel=1e-14)
+        np.testing.assert_allclose(gradient, slope, atol=1e-5 * np.abs(slope).max())
+
+
+def test_types_and_who_has_none() -> None:
+    assert curved(made(50, 7)).dtype == np.float64  # so few that a copy in float32 saves nothing
+    assert curved(made(900, 160)).dtype == np.float32
+    assert curved(made(900, 160, scale=1e-30)).dtype == np.float64  # squares would vanish in float32
+    assert curved(made(900, 160, scale=1e30)).dtype == np.float64
+    X, y = samples(900, 160)
+    assert NumpyOneModel(Softmax(), 2, X, y, None, None, 1, one_after_the_other).curved() is None
+    assert near_bytes(900, 161, 1) > 8 * 900 * 161
+
+
+def test_a_feature_far_from_0_keeps_its_digits() -> None:
+    """At 1e5 standard deviations float32 has two digits of a sample, and seven of its difference from the centre."""
+    X, y = samples(900, 160)
+    models = [NumpyOneModel(Logistic(), 1, Z, y, None, Z.mean(axis=0), 1, one_after_the_other) for Z in (X, X + 1e5)]
+    W = 0.1 * np.random.default_rng(1).normal(size=(1, 161))
+    W[:, -1] = 0.0
+    found = [curved(model).start(np.zeros((1, 161)))[1] for model in models]
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5 * np.abs(found[0]).max())
+    np.testing.assert_allclose(models[1].squares(), models[0].squares(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.03, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("C", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize(("n", "F"), [(60, 5), (300, 40), (120, 400), (2000, 60)])
+def test_it_ends_where_newtons_method_ends(n: int, F: int, C: float, spread: float) -> None:
+    model, l2 = made(n, F, spread=spread), 1 / (2 * C * n)
+    trials = Trials(goal(model, n, l2), 0, None)
+    truncated(trials, np.zeros((1, F + 1)), 200)
+    assert trials.met
+    best = trials.best
+    assert best is not None
+    model.value(best.W)
+    assert proved_bound(trials.goal, model, best) <= max(1e-12, 1e-13 * best.objective)
+    right = Trials(goal(model, n, l2, 1e-14), 0, None)
+    newton(right, best.W.copy(), 50)
+    assert right.best is not None
+    assert abs(best.objective - right.best.objective) <= 1.1e-12
+    assert len(trials.course) <= 40
+
+
+def test_correlated_features_are_given_a_whole_hessian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once conjugate gradients have cost as much as a factor."""
+    made_here: list[bool] = []
+    own = Kronecker.of
+    monkeypatch.setattr(Kronecker, "of", classmethod(lambda cls, goal: made_here.append(True) or own(goal)))
+    random = np.random.default_rng(0)
+    X, y = samples(1500, 80)
+    X = X @ (random.normal(size=(80, 80)) * np.logspace(0, -3, 80))
+    model = NumpyOneModel(Logistic(), 1, X, y, None, X.mean(axis=0), 1, one_after_the_other)
+    trials = Trials(goal(model, 1500, 1e-6), 0, None)
+    truncated(trials, np.zeros((1, 81)), 200)
+    assert made_here
+    assert trials.met
+
+
+def test_iterations_end_at_a_point_that_is_known() -> None:
+    model = made(300, 700)
+    for room in (0, 1, 3):
+        trials = Trials(goal(model, 300), 0, None)
+        truncated(trials, np.zeros((1, 701)), room)
+        assert not trials.met
+        assert len(trials.course) == room
+        assert trials.best is not None
+        at = trials.goal.at(trials.best.W)
+        assert trials.best.objective == pytest.approx(at.objective, rel=1e-14)
+        np.testing.assert_allclose(trials.best.gradient, at.gradient, atol=1e-13)
+
+
+@pytest.mark.parametrize("moved", [0.0, 1e-9, 1e-3])
+def test_a_start_near_the_optimum(moved: float) -> None:
+    model = made(300, 700)
+    trials = Trials(goal(model, 300), 0, None)
+    truncated(trials, np.zeros((1, 701)), 200)
+    assert trials.best is not None
+    again = Trials(goal(model, 300, tolerance=2e-12), 0, None)
+    truncated(again, trials.best.W + moved, 200)
+    assert again.met
+    assert len(again.course) <= (1 if not moved else 8)
+    assert again.course  # the start counts as one
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, 1e300])
+def test_what_is_not_finite_ends_it(spoiled: float) -> None:
+    model = made(300, 700)
+    W = np.full((1, 701), spoiled)
+    trials = Trials(goal(model, 300), 0, None)
+    with np.errstate(all="ignore"):
+        truncated(trials, W, 200)
+    assert not trials.met
+    assert not trials.course
+
+
+def test_models_without_a_penalty_take_the_other_way() -> None:
+    X, y = samples(200, 3, spread=0.5)
+    model = NumpyOneModel(Logistic(), 1, X, y, None, X.mean(axis=0), 1, one_after_the_other)
+    free = Goal(model, Logistic(), 200, 1, 0.0, model.centre, 1e-12, 2.2e-16)
+    trials = Trials(free, 0, None)
+    truncated(trials, np.zeros((1, 4)), 200)
+    assert trials.best is None
+    try_alone(trials, np.zeros((1, 4)), 200, Hessians())
+    assert trials.met
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize(("n", "F"), [(40, 3), (150, 600), (700, 90)])
+def test_the_estimator_ends_at_scikit_learns_optimum(n: int, F: int, C: float, weighted: bool, intercept: bool) -> None:
+    X, y = samples(n, F)
+    weight = np.random.default_rng(1).integers(0, 3, n).astype(float) if weighted else None
+    ours = gpureg.LogisticRegression(C=C, fit_intercept=intercept).fit(X, y, weight)
+    right = Sklearn(C=C, fit_intercept=intercept, tol=1e-10, max_iter=10000).fit(X, y, weight)
+    some = slice(None) if weight is None else weight > 0.0  # what has no weight says nothing of the gap
+    np.testing.assert_allclose(ours.predict_proba(X)[some], right.predict_proba(X)[some], atol=1e-5)
+    assert ours.n_iter_[0] <= 40
