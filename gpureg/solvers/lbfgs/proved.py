@@ -38,6 +38,8 @@ def _solved(H: Floats, right: Floats, *, shift: bool) -> Floats:
     size = float(np.trace(H)) / len(H)
     if not size > 0.0:
         return np.full_like(right, np.nan)
+    if len(H) == 1:
+        return right / H[0]
     lift = size / len(H) if shift else 0.0
     try:
         return np.asarray(np.linalg.solve(H + lift + 1e-15 * size * np.eye(len(H)), right))

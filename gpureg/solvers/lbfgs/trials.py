@@ -93,7 +93,7 @@ class Goal:
             gradient[:, :-1] += 2.0 * l2 * w
             bias = W[:, -1]
             penalty = l2 * (float(np.vdot(W, W)) - float(bias @ bias))
-        return Trial(W, loss, loss + penalty, gradient, self._bound(gradient))
+        return Trial(W, loss, loss + penalty, gradient, self.bound(gradient))
 
     def met(self, trial: Trial, decrement: float = np.inf) -> bool:
         """Whether the trial is near enough; `decrement` estimates twice the gap, and decides if there is no penalty."""
@@ -104,7 +104,8 @@ class Goal:
         """What a trial's bound should be at most."""
         return SLACK * max(self.tolerance, self.resolution * abs(trial.objective))
 
-    def _bound(self, gradient: Floats) -> float:
+    def bound(self, gradient: Floats) -> float:
+        """The bound on the gap to the optimum at a point with that gradient `(K, D)`; NaN without a penalty."""
         if not self.l2 > 0:
             return np.nan
         total = float(np.vdot(gradient, gradient)) / (4.0 * self.l2)

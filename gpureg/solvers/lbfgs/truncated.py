@@ -131,20 +131,23 @@ class _Newton:
         found = self._end(at, slope, _Line(self.goal.n, self.model, float(at.W[0] @ soft), float(d @ soft)))
         if found is None:
             return None
-        t, loss = found
-        self.exact = False
-        return self.goal.trial(at.W + t * d, loss * self.goal.n, self.model.move(t))
+        t, loss, objective = found
+        self.exact, W, gradient = False, at.W + t * d, self.model.move(t)
+        gradient /= self.goal.n
+        gradient += self.decay * W
+        return Trial(W, loss, objective, gradient, self.goal.bound(gradient))
 
-    def _end(self, at: Trial, slope: float, line: _Line) -> tuple[float, float] | None:
-        """Where the step ends, as a multiple of it, and the loss there; None if nothing is better."""
+    def _end(self, at: Trial, slope: float, line: _Line) -> tuple[float, float, float] | None:
+        """Where the step ends, as a multiple of it, the loss there and the objective; None if nothing is better."""
         low, high, t = 0.0, np.inf, 1.0
         allowed = at.objective + ROUNDED * abs(at.objective)
         for _ in range(TRIES):
             loss, penalty, own, following = line.at(t)
             self.trials.evaluations += 1
-            falls = at.objective - at.loss + penalty + loss <= allowed
+            objective = loss + (at.objective - at.loss + penalty)
+            falls = objective <= allowed
             if falls and abs(own) <= -FLAT * slope:
-                return t, loss
+                return t, loss, objective
             if falls and own < 0.0:
                 low, following = t, min(following, FURTHER * t)
             else:
