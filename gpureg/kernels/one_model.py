@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,9 +35,7 @@ class OneModel(Protocol):
         ...
 
     def curved(self) -> CurvedModel | None:
-        """The same model of one column, with the product of its Hessian near a point, as with `nearby`; None where
-        there is none.
-        """
+        """The same model with the product of its Hessian near a point, as with `nearby`; None where there is none."""
         ...
 
     def kronecker(self) -> tuple[Floats, Floats] | None:
@@ -62,17 +60,17 @@ class NearbyModel(Protocol):
 
 
 class CurvedModel(Protocol):
-    """An `OneModel` of one column at a point where its Hessian `H = Σ_i s_i p_i (1 - p_i) x_i x_i'` is known; `bend` is
-    the sum of the curvatures `s_i p_i (1 - p_i)`.
+    """An `OneModel` at a point where its Hessian `H = Σ_i s_i M_i ⊗ x_i x_i'` is known, M the curvature of the loss in
+    the logits; `bend (K,)` is `Σ_i s_i M_i,kk`.
 
     Products are in `dtype`; in float32 what is summed from a point that was settled is as good as a `NearbyModel`.
     """
 
-    dtype: np.dtype
-    bend: float
+    dtype: np.dtype[Any]
+    bend: Floats
 
     def start(self, W: Floats) -> tuple[float, Floats]:
-        """`OneModel.value` at weights of 0, but for a bias, in `dtype`; from here, W is the point."""
+        """`OneModel.value` at weights of 0, but for biases, in `dtype`; from here, W is the point."""
         ...
 
     def settle(self, W: Floats) -> tuple[float, Floats]:
@@ -80,17 +78,21 @@ class CurvedModel(Protocol):
         ...
 
     def product(self, p: Array) -> Array:
-        """`H p` `(D,)` of `p (D,)`, both in `dtype`."""
+        """`H p` `(K, D)` of `p (K, D)`, both in `dtype`."""
         ...
 
     def extend(self, a: float) -> None:
         """The step is longer by a times the p of the last product."""
         ...
 
-    def trial(self, t: float) -> tuple[float, float, float]:
-        """Cost, and its first and second derivative in t, at the point plus t times the step: no product."""
+    def trial(self, t: float) -> tuple[float, float]:
+        """Cost, and its derivative in t, at the point plus t times the step: no product."""
+        ...
+
+    def along(self) -> float:
+        """The second derivative in t, at the last trial."""
         ...
 
     def move(self, t: float) -> Floats:
-        """The gradient `(1, D)` at the last trial, at t; from here, that is the point, and there is no step."""
+        """The gradient `(K, D)` at the last trial, at t; from here, that is the point, and there is no step."""
         ...

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpureg.kernels.cpu.copies import Copies
-from gpureg.kernels.cpu.curved_tile import CurvedTile
+from gpureg.kernels.cpu.curved_tile import CurvedTile, LogisticCurvedTile, SoftmaxCurvedTile
 from gpureg.kernels.cpu.near_tile import NearTile
 from gpureg.kernels.cpu.one_tile import FEW_COLUMNS, LogisticOneModelTile, OneModelTile, SoftmaxOneModelTile, Sums
 from gpureg.losses import Logistic, Loss, Softmax
@@ -32,6 +32,9 @@ CURVED_ELEMENTS = 1 << 15  # of samples at least, whose copy for `CurvedOneModel
 ShareOut = Callable[[int, Callable[[int], None]], None]
 TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
     {Softmax(): SoftmaxOneModelTile, Logistic(): LogisticOneModelTile}
+)
+CURVED_TILES: Mapping[type[OneModelTile], Callable[[Any, Array], CurvedTile]] = MappingProxyType(
+    {SoftmaxOneModelTile: SoftmaxCurvedTile, LogisticOneModelTile: LogisticCurvedTile}
 )
 
 
@@ -87,13 +90,13 @@ class NumpyOneModel:
 
     def nearby(self) -> NearModel | None:
         """See the protocol."""
-        copies = self._copies
-        return None if copies is None or copies.dtype != np.float32 else NearModel(self, copies.samples)
+        F, single = self.tiles[0].X.shape[1], self._copies.dtype == np.float32
+        worth = F >= NEAR_FEATURES and self._n * F >= NEAR_ELEMENTS
+        return NearModel(self, self._copies.samples) if worth and single else None
 
-    def curved(self) -> CurvedOneModel | None:
+    def curved(self) -> CurvedOneModel:
         """See the protocol."""
-        tiles, copies = [tile for tile in self.tiles if isinstance(tile, LogisticOneModelTile)], self._copies
-        return CurvedOneModel(self, tiles, copies.samples) if tiles and copies is not None else None
+        return CurvedOneModel(self, self._copies.samples)
 
     def curvature(self) -> Floats:
         """See the protocol."""
@@ -101,26 +104,16 @@ class NumpyOneModel:
 
     def squares(self) -> Floats:
         """See the protocol."""
-        copies = self._copies
-        return self._squares.copy() if copies is None else copies.squares.copy()
+        return self._copies.squares.copy()
 
     @cached_property
-    def _squares(self) -> Floats:
-        return self._sums(lambda tile: (tile.squares(self.centre),))[0]
-
-    @cached_property
-    def _copies(self) -> Copies | None:
-        """In float32, if they are worth making and if nothing is lost; else those of a single column in float64."""
-        F, elements = self.tiles[0].X.shape[1], self._n * self.tiles[0].X.shape[1]
-        one = isinstance(self.tiles[0], LogisticOneModelTile)
-        if elements >= CURVED_ELEMENTS if one else elements >= NEAR_ELEMENTS and F >= NEAR_FEATURES:
-            copies = self._copied(np.float32)
+    def _copies(self) -> Copies:
+        """In float32, if that saves something and nothing is lost."""
+        if self._n * self.tiles[0].X.shape[1] >= CURVED_ELEMENTS:
+            copies = Copies(self.tiles, self.centre, self.share, np.dtype(np.float32))
             if copies.fit:
                 return copies
-        return self._copied(np.float64) if one else None
-
-    def _copied(self, dtype: Any) -> Copies:
-        return Copies(self.tiles, self.centre, self.share, np.dtype(dtype))
+        return Copies(self.tiles, self.centre, self.share, np.dtype(np.float64))
 
     @property
     def _n(self) -> int:
@@ -170,25 +163,25 @@ class NearModel:
 class CurvedOneModel:
     """See `gpureg.kernels.one_model.CurvedModel`."""
 
-    def __init__(self, model: NumpyOneModel, tiles: Sequence[LogisticOneModelTile], copies: Sequence[Array]) -> None:
+    def __init__(self, model: NumpyOneModel, copies: Sequence[Array]) -> None:
         self._model, self._share, self.dtype = model, model.share, copies[0].dtype
-        self._tiles = [CurvedTile(tile, X) for tile, X in zip(tiles, copies, strict=True)]
+        self._tiles = [CURVED_TILES[type(tile)](tile, X) for tile, X in zip(model.tiles, copies, strict=True)]
         self._slope: Any = 0.0  # where the point was settled
-        self.bend = 0.0
+        self.bend = np.zeros(len(model.tiles[0].z))
 
     def start(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
         _, bias = self._model.apart(W)
         cost, slope, self.bend = sums(self._tiles, self._share, lambda tile: tile.start(bias))
         self._slope = 0.0
-        return float(cost), slope.astype(np.float64)[None, :]
+        return float(cost), slope.astype(np.float64)
 
     def settle(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
         w, bias = self._model.apart(W)
         cost, *slopes, self.bend = sums(self._tiles, self._share, lambda tile: tile.settle(w, bias))
         slope = self._model.whole(slopes)
-        self._slope = slope[0].copy()
+        self._slope = slope.copy()
         return float(cost), slope
 
     def product(self, p: Array) -> Array:
@@ -200,15 +193,19 @@ class CurvedOneModel:
         for tile in self._tiles:
             tile.extend(a)
 
-    def trial(self, t: float) -> tuple[float, float, float]:
+    def trial(self, t: float) -> tuple[float, float]:
         """See the protocol."""
-        cost, slope, curvature = sums(self._tiles, self._share, lambda tile: tile.trial(t))
-        return float(cost), slope, curvature
+        cost, slope = sums(self._tiles, self._share, lambda tile: tile.trial(t))
+        return float(cost), slope
+
+    def along(self) -> float:
+        """See the protocol."""
+        return float(sums(self._tiles, self._share, lambda tile: (tile.along(),))[0])
 
     def move(self, t: float) -> Floats:
         """See the protocol."""
         change, self.bend = sums(self._tiles, self._share, lambda tile: tile.move(t))
-        return np.asarray(self._slope + change, np.float64)[None, :]
+        return np.asarray(self._slope + change, np.float64)
 
 
 def sums(tiles: Sequence[T], share: ShareOut, work: Callable[[T], Sums]) -> Sums:

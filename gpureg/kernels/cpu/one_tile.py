@@ -15,7 +15,6 @@ from gpureg.types import Array, Floats, Ints
 
 FEW_COLUMNS = 3  # the BLAS takes longer for a product of a matrix and this many vectors than for one after the other
 LONG = 64  # features from which the product back is faster with the samples as its left factor
-KEPT = 1e-6  # of a sum of squares after that of the centre is subtracted from it: ten digits
 ELEMENTS_AT_ONCE = 1 << 16  # that are copied: half a MiB, a core's cache
 
 Sums = tuple[Any, ...]  # arrays and numbers that are added up over the tiles
@@ -106,23 +105,6 @@ class OneModelTile(ABC):
         own[:, -1] = 1.0
         return own
 
-    def squares(self, centre: Floats | None) -> Floats:
-        """`Σ s x²` `(D,)` of those."""
-        X, s = self.X, self.weight
-        if s is None:
-            raw = np.einsum("ij,ij->j", X, X)
-            if centre is None:
-                return raw
-            moved = raw - centre * (2.0 * (np.ones(len(X)) @ X) - len(X) * centre)
-            if (moved >= KEPT * raw).all():
-                return np.append(moved, len(X))
-        total = np.zeros(self._width(centre))
-        for rows in self._stretches():
-            own = self.samples(centre, rows)
-            square = np.multiply(own, own, out=None if centre is None else own)
-            total += square.sum(axis=0) if s is None else s[rows] @ square
-        return total
-
     def kronecker(self, centre: Floats | None) -> Sums:
         """`Σ s M (K, K)`, `Σ s u x x' (D, D)` with u the trace of M, and `Σ s u`."""
         own, u = self.spread()
@@ -162,14 +144,15 @@ class SoftmaxOneModelTile(OneModelTile):
         np.log(total, out=total)
         return np.subtract(total, own, out=total)
 
-    def _probabilities(self) -> Floats:
+    def probabilities(self) -> Floats:
+        """There, `(K, b)`."""
         p = self.z.copy()
         p.reshape(-1)[self.own] += 1.0
         return p
 
     def spread(self) -> tuple[Floats, Floats]:
         """See `OneModelTile`."""
-        p = self._probabilities()
+        p = self.probabilities()
         u = np.maximum(p.sum(axis=0) - (p * p).sum(axis=0), 0.0)
         q = p if self.weight is None else p * self.weight
         own = -(q @ p.T)
@@ -178,14 +161,14 @@ class SoftmaxOneModelTile(OneModelTile):
 
     def tilted(self, c: Floats) -> Floats:
         """See `OneModelTile`."""
-        p = self._probabilities()
+        p = self.probabilities()
         t = p * (c[:, None] - c @ p)
         return t if self.weight is None else t * self.weight
 
     def curvature(self, centre: Floats | None) -> Floats:
         """`Σ s (diag(p) - p p') ⊗ x x'`: with `f = sqrt(s) p ⊗ x`, the second term is f'f."""
         K, D = self.K, self._width(centre)
-        p = self._probabilities()
+        p = self.probabilities()
         own, outer = np.zeros((K * D, D)), np.zeros((K * D, K * D))
         step = max(1, ELEMENTS_AT_ONCE // (K * D))
         for start in range(0, len(self.X), step):

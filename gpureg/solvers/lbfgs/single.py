@@ -1,8 +1,9 @@
 """A single model alone; on few samples what surrounds a product takes longer than the product.
 
-A tiny model takes Newton's steps (`newton`), any other L-BFGS's without a batch around them (`alone`). Every
-evaluation computes the bound on the gap to the optimum, and the first point that meets the tolerance is the answer. If
-such a loop gives up before that, the batched solver continues from the best point so far.
+A tiny model of several columns takes Newton's steps (`newton`), one of many logits L-BFGS's without a batch around them
+(`alone`), any other Newton's by conjugate gradients (`truncated`). Every evaluation computes the bound on the gap to
+the optimum, and the first point that meets the tolerance is the answer. If such a loop gives up before that, another
+continues from the best point so far, and at last the batched solver.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from gpureg.events import Event, Iterated, ModelStopped
 from gpureg.history import History
-from gpureg.kernels.cpu.one_model import NEAR_ELEMENTS, NEAR_FEATURES
+from gpureg.kernels.cpu.curved_tile import HELD_ELEMENTS
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.alone import Stretch, descend
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
@@ -31,7 +32,10 @@ MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this i
 MOST_LOGITS = 1 << 24  # n K, which are held at once
 MOST_SAMPLES = 1 << 26  # n D, which may have to be copied
 MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
+MOST_TRUNCATED = 1 << 19  # n K, of several columns, up to which products are so much cheaper than losses (measured)
 LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
+LEAST_FEATURES = 16  # of a tiny model of several columns: below, losses cost as much as products
+OWN = 40  # iterations of L-BFGS on such samples
 MOST_NEWTON = 50  # iterations, where some ten suffice
 
 
@@ -51,41 +55,45 @@ def is_worth_it_alone(n: int, D: int, K: int) -> bool:
 
 
 def near_bytes(n: int, D: int, K: int) -> int:
-    """What `OneModel.nearby` or `curved` holds: the samples again, in float32 or, with a single column, at most in
-    float64; logits and residuals at a point, and their change. 0 if the samples are so few that there is neither.
+    """What `OneModel.curved` holds: the samples again, at most in float64; logits, residuals and probabilities at a
+    point, their change, and the parts of a step.
     """
-    if K == 1:
-        return n * (8 * D + 100)
-    return n * (4 * D + 20 * K) if D >= NEAR_FEATURES and n * D >= NEAR_ELEMENTS else 0
+    return n * (8 * D + 56 * K) + 8 * HELD_ELEMENTS
 
 
-def _costs(n: int, D: int, K: int) -> tuple[float, float]:
-    """What Newton's method costs a tiny model in iterations of L-BFGS, and how many of these it takes. Measured on
-    samples around random centres: a Hessian takes as long as 1 + D K / 6 passes.
+def _newtons_cost(n: int, D: int, K: int) -> float:
+    """What Newton's method costs a tiny model, in iterations of L-BFGS. Measured on samples around random centres: a
+    Hessian takes as long as 1 + D K / 6 passes.
     """
     work = float(n * D * K)
-    return 7.0 * ((2.0 + D * K / 6.0) * work + LOOP) / (work + LOOP), 12.0 if K == 1 else 40.0
+    return 7.0 * ((2.0 + D * K / 6.0) * work + LOOP) / (work + LOOP)
 
 
 def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
     """Go from the point `W (K, D)` towards the optimum in at most `room` iterations; `trials.met` says whether it was
     reached.
     """
-    n, (K, D), begun = trials.goal.n, W.shape, len(trials.course)
-    truncated(trials, W, room)
+    n, (K, D) = trials.goal.n, W.shape
+    last, tiny = len(trials.course) + room, hessians.newton_first(n, K * D)
+    newtons = _newtons_cost(n, D, K)
+    if K == 1 or (n * K <= MOST_TRUNCATED and (not tiny or (newtons > OWN and D >= LEAST_FEATURES))):
+        truncated(trials, W, room)
     if trials.met:
         return
-    W, room = W if trials.best is None else trials.best.W, room - (len(trials.course) - begun)
-    if not hessians.newton_first(n, K * D):
-        price = float(hessians.handover(n, K * D) or 0)
-        descend(trials, W, Stretch(int(price) or MOST_ITERATIONS, price, min(room, MOST_ITERATIONS)))
+    if tiny:
+        if newtons > OWN and K > 1:
+            descend(trials, W, Stretch(OWN, newtons, room))
+        if not trials.met:
+            newton(trials, _best(trials, W), min(last - len(trials.course), MOST_NEWTON))
         return
-    newtons, own = _costs(n, D, K)
-    if newtons > own:
-        descend(trials, W, Stretch(int(own), newtons, room))
-    if not trials.met:
-        W = W if trials.best is None else trials.best.W
-        newton(trials, W, min(room - len(trials.course), MOST_NEWTON))
+    room = min(last - len(trials.course), MOST_ITERATIONS)
+    price = float(hessians.handover(n, K * D) or 0)
+    descend(trials, _best(trials, W), Stretch(int(price) or MOST_ITERATIONS, price, room))
+
+
+def _best(trials: Trials, W: Floats) -> Floats:
+    """The best point so far, W before the first."""
+    return W if trials.best is None else trials.best.W
 
 
 class SingleDescent(LbfgsDescent):
