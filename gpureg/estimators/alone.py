@@ -31,12 +31,15 @@ from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
 from gpureg.types import Floats, Ints
 
-BLAS_THREADS, BLAS_FEATURES = 1 << 13, 32  # multiply-adds, features: below both a BLAS uses one thread anyway
+BLAS_THREADS, BLAS_FEATURES = (
+    1 << 13,
+    16,
+)  # multiply-adds, features: below both a BLAS uses one thread anyway, and for a factor too
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
 PASSES = (10, 44)  # that the span replaces, with one column and with more
 WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
-FURTHER, PROVED = 1e-3, 1e-10  # of a tolerance at which the proof fails, and nats at which it hardly does
+FURTHER, LEAST_AIM = 1e-3, 1e-18  # of a tolerance at which the proof fails is the next; and the last, in nats
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
 
@@ -202,9 +205,9 @@ class _Way:
             trials = Trials(replace(goal, tolerance=aim), before, told)
             try_alone(trials, W, task.max_iter - before, Hessians())
             reached = self._reached(trials)
-            if reached is None or reached.near or trials.best is None or not trials.met or aim <= PROVED:
+            if reached is None or reached.near or trials.best is None or not trials.met or aim <= LEAST_AIM:
                 return reached
-            W, before, aim = trials.best.W, trials.iterations, max(FURTHER * aim, PROVED)
+            W, before, aim = trials.best.W, trials.iterations, max(FURTHER * aim, LEAST_AIM)
 
     def _reached(self, trials: Trials) -> Reached | None:
         """The best point and what is proved of it; None if it is not finite."""

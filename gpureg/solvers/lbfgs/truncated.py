@@ -38,6 +38,8 @@ FLAT, SURELY = 0.2, 0.02  # of the slope may be left there, if there is little t
 GAIN = 0.1  # of what a step has gained, which is little
 FARTHEST = 3.0  # logits that a free bias goes in a step: where no curvature holds it, it is held
 FURTHER = 10.0  # times a step that is too short is the longest that is tried next
+MOST_INFLATED = 1e4  # of a weight's variance by the other features
+PATIENCE, GAINED_AT_LEAST = 8, 0.1  # steps, after which less than this is left of the bound
 FALL = 1e-14  # of the bound where the model was settled, after which it is settled again
 
 
@@ -94,6 +96,7 @@ class _Newton:
         self.spent, self.last, self.build = 0, 0, 2.0 * build_iterations(self.goal.n, len(self.decay), self.K)
         self.gained = np.zeros((2, 2))  # by the diagonal, and by the whole metric: products, and digits
         self.known, self.exact, self.going = np.inf, False, True
+        self.bounds: list[float] = []
 
     def run(self, W: Floats, room: int) -> None:
         """From the point W, as far as the method can."""
@@ -103,19 +106,26 @@ class _Newton:
             trials.accept()
         while self.going and not trials.met and len(trials.course) < last and self.spent < MOST_IN_ALL:
             there = self._next(at)
-            if there is None and self.whole is not None:
-                self._drop()
-                there = self._next(at)
             if there is not None:
                 trials.pass_by(there)
                 at = self._settled(there.W) if self._met(there) or there.bound <= FALL * self.known else there
                 trials.accept()
+                self.going = self.going and not self._crawls(at.bound)
+            elif self.whole is not None and self.K > 1:  # not H itself
+                self._drop()
             elif self.exact:
                 return
             else:
                 at = self._settled(at.W)
         if not self.exact:
             self._settled(at.W)
+
+    def _crawls(self, bound: float) -> bool:
+        """Whether the last steps gained little: where a weak penalty alone holds some weights, products in float32 say
+        nothing of them.
+        """
+        self.bounds.append(bound)
+        return len(self.bounds) > PATIENCE and not bound <= GAINED_AT_LEAST * self.bounds[-1 - PATIENCE]
 
     def _begun(self, W: Floats) -> Trial:
         """The first point; where the weights are 0 it need not be known exactly: the next is far from it."""
@@ -242,7 +252,7 @@ class _Newton:
         if self.spent >= self.build and self.last >= (SLOW if self.K > 1 else 2):
             self.build = 2.0 * self.spent
             found = Kronecker.of(self.goal)
-            if found is not None:
+            if found is not None and self._is_known(found):
                 self.gained[1] = 0.0
                 self.whole = found.classes.astype(self.model.dtype), found.features.astype(self.model.dtype)
         if self.whole is not None:
@@ -252,6 +262,15 @@ class _Newton:
         least = float(np.finfo(float).eps) * bend.max()
         inverse = (1.0 / (np.maximum(bend, least) * self.squares + self.decay)).astype(self.model.dtype)
         return lambda g: self._level(g * inverse)
+
+    def _is_known(self, found: Kronecker) -> bool:
+        """Whether products in float32 know every weight: not one that others all but determine, and a weak penalty
+        alone holds. Then it is not worth going on.
+        """
+        bend = float(np.mean(self.model.bend)) / self.goal.n
+        inflation = found.features.diagonal() * (self.squares + self.decay / max(bend, self.goal.l2))
+        self.going = self.going and not (self.model.dtype == np.float32 and inflation.max() > MOST_INFLATED)
+        return self.going
 
     def _level(self, s: Array) -> Array:
         if self.goal.loss.shift_invariant:
