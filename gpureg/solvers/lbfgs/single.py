@@ -36,6 +36,7 @@ MOST_TRUNCATED = 1 << 19  # n K, of several columns, up to which products are so
 LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
 LEAST_FEATURES = 16  # of a tiny model of several columns: below, losses cost as much as products
 OWN = 40  # iterations of L-BFGS on such samples
+MOST_SECOND, MOST_AFTER = 1e9, 10  # n (D K)² of a Hessian that is tried then, and iterations
 MOST_NEWTON = 50  # iterations, where some ten suffice
 
 
@@ -78,6 +79,8 @@ def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
     newtons = _newtons_cost(n, D, K)
     if K == 1 or (n * K <= MOST_TRUNCATED and (not tiny or (newtons > OWN and D >= LEAST_FEATURES))):
         truncated(trials, W, room)
+        if not (trials.met or tiny) and n * (K * D) ** 2 <= MOST_SECOND:  # float32 did not know the model well enough
+            newton(trials, _best(trials, W), min(last - len(trials.course), MOST_AFTER))
     if trials.met:
         return
     if tiny:
