@@ -35,6 +35,7 @@ class ModelStates:
         self.models: list[int] = []
         self.epoch, self.epochs, self.steps, self.per_epoch = 0, 0, 0, 0
         self.point, self.points = 0, 0  # of a path: how many of its λ are over
+        self.finishing = False  # whether these models go on in float64
 
     @property
     def refit(self) -> bool:
@@ -70,7 +71,8 @@ class ModelStates:
         self._make_room(max(self.models, default=0) + 1)
         for place, model in enumerate(self.models):
             self.l2[model], self.lr[model] = float(event.table.l2[place]), float(event.table.lr[place])
-            self.state[model] = "running"
+            self.state[model], self.how[model] = "running", ""
+        self.finishing = event.finishing
         self.epochs, self.per_epoch, self.epoch = event.epochs, event.steps_per_epoch, event.resumed_epoch
         self.steps, self.point, self.points = 0, 0, 0
 
@@ -95,10 +97,13 @@ class ModelStates:
 
     def title(self) -> str:
         """What is running, in a word or two."""
+        double = " in float64" if self.finishing else ""
         if self.refit:
-            return f"refit, λ = {self.l2[self.total]:.4g}"
+            return f"refit{double}, λ = {self.l2[self.total]:.4g}"
         if self.total == 1:
-            return "training"
+            return f"{'finishing' if double else 'training'}{double}"
+        if double:
+            return f"finishing {len(self.models)} model{'s' if len(self.models) > 1 else ''}{double}"
         if len(self.models) < self.total:
             return f"models {self.models[0] + 1}-{self.models[-1] + 1} of {self.total}"
         return f"{self.total} models"

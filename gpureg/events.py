@@ -34,13 +34,15 @@ class FitEnded:
 
 @dataclass(frozen=True)
 class Started:
-    """A fit, or one chunk of it, begins: its models, the steps of an epoch, the maximum number of epochs."""
+    """A fit, or one chunk of it, begins: its models, the steps of an epoch, the maximum number of epochs. `finishing`:
+    they have stopped before, because float32 was too coarse, and go on in float64."""
 
     table: ModelTable
     models: Ints
     steps_per_epoch: int
     epochs: int
     resumed_epoch: int = 0
+    finishing: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ from gpureg.estimators.design import design_of
 from gpureg.estimators.inputs import mean_of
 from gpureg.estimators.telling import warn
 from gpureg.events import Event
+from gpureg.fitting.assemble import Trained
 from gpureg.fitting.folds import class_shares, normalised
 from gpureg.fitting.memory import Sizes, cut, on_device
 from gpureg.fitting.prepare import bytes_of_a_row, place
 from gpureg.fitting.stages import Hooks, Stages
 from gpureg.kernels.choice import choose_kernels
 from gpureg.losses import Loss
+from gpureg.solvers.lbfgs.doubled import MOST_DOUBLE_BYTES, coarse, together
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.lbfgs.watching import Watch
@@ -39,7 +41,6 @@ TOO_LARGE = (
 NEEDS_LESS = "Use dtype='float32', fewer rows, or fewer values of C or folds at a time."
 PLAIN_WORK = 1 << 20  # multiply-adds of a pass below which the plain kernels' smaller overhead decides
 DEVICE_WORK = 1 << 23  # and below which starting a GPU takes longer than the work on the CPU
-MOST_DOUBLE_BYTES = 1 << 31  # of samples that are placed a second time, in float64
 ROWS_AT_ONCE = 4096  # of a weighted mean
 
 
@@ -127,13 +128,14 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
         if reached is not None:
             start = Start(_moved(reached.weights[None], centre, 1), np.array([reached.steps]))
     look = looks.about(centre)
-    found = _fitted(estimator, task, centre, backend, Way(look, start))
-    short = np.flatnonzero((np.array(found.reasons) == "precision") & (found.steps < estimator.max_iter))
+    first = _fitted(estimator, task, centre, backend, Way(look, start))
+    found, short = first.outcome, coarse(first.outcome, estimator.max_iter)
     if len(short) and backend.dtype == "float32" and 8 * task.X.size <= MOST_DOUBLE_BYTES:
         some, at_last = task.take(short), Start(found.weights[short], found.steps[short])
-        backend = _backend(estimator.device, some, "float64")
-        later = _fitted(estimator, some, centre, backend, Way(look, at_last, float(np.finfo(np.float32).eps)))
-        found = _finished(found, short, later)
+        double = _backend(estimator.device, some, "float64")
+        later = _fitted(estimator, some, centre, double, Way(look, at_last, float(np.finfo(np.float32).eps)))
+        config = _config(estimator, task, first.table, backend.dtype, free=centre is not None)
+        found, _ = together(config, first.table, (found, first.history), short, (later.outcome, later.history))
     _tell(found)
     return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
 
@@ -177,15 +179,6 @@ class Way:
     resolution: float | None = None
 
 
-def _finished(first: Outcome, models: Ints, later: Outcome) -> Outcome:
-    """With `models (B,)` as they were found later; the warnings are then those of the later ones."""
-    weights, steps, reasons = first.weights.copy(), first.steps.copy(), list(first.reasons)
-    weights[models], steps[models] = later.weights, later.steps
-    for model, reason in zip(models.tolist(), later.reasons, strict=True):
-        reasons[model] = reason
-    return replace(first, weights=weights, steps=steps, reasons=tuple(reasons), warnings=later.warnings)
-
-
 def _centre(task: Task) -> HostArray:
     """About the weighted mean of the features `(F,)`, in X's type.
 
@@ -222,7 +215,7 @@ def _fitted(
     centre: HostArray | None,
     backend: Backend,
     way: Way,
-) -> Outcome:
+) -> Trained:
     """The task's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit."""
     n, D = task.X.shape[0], task.X.shape[1] + (centre is not None)
     total, table = np.full(len(task.C), float(n)), None
@@ -230,18 +223,10 @@ def _fitted(
         total = task.weights.sum(axis=0)[task.column]
         table = np.stack([normalised(column, "a model") for column in task.weights.T], axis=1)
     models = replace(ModelTable.plain(l2_of(task.C, total), np.ones(len(total))), column=task.column, fold=task.fold)
-    config = FitConfig(
-        task=task.loss.name,
-        solver="lbfgs",
-        l2=tuple(models.l2.tolist()),
-        dtype=backend.dtype,
-        penalize_bias=centre is None,
-        tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
-        max_iter=int(estimator.max_iter),
-    )
+    config = _config(estimator, task, models, backend.dtype, free=centre is not None)
     solver = Lbfgs(config, resolution=way.resolution, measures=False, watch=way.looks.watch)
 
-    def work(backend: Backend) -> Outcome:
+    def work(backend: Backend) -> Trained:
         kernels = choose_kernels(backend, task.loss, task.classes)
         sizes = Sizes(len(np.unique(solver.members(models))), n, 0, D, 0 if table is None else table.shape[1])
         sizes = replace(sizes, row_bytes=bytes_of_a_row(task.X, backend.dtype))
@@ -251,9 +236,22 @@ def _fitted(
         rows = place(kernels, design, task.label, table)
         shares = class_shares(task.label, table, task.classes)
         problem = Problem(rows, None, {}, models, n, D, table is not None, way.start, shares=shares)
-        return Stages(kernels, solver, Hooks(way.looks.observe)).train_all(problem, blocks).outcome
+        return Stages(kernels, solver, Hooks(way.looks.observe)).train_all(problem, blocks)
 
     return on_device(backend, work, NEEDS_LESS)
+
+
+def _config(estimator: Any, task: Task, models: ModelTable, dtype: str, *, free: bool) -> FitConfig:
+    """The configuration of the full-batch solver; `free` if there is an intercept."""
+    return FitConfig(
+        task=task.loss.name,
+        solver="lbfgs",
+        l2=tuple(models.l2.tolist()),
+        dtype=dtype,
+        penalize_bias=not free,
+        tol=max(float(estimator.tol) ** 2, np.finfo(float).tiny),
+        max_iter=int(estimator.max_iter),
+    )
 
 
 def _backend(device: str, task: Task, dtype: str | None = None) -> Backend:

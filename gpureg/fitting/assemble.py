@@ -22,11 +22,14 @@ from gpureg.types import Floats, Ints, ModelTable
 
 @dataclass(frozen=True)
 class Trained:
-    """A batch of models that has been trained: what it was, what came out, how it went."""
+    """A batch of models that has been trained: what it was, what came out, how it went. Of a stage: the `passes` over
+    the data (or epochs) that were over at its end, and whether it `finishes` models of a stage before it."""
 
     table: ModelTable
     outcome: Outcome
     history: History
+    passes: int = 0
+    finishes: bool = False
 
     def take(self, models: Ints) -> Trained:
         """Some of the models."""

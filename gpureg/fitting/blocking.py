@@ -85,6 +85,11 @@ class Blocking:
             )
         )
 
+    def in_double(self) -> Blocking:
+        """The same for float64; streamed blocks of half the rows, so that they take no more memory."""
+        rows = max(1, self.rows // 2) if self.streams else self.rows
+        return replace(self, rows=rows, buffers=Buffers(rows, "float64"))
+
     def begun(self, data: Dataset, kernels: Kernels, needed: int) -> StreamBegun:
         """What an observer is told of a fit that streams, and whose rows and work arrays take `needed` bytes."""
         X: Any = data.X_train

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -24,9 +25,10 @@ from gpureg.fitting.blocking import Blocking, with_solver
 from gpureg.fitting.checks import check_data
 from gpureg.fitting.defaults import configured, of_two_classes, settled, total_weight
 from gpureg.fitting.engine import on_engine
+from gpureg.fitting.finishing import Finisher, Held
 from gpureg.fitting.grid import model_table, with_refits
 from gpureg.fitting.groups import fold_numbers, grouped
-from gpureg.fitting.memory import cut, needed, on_device
+from gpureg.fitting.memory import cut, on_device, peak_of
 from gpureg.fitting.notices import of_folds
 from gpureg.fitting.patience import left_out_notices, without_the_rest
 from gpureg.fitting.prepare import assignments_of, prepare, scaling_of, sizes_of
@@ -39,8 +41,9 @@ from gpureg.fitting.stages import Hooks, Stages
 from gpureg.fitting.testing import TestRows, tested, tester
 from gpureg.fitting.unseen import Lacking
 from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.protocol import Solver
-from gpureg.types import Ints
+from gpureg.types import Ints, ModelTable
 
 __all__ = ["Hooks", "fit", "fit_on", "run_fit"]
 
@@ -153,37 +156,35 @@ def fit_on(
         config, solver = with_solver(config, data)
     check_data(data, config, solver)
     threads = blas_threads()  # asked for now: while the fit runs they are held at one
-    table = model_table(config)
-    if config.cv is not None and solver.refits_along:
-        table = with_refits(table, config.seeds * config.cv)
-    kernels = choose_kernels(backend, config.loss, len(data.classes), config.kernels, config.memory)
+    table = _table(config, solver)
+    kernels_on = _kernels_of(data, config)
+    kernels = kernels_on(backend)
     one_model = solver.bytes_per_model(len(data.y_train), data.X_train.shape[1] + 1, kernels.n_columns)
     blocking = Blocking.of(data, config, hooks.observe, minibatches=solver.minibatches, one_model=one_model)
     stages = Stages(kernels, solver, hooks, lambda: fingerprint(data, config, backend.device, threads), saved, blocking)
     sizes = sizes_of(data, config, len(np.unique(solver.members(table))), int(table.column.max()) + 1, blocking)
     notices = [*([backend.notice] if backend.notice else []), *data.notices, *notices]
     notices += solver.notices(kernels, sizes.rows, sizes.features)
-    if saved is not None:
-        notices += check_resumable(saved, data, backend.device, threads)
+    notices += [] if saved is None else check_resumable(saved, data, backend.device, threads)
     blocks = cut(solver, kernels, table, sizes, config.memory)
     scaling = scaling_of(data, config)
     assignments = assignments_of(data, config, folds)
     lacking, scored = Lacking.of(data, config, scaling, assignments), Scored.of(data, config, assignments)
     notices += [*of_folds(data, config), *lacking.notices(), *scored.notices()]
-    problem = prepare(data, config, kernels, table, scaling, assignments, blocking)
+    finisher = Finisher(stages, config, kernels_on)
+    make = partial(prepare, data, table=table, scaling=scaling, assignments=assignments)
+    held = Held(data, make, kernels_on, make(config, kernels, blocking=blocking))
     hooks.observe(FitBegun(_run_config(data, config), table))
     if blocking is not None and sizes.streamed is not None:
-        peak = sum(needed(solver, kernels, sizes, max(map(len, blocks)), config.memory - sizes.streamed))
-        hooks.observe(blocking.begun(data, kernels, peak))
-    trained = lacking.train_all(stages, problem, blocks)
-    left_out: tuple[float, ...] = ()
-    if config.path_patience and not stages.interrupted:
-        trained, left_out = without_the_rest(trained, config.path_patience, scored)
-        notices += left_out_notices(left_out, config.path_patience, config.score)
+        hooks.observe(blocking.begun(data, kernels, peak_of(solver, kernels, sizes, blocks, config.memory)))
+    trained = lacking.train_all(finisher, held, blocks)
+    patience = 0 if stages.interrupted else config.path_patience
+    trained, left_out = without_the_rest(trained, patience, scored) if patience else (trained, ())
+    notices += left_out_notices(left_out, patience, config.score)
     with stages.kept():
-        chosen = select(stages, problem, trained, data, config, scored)
-        del problem  # the rows are placed again for a last refit
-        chosen = refitted(stages, chosen, data, config, scaling)
+        chosen = select(stages, held, trained, data, config, scored)
+        held.release()  # the rows are placed again for a last refit
+        chosen = refitted(finisher, chosen, data, config, scaling)
         backend.synchronize()
     notices += [*chosen.notices, *chosen.trained.outcome.warnings, *_remarks(solver, chosen.trained, data, config)]
     result = _result(data, config, backend, chosen, scaling, (stages.seconds, tuple(notices)))
@@ -201,6 +202,20 @@ def _backend(data: Dataset, config: FitConfig, solver: Solver) -> Backend:
         factorises=solver.factorises,
         sparse=is_sparse(data.X_train),
     )
+
+
+def _table(config: FitConfig, solver: Solver) -> ModelTable:
+    """The models that are trained as one batch."""
+    table = model_table(config)
+    if config.cv is None or not solver.refits_along:
+        return table
+    return with_refits(table, config.seeds * config.cv)
+
+
+def _kernels_of(data: Dataset, config: FitConfig) -> Callable[[Backend], Kernels]:
+    """What makes the kernels of a fit, on a backend."""
+    K, which, memory = len(data.classes), config.kernels, config.memory
+    return partial(choose_kernels, loss=config.loss, n_classes=K, which=which, memory=memory)
 
 
 def _result(

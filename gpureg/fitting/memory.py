@@ -119,6 +119,11 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     return rows * (of_a_row + 4) + n * sizes.weights * item, work
 
 
+def peak_of(solver: Solver, kernels: Kernels, sizes: Sizes, blocks: list[Ints], memory: int) -> int:
+    """An upper bound on the bytes of a fit whose models are trained in these blocks, in a budget of `memory` bytes."""
+    return sum(needed(solver, kernels, sizes, max(map(len, blocks)), memory - (sizes.streamed or 0)))
+
+
 def on_device(backend: Backend, work: Callable[[Backend], T], advice: str, *, strict: bool = False) -> T:
     """`work` on the backend, or on the CPU, with a warning, if the device has too little memory for it.
 

@@ -9,6 +9,7 @@ rows at that λ. With minibatches it makes as many passes: the chosen model's st
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,14 @@ from gpureg.data.sparse import is_sparse
 from gpureg.data.streamed import is_streamed, joined
 from gpureg.fitting.assemble import Trained, join
 from gpureg.fitting.defaults import total_weight
+from gpureg.fitting.finishing import Finisher, Held
 from gpureg.fitting.prepare import prepare, scaling_of
 from gpureg.fitting.selection import Chosen, Refit
-from gpureg.fitting.stages import Stages
 from gpureg.solvers.problem import Limit
 from gpureg.types import ModelTable
 
 
-def refitted(stages: Stages, chosen: Chosen, data: Dataset, config: FitConfig, scaling: Scaling) -> Chosen:
+def refitted(finisher: Finisher, chosen: Chosen, data: Dataset, config: FitConfig, scaling: Scaling) -> Chosen:
     """The choice with the last refit, if one was asked for and the fit came that far."""
     index = chosen.index
     if config.refit != "all" or index is None or "interrupted" in chosen.trained.outcome.reasons:
@@ -39,11 +40,15 @@ def refitted(stages: Stages, chosen: Chosen, data: Dataset, config: FitConfig, s
     if (config.scale or default_scaling(data)) == "standard":
         scaling = scaling_of(rows, config)
     alone = ModelTable.plain(np.array([at]), table.lr[[index]])
-    problem = prepare(rows, config, stages.kernels, alone, scaling, blocking=stages.blocking)
+    stages, ids = finisher.stages, np.array([-1])
+    make = partial(prepare, rows, table=alone, scaling=scaling)
+    problem = make(config, stages.kernels, blocking=stages.blocking)
     if stages.solver.minibatches:
         steps = max(1, round(int(outcome.steps[index]) * len(rows.y_train) / len(data.y_train)))
         problem = replace(problem, limit=Limit(steps, "refit_steps"))
-    last = stages.train(problem, np.array([-1]))
+    held = Held(rows, make, finisher.kernels, problem)
+    del problem
+    (last,) = finisher.finish([stages.train(held.problem, ids)], [ids], held)
     means = {(row.l2, row.lr or 0.0): row.mean for row in chosen.cv or ()}
     score = means.get((l2, float(table.lr[index])), float(outcome.measured.score[index]))
     trained = join([chosen.trained, _without_evaluations(last) if stages.solver.minibatches else last])

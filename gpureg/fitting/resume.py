@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class StageMeta(TypedDict):
     epochs: list[int | None]
     certificates: list[dict[str, Any]] | None
     warnings: list[str]
+    passes: NotRequired[int]
+    finishes: NotRequired[bool]
 
 
 class Meta(TypedDict):
@@ -54,6 +56,7 @@ class Meta(TypedDict):
     seconds: float
     stages: list[StageMeta]
     running: dict[str, Any] | None
+    finishing: NotRequired[bool]
 
 
 class Keeper(Protocol):
@@ -69,6 +72,16 @@ class Keeper(Protocol):
 
 
 @dataclass(frozen=True)
+class Running:
+    """The stage that runs: its descent, the descent's state at a boundary, and whether it finishes models of a stage
+    before it."""
+
+    descent: Descent[Any]
+    state: Any
+    finishes: bool = False
+
+
+@dataclass(frozen=True)
 class Saved:
     """A checkpoint that has been read: the stages that are done; the arrays of the running one's state, or None if the
     next stage is to begin; and what else was written (`config`, `data_sha256`, `device`, `seconds`, ...).
@@ -77,6 +90,16 @@ class Saved:
     stages: tuple[Trained, ...]
     state: HostArrays | None
     meta: dict[str, Any]
+
+    def runs(self, number: int, *, finishes: bool) -> bool:
+        """Whether the stage `number` was running, and is one that `finishes` models of another, or is not."""
+        finishing = bool(self.meta.get("finishing"))
+        return self.state is not None and number == len(self.stages) and finishing == finishes
+
+    def begun(self, number: int, *, finishes: bool) -> bool:
+        """Whether the stage `number` had begun, and is of this kind."""
+        done = number < len(self.stages) and self.stages[number].finishes == finishes
+        return done or self.runs(number, finishes=finishes)
 
 
 def fingerprint(data: Dataset, config: FitConfig, device: str, threads: int) -> dict[str, Any]:
@@ -148,18 +171,19 @@ def data_sha256(data: Dataset) -> str:
     return digest.hexdigest()
 
 
-def pack(stages: Sequence[Trained], running: tuple[Descent[Any], Any] | None) -> tuple[HostArrays, dict[str, Any]]:
-    """The stages that are done, and the descent and state of the running one at a boundary, as arrays and JSON."""
+def pack(stages: Sequence[Trained], running: Running | None) -> tuple[HostArrays, dict[str, Any]]:
+    """The stages that are done, and the running one at a boundary, as arrays and JSON."""
     arrays: HostArrays = {}
     done = []
     for number, stage in enumerate(stages):
         arrays |= _pack_stage(f"stage{number}.", stage)
         outcome = stage.outcome
-        done.append({name: getattr(outcome, name) for name in ("reasons", "epochs", "certificates", "warnings")})
-    meta: dict[str, Any] = {"stages": done, "running": None}
+        own = {name: getattr(outcome, name) for name in ("reasons", "epochs", "certificates", "warnings")}
+        done.append(own | {"passes": stage.passes, "finishes": stage.finishes})
+    meta: dict[str, Any] = {"stages": done, "running": None, "finishing": False}
     if running is not None:
-        descent, state = running
-        packed, meta["running"] = descent.pack(state)
+        packed, meta["running"] = running.descent.pack(running.state)
+        meta["finishing"] = running.finishes
         arrays |= {f"state.{name}": value for name, value in packed.items()}
     return arrays, meta
 
@@ -188,8 +212,9 @@ def not_of_this_fit(cause: object) -> RunError:
     )
 
 
-def restore(saved: Saved, descent: Descent[Any]) -> Any:
+def restore(saved: Saved | None, descent: Descent[Any]) -> Any:
     """The saved state of the running stage, on the descent's device. Raises RunError."""
+    assert saved is not None
     assert saved.state is not None
     try:
         return descent.unpack(saved.state, saved.meta["running"])
@@ -239,7 +264,8 @@ def _unpack_stage(prefix: str, arrays: HostArrays, meta: dict[str, Any]) -> Trai
         None if certificates is None else tuple(certificates),
         tuple(meta["warnings"]),
     )
-    return Trained(value(ModelTable, "table"), outcome, value(History, "history"))
+    passes, finishes = meta.get("passes", 0), meta.get("finishes", False)  # an older version wrote neither
+    return Trained(value(ModelTable, "table"), outcome, value(History, "history"), passes, finishes)
 
 
 def same_tables(one: ModelTable, other: ModelTable) -> bool:

@@ -12,6 +12,7 @@ from gpureg.data import Dataset, Scaling
 from gpureg.errors import named
 from gpureg.fitting.assemble import Trained, join, linear_model
 from gpureg.fitting.defaults import total_weight
+from gpureg.fitting.finishing import Held
 from gpureg.fitting.grid import select_row
 from gpureg.fitting.notices import of_choice
 from gpureg.fitting.prepare import refit_problem
@@ -19,7 +20,7 @@ from gpureg.fitting.results import CvRow
 from gpureg.fitting.scores import Scored
 from gpureg.fitting.stages import Stages
 from gpureg.model.linear import LinearModel
-from gpureg.solvers.problem import Limit, Problem
+from gpureg.solvers.problem import Limit
 from gpureg.types import Ints
 
 
@@ -56,11 +57,9 @@ class Chosen:
         return replace(model, scores=score, total_weight=weight, refit_of=self.refit.of)
 
 
-def select(
-    stages: Stages, problem: Problem, trained: Trained, data: Dataset, config: FitConfig, scored: Scored
-) -> Chosen:
+def select(stages: Stages, held: Held, trained: Trained, data: Dataset, config: FitConfig, scored: Scored) -> Chosen:
     """The chosen model, with its refit after a cross-validation."""
-    validated = problem.val is not None
+    validated = len(data.y_val) > 0
     cv, chosen = _choose(trained, config, scored, validated)
     notices = [*_unchosen(trained, config, validated), *of_choice(cv, chosen, trained.table)]
     if config.cv is None:
@@ -70,7 +69,7 @@ def select(
     refits = np.flatnonzero(trained.table.fold < 0)
     if len(refits):
         return Chosen(trained, cv, int(refits[chosen]), notices)
-    refit = refit_problem(problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
+    refit = refit_problem(held.problem, data, config, cv[chosen].l2, cv[chosen].lr or config.rates[0])
     if stages.solver.wants_validation and refit.val is None:
         refit = replace(refit, limit=_median_steps(trained, cv[chosen]))
     trained = join([trained, stages.train(refit, np.array([-1]))])

@@ -9,20 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gpureg.errors import EngineError, OutOfMemoryError
-from gpureg.events import Evaluated, Event, ModelStopped, Started
+from gpureg.events import Evaluated, Event, Iterated, ModelStopped, Started
 from gpureg.fitting.assemble import Trained, in_order
 from gpureg.fitting.blocking import Blocking
-from gpureg.fitting.resume import Keeper, Saved, not_of_this_fit, pack, restore, same_tables
+from gpureg.fitting.resume import Keeper, Running, Saved, not_of_this_fit, pack, restore, same_tables
 from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.problem import Outcome, Problem
 from gpureg.solvers.protocol import Descent, Solver
-from gpureg.types import HostArrays, Ints
+from gpureg.types import HostArrays, Ints, ModelTable
 
 
 @dataclass(frozen=True)
@@ -79,49 +79,86 @@ class Stages:
         """The next stage: the models of `problem`, `ids` their place in the whole batch (-1 for the refit); `kernels`
         if others have placed its rows.
         """
-        number, kernels = len(self.done), kernels or self.kernels
+        kernels = kernels or self.kernels
         with kernels.steady():
             descent = self.solver.on(problem, kernels)
-        if self.saved is not None and number < len(self.saved.stages):
-            stage = self.saved.stages[number]
-            shape = (len(problem.table), problem.D, kernels.n_columns)
-            if not same_tables(stage.table, problem.table) or stage.outcome.weights.shape != shape:
-                raise not_of_this_fit("other models")
-            self._replay(descent, stage, ids)
+        stage = self._saved(problem.table, (len(problem.table), problem.D, kernels.n_columns))
+        if stage is None:
+            stage = self._run(descent, problem.table, ids)
         else:
-            stage = self._run(descent, problem, ids)
+            self._replay(stage, ids, (descent.steps_per_epoch, descent.limit))
+        return self._over(stage)
+
+    def finishes(self) -> bool:
+        """Whether the next stage may be one that finishes models of a stage before it. It is not if the checkpoint has
+        another one there: one of a version that finished none, or of a fit that had too little memory for it.
+        """
+        number = len(self.done)
+        return self.saved is None or not self.saved.begun(number, finishes=False)
+
+    def finished(self, first: Trained, ids: Ints, limit: int) -> Trained | None:
+        """The next stage if the checkpoint has it, and it finishes the models of `first`; else None. `limit`: the
+        maximum number of iterations.
+        """
+        stage = self._saved(first.table, first.outcome.weights.shape, finishes=True)
+        if stage is None:
+            return None
+        self._replay(stage, ids, (0, limit))
+        return self._over(stage)
+
+    def finish(self, solver: Solver, problem: Problem, ids: Ints, kernels: Kernels, passes: int) -> Trained:
+        """The next stage, which finishes models that `passes` over the data have brought to the problem's start."""
+        with kernels.steady():
+            descent = solver.on(problem, kernels)
+        return self._over(self._run(descent, problem.table, ids, passes))
+
+    def _saved(self, table: ModelTable, shape: tuple[int, ...], *, finishes: bool = False) -> Trained | None:
+        """The next stage as the checkpoint has it, if it is done there. Raises RunError if it is one of other models.
+
+        `shape`: that of its weights.
+        """
+        if self.saved is None or len(self.done) >= len(self.saved.stages):
+            return None
+        stage = self.saved.stages[len(self.done)]
+        if stage.finishes != finishes or not same_tables(stage.table, table) or stage.outcome.weights.shape != shape:
+            raise not_of_this_fit("other models")
+        return stage
+
+    def _over(self, stage: Trained) -> Trained:
         self.done.append(stage)
         self._keep(None)
         return stage
 
-    def _run(self, descent: Descent[Any], problem: Problem, ids: Ints) -> Trained:
-        """The loop that every solver goes through."""
-        observe, told = self.hooks.observe, set()
+    def _run(self, descent: Descent[Any], table: ModelTable, ids: Ints, before: int | None = None) -> Trained:
+        """The loop that every solver goes through; `before`: the passes of the stage whose models this one finishes."""
+        observe, told, finishes, passes = self.hooks.observe, set(), before is not None, before or 0
         with self.kernels.steady():
-            saved = self.saved if self.saved is not None and len(self.done) == len(self.saved.stages) else None
-            state = restore(saved, descent) if saved is not None and saved.state is not None else descent.start()
-            observe(Started(problem.table, ids, descent.steps_per_epoch, descent.limit, descent.reached(state)))
-            for event in self._course(descent, state):
+            resumes = self.saved is not None and self.saved.runs(len(self.done), finishes=finishes)
+            running = Running(descent, restore(self.saved, descent) if resumes else descent.start(), finishes)
+            state, per_epoch = running.state, descent.steps_per_epoch
+            observe(Started(table, ids, per_epoch, descent.limit, passes + descent.reached(state), finishes))
+            for event in self._course(running):
                 if isinstance(event, ModelStopped):
                     told.add(event.model)
-                observe(event)
-            over = descent.done(state)
+                observe(_after(passes, event))
+            over, reached = descent.done(state), passes + descent.reached(state)
             if not over:  # before `finish`, which ends the running models and measures them in separate products
-                self._keep((descent, state), now=True)
+                self._keep(running, now=True)
                 self._interrupted = True
             with self.kept():
                 outcome, history = descent.finish(state, interrupted=not over)
-        for event in _stops(outcome, [model not in told for model in range(len(ids))], descent.steps_per_epoch):
+        for event in _stops(outcome, [model not in told for model in range(len(ids))], per_epoch):
             observe(event)
-        return Trained(problem.table, outcome, history)
+        return Trained(table, outcome, history, reached, finishes)
 
-    def _course(self, descent: Descent[Any], state: Any) -> Iterator[Event]:
+    def _course(self, running: Running) -> Iterator[Event]:
         """The events of a state so far, and then those of all boundaries until the end or an interruption."""
+        descent, state = running.descent, running.state
         yield from descent.so_far(state)
         with self.kept():
             while not descent.done(state) and not self.hooks.should_stop():
                 yield from descent.advance(state)
-                self._keep((descent, state))
+                self._keep(running)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -134,7 +171,7 @@ class Stages:
         except (OutOfMemoryError, EngineError) as error:
             raise (error if error.saved else self._saved_at_the_boundary(error)) from error
 
-    def _keep(self, running: tuple[Descent[Any], Any] | None, *, now: bool = False) -> None:
+    def _keep(self, running: Running | None, *, now: bool = False) -> None:
         """Hand over a checkpoint if it is due; none after an interruption: later stages are not part of the fit."""
         keeper = self.hooks.keeper
         if keeper is None or self._interrupted:
@@ -166,16 +203,21 @@ class Stages:
         kept.saved = True
         return kept
 
-    def _replay(self, descent: Descent[Any], stage: Trained, ids: Ints) -> None:
-        """Tell the observers of a stage that was done before the interruption."""
-        per_epoch, outcome = descent.steps_per_epoch, stage.outcome
-        epochs = int(outcome.steps.max(initial=0)) // max(1, per_epoch)
-        self.hooks.observe(Started(stage.table, ids, per_epoch, descent.limit, epochs))
+    def _replay(self, stage: Trained, ids: Ints, epochs: tuple[int, int]) -> None:
+        """Tell the observers of a stage that was done before the interruption; the steps and the limit of `epochs`."""
+        (per_epoch, limit), outcome = epochs, stage.outcome
+        reached = int(outcome.steps.max(initial=0)) // max(1, per_epoch)
+        self.hooks.observe(Started(stage.table, ids, per_epoch, limit, reached, stage.finishes))
         measured, models, steps = outcome.measured, np.arange(len(ids)), stage.history.eval_step
         last = int(steps[-1]) if len(steps) else 0
         self.hooks.observe(Evaluated(last, models, measured.val_loss, measured.val_accuracy, measured.train_accuracy))
         for event in _stops(outcome, [True] * len(ids), per_epoch):
             self.hooks.observe(event)
+
+
+def _after(passes: int, event: Event) -> Event:
+    """The event, as one of a fit that has made these passes before."""
+    return replace(event, iteration=passes + event.iteration) if passes and isinstance(event, Iterated) else event
 
 
 def _stops(outcome: Outcome, which: list[bool], per_epoch: int) -> Iterator[ModelStopped]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from gpureg.backend import Backend
 from gpureg.config import FitConfig
 from gpureg.data import Dataset, Scaling
 from gpureg.fitting.assemble import Trained, in_order
+from gpureg.fitting.blocking import Blocking
+from gpureg.fitting.finishing import Finisher, Held
 from gpureg.fitting.folds import row_weight_table
 from gpureg.fitting.prepare import base_weights, rows_of
-from gpureg.fitting.stages import Stages
 from gpureg.kernels.choice import choose_kernels
+from gpureg.kernels.protocol import Kernels
 from gpureg.losses import LOSSES, Loss, Softmax
 from gpureg.rows.ahead import HostRows
 from gpureg.solvers.problem import Problem, scores_of
-from gpureg.types import Floats, Ints
+from gpureg.types import Floats, Ints, ModelTable
 
 Mask = npt.NDArray[np.bool_]
 
@@ -68,37 +72,61 @@ class Lacking:
             "not seen the probability 0."
         ]
 
-    def train_all(self, stages: Stages, problem: Problem, blocks: list[Ints]) -> Trained:
-        """All models of the problem: those of such folds in stages of their own."""
-        parts: list[Trained] = []
+    def train_all(self, finisher: Finisher, held: Held, blocks: list[Ints]) -> Trained:
+        """All models of the problem that is held: those of such folds in stages of their own, on rows of their own."""
+        table, parts = held.problem.table, []
         order: list[Ints] = []
+        shared: list[int] = []
         for block in blocks:
-            column = problem.table.column[block]
+            column = table.column[block]
             lacking = np.isin(column, list(self.seen))
             if not lacking.all():
+                shared.append(len(order))
                 order.append(block[~lacking])
-                parts.append(stages.train(problem.take(order[-1]), order[-1]))
+                parts.append(finisher.stages.train(held.problem.take(order[-1]), order[-1]))
             for key in np.unique(column[lacking]).tolist():
                 order.append(block[column == key])
-                parts.append(self._train(stages, problem.take(order[-1]), order[-1], key))
-        return in_order(parts, order, problem.table)
+                parts.append(self._train(finisher, held.problem.take(order[-1]), order[-1], key))
+        finished = finisher.finish([parts[place] for place in shared], [order[place] for place in shared], held)
+        for place, part in zip(shared, finished, strict=True):
+            parts[place] = part
+        return in_order(parts, order, table)
 
-    def _train(self, stages: Stages, problem: Problem, ids: Ints, column: int) -> Trained:
+    def _train(self, finisher: Finisher, problem: Problem, ids: Ints, column: int) -> Trained:
         """The models of one such fold, as models of all classes."""
-        data, config, mask = self.data, self.config, self.seen[column]
+        config, mask = self.config, self.seen[column]
+        table = replace(problem.table, column=np.zeros(len(ids), np.int64))
+
+        own, make = partial(self._kernels, mask), partial(self._problem, column, table)
+        kernels = own(finisher.stages.kernels.backend)
+        first = Held(self.data, make, own, make(config, kernels, blocking=finisher.stages.blocking))
+        trained = finisher.stages.train(first.problem, ids, kernels)
+        (trained,) = finisher.finish([trained], [ids], first)
+        wide = _of_all_classes(trained.outcome.weights, mask, config.loss.columns(len(mask)))
+        found = trained.outcome.measured
+        measured = replace(found, score=scores_of(finisher.stages.kernels, problem, wide, found))
+        return Trained(problem.table, replace(trained.outcome, weights=wide, measured=measured), trained.history)
+
+    def _kernels(self, mask: Mask, backend: Backend) -> Kernels:
+        """Those of the classes of a mask."""
+        config, count = self.config, int(mask.sum())
+        loss: Loss = config.loss if count > 1 else Softmax()  # of one class: it is certain
+        return choose_kernels(backend, loss, count, config.kernels if count > 1 else "reference", config.memory)
+
+    def _problem(
+        self, column: int, table: ModelTable, config: FitConfig, kernels: Kernels, *, blocking: Blocking | None
+    ) -> Problem:
+        """The models of `table`, those of one such fold; see `Make`."""
+        data, mask = self.data, self.seen[column]
         assignment, fold = self.assignments[column // (config.cv or 1)], column % (config.cv or 1)
-        loss: Loss = config.loss if mask.sum() > 1 else Softmax()  # of one class: it is certain
-        which = config.kernels if mask.sum() > 1 else "reference"
-        kernels = choose_kernels(stages.kernels.backend, loss, int(mask.sum()), which, config.memory)
         known = mask[data.y_train]
         label = np.where(known, np.cumsum(mask)[data.y_train] - 1, 0)
         weight = np.ones(len(known)) if data.sample_weight is None else data.sample_weight
         held = assignment == fold
         weights = row_weight_table(base_weights(data, config), [assignment], config.cv or 1)[:, fold : fold + 1]
         own_rows = HostRows(data.X_train, label, weights, np.where(known, weight, 0.0), assignment)
-        rows = rows_of(kernels, own_rows, self.scaling, config.dtype, stages.blocking)
-        table = replace(problem.table, column=np.zeros(len(ids), np.int64))
-        own = Problem(
+        rows = rows_of(kernels, own_rows, self.scaling, config.dtype, blocking)
+        return Problem(
             rows,
             None,
             {0: rows.subset(np.flatnonzero(held & known))} if (held & known).any() else {},
@@ -107,14 +135,9 @@ class Lacking:
             rows.features,
             True,
             unseen={0: float(weight[held & ~known].sum())},
-            unseen_loss=-float(np.log(np.finfo(config.dtype).eps)),
+            unseen_loss=-float(np.log(np.finfo(self.config.dtype).eps)),
             score=config.score,
         )
-        trained = stages.train(own, ids, kernels)
-        wide = _of_all_classes(trained.outcome.weights, mask, config.loss.columns(len(mask)))
-        found = trained.outcome.measured
-        measured = replace(found, score=scores_of(stages.kernels, problem, wide, found))
-        return Trained(problem.table, replace(trained.outcome, weights=wide, measured=measured), trained.history)
 
 
 def _of_all_classes(weights: Floats, mask: Mask, columns: int) -> Floats:

@@ -60,6 +60,11 @@ class Buffers:
             self._made = [np.empty(size, self.dtype) for _ in range(BUFFERS)]
         return self._made
 
+    def release(self) -> None:
+        """Give the memory back until it is needed again."""
+        with self.lock:
+            self._made = []
+
 
 @dataclass(frozen=True)
 class HostRows:

@@ -142,6 +142,10 @@ class Solver(Protocol):
         """Notices for the user about the models of `table`; `constant`: the best constant predictor's loss, in nats."""
         ...
 
+    def in_double(self) -> Solver | None:
+        """The solver that finishes, in float64, models for which float32 is too coarse; None if there is none."""
+        ...
+
     def on(self, problem: Problem, kernels: Kernels) -> Descent[Any]:
         """The descent on a problem whose rows the kernels have placed."""
         ...

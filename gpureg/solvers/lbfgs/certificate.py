@@ -3,7 +3,7 @@ found them if that suffices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,7 +120,7 @@ def certify(
             }
         )
         final.append(_reason(reason, met))
-    return weights, tuple(certificates), tuple(final), _warnings(problem, config, certificates, final)
+    return weights, tuple(certificates), tuple(final), shortfall(problem.table, config, certificates, final)
 
 
 def _reason(reason: StopReason, met: bool) -> StopReason:
@@ -232,19 +232,25 @@ class _Certifier:
         return self.kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(slope**2, axis=(1, 2))], axis=0))
 
 
-def _warnings(
-    problem: Problem, config: FitConfig, certificates: list[Certificate], reasons: list[StopReason]
+def shortfall(
+    table: ModelTable,
+    config: FitConfig,
+    certificates: Sequence[Certificate],
+    reasons: Sequence[StopReason],
+    in_double: Collection[int] = (),
 ) -> tuple[str, ...]:
-    """One warning for all models that stopped short."""
+    """One warning for all models that stopped short; `in_double`: those that ended in float64 in spite of the
+    configuration's type.
+    """
     short = [model for model, reason in enumerate(reasons) if reason in ("max_iter", "precision")]
     if not short:
         return ()
     bounds = [float(b) for b in (certificates[model]["gap_bound"] for model in short) if b is not None]
     worst = f"; the gap to the optimum is at most {max(bounds):.2g} nats" if bounds else ""
-    least = min(float(problem.table.l2[model]) for model in short)
-    why = {reasons[model] for model in short}
-    remedies = [f"more iterations ({named('max_iter')})"] if "max_iter" in why else []
-    if config.dtype == "float32" and "precision" in why:
+    least = min(float(table.l2[model]) for model in short)
+    remedies = [f"more iterations ({named('max_iter')})"] if any(reasons[m] == "max_iter" for m in short) else []
+    coarse = [model for model in short if reasons[model] == "precision" and model not in in_double]
+    if config.dtype == "float32" and coarse:
         remedies.append(f"{named('dtype', 'float64')} (float32 can't go below a gradient of about 1e-6)")
     return (
         f"{len(short)} of {len(reasons)} model(s), λ from {least:g}, stopped before the tolerance {config.tol:g} was "

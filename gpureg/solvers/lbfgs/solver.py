@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,6 +87,15 @@ class Lbfgs:
 
         found = diverged(table, outcome, lambda models: scale)
         return found + worse_than_a_constant(table, outcome, constant, help_worst)
+
+    def in_double(self) -> Lbfgs | None:
+        """See the protocol: to the same tolerance, or to the resolution of float32 in the objective. None in float64,
+        and for models that stop at a target.
+        """
+        if self.config.dtype != "float32" or self.target is not None:
+            return None
+        resolution = float(np.finfo(np.float32).eps) if self.resolution is None else self.resolution
+        return replace(self, config=replace(self.config, dtype="float64", path_patience=0), resolution=resolution)
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
         """See the protocol: along a path if there is more than one λ for the same rows."""

@@ -68,6 +68,10 @@ class Sgd:
         """See the protocol."""
         return remarks(table, outcome, history, constant, self.config.epochs)
 
+    def in_double(self) -> None:
+        """See the protocol: none."""
+        return
+
     def on(self, problem: Problem, kernels: Kernels) -> SgdDescent:
         """See the protocol."""
         return SgdDescent(problem, kernels, self.config)

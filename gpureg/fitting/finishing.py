@@ -1,0 +1,152 @@
+"""Models that float32 can't bring to the tolerance are finished in float64, from where they are.
+
+The gradients of float32 are too coarse if a penalty is weak, or if features differ much in scale. Such models are few,
+and near their optimum; so only they go on, in a further stage, whose rows are placed again in float64 while those of
+float32 are released. What they reach is the tolerance, or the resolution of float32 in the objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.config import FitConfig
+from gpureg.data import Dataset
+from gpureg.errors import EngineError, OutOfMemoryError
+from gpureg.fitting.assemble import Trained
+from gpureg.fitting.blocking import Blocking
+from gpureg.fitting.memory import needed
+from gpureg.fitting.prepare import sizes_of
+from gpureg.fitting.stages import Stages
+from gpureg.kernels.protocol import Kernels
+from gpureg.solvers.lbfgs.doubled import MOST_DOUBLE_BYTES, coarse, together
+from gpureg.solvers.problem import COLUMNS_AT_ONCE, Problem, Start
+from gpureg.solvers.protocol import Solver
+from gpureg.types import Ints
+
+
+class Make(Protocol):
+    """Places samples as a problem, in the type of a configuration."""
+
+    def __call__(self, config: FitConfig, kernels: Kernels, *, blocking: Blocking | None) -> Problem:
+        """With these kernels; `blocking`: how rows are cut in blocks."""
+        ...
+
+
+class Held:
+    """Samples of a fit, placed on the device as a problem, which can be released and placed again in another type.
+
+    `make` places them; `kernels` makes those that do, on a backend; `data`: the rows that they are from.
+    """
+
+    def __init__(self, data: Dataset, make: Make, kernels: Callable[[Backend], Kernels], problem: Problem) -> None:
+        self.data, self.make, self.kernels = data, make, kernels
+        self._problem: Problem | None = problem
+
+    @property
+    def problem(self) -> Problem:
+        """The problem, unless it has been released."""
+        assert self._problem is not None, "its rows have been released"
+        return self._problem
+
+    def release(self) -> None:
+        """Let go of the rows; whoever else holds them has them still."""
+        self._problem = None
+
+
+@dataclass(frozen=True)
+class Double:
+    """What finishes models: the `problem` in float64, its `kernels`, and the `solver`."""
+
+    problem: Problem
+    kernels: Kernels
+    solver: Solver
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Finishes the models of a fit's stages; `kernels` makes the fit's own on a backend."""
+
+    stages: Stages
+    config: FitConfig
+    kernels: Callable[[Backend], Kernels]
+
+    def finish(self, parts: Sequence[Trained], ids: Sequence[Ints], held: Held) -> list[Trained]:
+        """Stages of the same rows, each with those of its models finished that float32 left short of the tolerance, a
+        further stage for each; `ids`: the models' places in the whole batch.
+
+        They stay as they are if there is too little memory for rows in float64: at most `MOST_DOUBLE_BYTES`, the
+        budget, and what is free. Models that are finished release the rows of `held`.
+        """
+        found, room, solver = list(parts), True, self.stages.solver.in_double()
+        left = [coarse(part.outcome, self.config.max_iter) for part in parts]
+        if solver is None:
+            return found
+        double: Double | None = None
+        for place, (part, models) in enumerate(zip(parts, left, strict=True)):
+            if not len(models) or self.stages.interrupted or not self.stages.finishes():
+                continue
+            short, mine = part.take(models), ids[place][models]
+            later = self.stages.finished(short, mine, self.config.max_iter)
+            if later is None and room:
+                double = double or self._placed(solver, [p.take(m) for p, m in zip(parts, left, strict=True)], held)
+                later = None if double is None else self._went_on(double, short, mine, part.passes)
+                room = later is not None
+            if later is not None:
+                first, then = (part.outcome, part.history), (later.outcome, later.history)
+                outcome, history = together(self.config, part.table, first, models, then)
+                found[place] = replace(part, outcome=outcome, history=history, passes=later.passes)
+        return found
+
+    def _placed(self, solver: Solver, short: Sequence[Trained], held: Held) -> Double | None:
+        """The rows in float64 for the models that are left, `short` those of each stage; None if memory is short."""
+        before, config = self.stages.blocking, replace(self.config, dtype="float64")
+        backend = replace(self.stages.kernels.backend, dtype="float64")
+        kernels, blocking = held.kernels(backend), None if before is None else before.in_double()
+        held.release()
+        if before is not None:
+            before.buffers.release()
+        with backend.in_use():
+            backend.release()
+        if not _fits(solver, kernels, held.data, config, blocking, short):
+            return None
+        try:
+            with backend.in_use():
+                return Double(held.make(config, kernels, blocking=blocking), kernels, solver)
+        except (OutOfMemoryError, EngineError):
+            return None
+
+    def _went_on(self, double: Double, short: Trained, ids: Ints, passes: int) -> Trained | None:
+        """The stage that finishes the models of `short`; None if memory or workers end on the way."""
+        start = Start(short.outcome.weights, short.outcome.steps)
+        problem = replace(double.problem, table=short.table, start=start)
+        try:
+            with double.kernels.backend.in_use():
+                return self.stages.finish(double.solver, problem, ids, double.kernels, passes)
+        except (OutOfMemoryError, EngineError):
+            return None
+
+
+def _fits(
+    solver: Solver,
+    kernels: Kernels,
+    data: Dataset,
+    config: FitConfig,
+    blocking: Blocking | None,
+    short: Sequence[Trained],
+) -> bool:
+    """Whether the budget and the free memory allow rows in float64, and to work on the largest stage of `short`."""
+    at_once = max(len(np.unique(solver.members(part.table))) for part in short)
+    columns = max(int(part.table.column.max(initial=0)) for part in short) + 1
+    sizes = sizes_of(data, config, at_once, columns, blocking)
+    most = max(len(part.table) for part in short)
+    sizes = replace(sizes, measured=min(most, max(1, COLUMNS_AT_ONCE // kernels.n_columns)))
+    samples, work = needed(solver, kernels, sizes, at_once, config.memory - (sizes.streamed or 0))
+    X: Any = data.X_train
+    held = samples if sizes.streamed is not None else max(samples, 8 * X.size)
+    free = kernels.backend.free_memory()
+    return held <= min(MOST_DOUBLE_BYTES, config.memory) and (free is None or samples + work <= free)
