@@ -153,6 +153,7 @@ class SingleDescent(LbfgsDescent):
         """Stop at the best point if it is good enough, or if the iterations are used up; else continue from it."""
         best, model = trials.best, np.zeros(1, np.int64)
         state.passes = trials.evaluations
+        state.evaluated = state.evaluated + trials.evaluations
         if best is None or not np.isfinite(best.objective):
             return
         for number, (objective, bound) in enumerate(trials.course):
