@@ -188,6 +188,44 @@ def test_a_path_is_counted_in_its_lambdas() -> None:
         assert shown.bar.tasks[0].fields["where"] == "pass 4, λ 2/3"
 
 
+def test_models_that_go_on_in_float64_are_said_to() -> None:
+    """In a bar of their own, which counts them and no others."""
+    console = Console(force_terminal=True, width=80, height=40, color_system=None)
+    shown = observer(console, 3)
+    table = ModelTable.plain(np.array([0.1, 0.0]), np.full(2, 0.1))
+    with shown:
+        shown.see(full_batch_started([1.0, 0.1, 0.0]))
+        for model, reason in enumerate(("converged", "precision", "precision")):
+            shown.see(ModelStopped(model, 9, 0, reason))
+        shown.see(Started(table, np.array([1, 2]), 0, 1000, 12, True))
+        shown.see(Iterated(13, np.array([0, 1]), np.array([0.25, 0.75])))
+        assert len(shown.bar.tasks) == 1
+        assert shown.bar.tasks[0].description == "finishing 2 models in float64"
+        assert (shown.bar.tasks[0].completed, shown.bar.tasks[0].total) == (0, 2)
+        assert shown.bar.tasks[0].fields["where"] == "pass 13"
+        shown.see(ModelStopped(0, 11, 0, "converged"))
+        shown.see(Iterated(14, np.array([1]), np.array([0.5])))
+        assert shown.bar.tasks[0].completed == 1
+        lines = [
+            "".join(segment.text for segment in line) for line in console.render_lines(shown._picture(), pad=False)
+        ]
+    assert [line.strip() for line in lines[2:]] == [
+        "λ = 1    objective    -    converged after 9 iterations",
+        "λ = 0.1  objective 0.2500  converged after 11 iterations",
+        "λ = 0    objective 0.5000  running",
+        "1 running, 2 stopped",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "ids", "title"), [(1, [0], "finishing in float64"), (1, [-1], "refit in float64, λ = 0.1")]
+)
+def test_a_model_alone_goes_on_in_float64(total: int, ids: list[int], title: str) -> None:
+    states = ModelStates(total, 1)
+    states.see(Started(ModelTable.plain(np.array([0.1]), np.zeros(1)), np.array(ids), 0, 1000, 5, True))
+    assert states.title() == title
+
+
 def test_the_time_left_of_one_full_batch_model_is_not_foreseen() -> None:
     console = Console(force_terminal=True, width=80, height=40, color_system=None)
     shown = observer(console, 1)

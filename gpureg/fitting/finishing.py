@@ -79,8 +79,9 @@ class Finisher:
         """Stages of the same rows, each with those of its models finished that float32 left short of the tolerance, a
         further stage for each; `ids`: the models' places in the whole batch.
 
-        They stay as they are if there is too little memory for rows in float64: at most `MOST_DOUBLE_BYTES`, the
-        budget, and what is free. Models that are finished release the rows of `held`.
+        They stay as they are if there is too little memory: rows that are held may take `MOST_DOUBLE_BYTES` and the
+        budget in float64, on Dask's workers together, and what is needed has to be free here. Models that go on release
+        the rows of `held`.
         """
         found, room, solver = list(parts), True, self.stages.solver.in_double()
         left = [coarse(part.outcome, self.config.max_iter) for part in parts]
@@ -147,6 +148,7 @@ def _fits(
     sizes = replace(sizes, measured=min(most, max(1, COLUMNS_AT_ONCE // kernels.n_columns)))
     samples, work = needed(solver, kernels, sizes, at_once, config.memory - (sizes.streamed or 0))
     X: Any = data.X_train
-    held = samples if sizes.streamed is not None else max(samples, 8 * X.size)
+    if sizes.streamed is None and max(samples, 8 * X.size) > min(MOST_DOUBLE_BYTES, config.memory):
+        return False
     free = kernels.backend.free_memory()
-    return held <= min(MOST_DOUBLE_BYTES, config.memory) and (free is None or samples + work <= free)
+    return free is None or samples + work <= free
