@@ -239,7 +239,7 @@ def killed(name: str, most: int, whole: FitResult, events: list[Event], folder: 
 
 @pytest.mark.parametrize("name", ["scales", "one", "lacking", "chunks", "refit"])
 def test_killed_in_the_finishing_and_resumed(name: str, fitted: Callable[[str], Fitted], tmp_path: Any) -> None:
-    killed(name, 4, fitted(name).result, fitted(name).events, tmp_path)
+    killed(name, 4, fitted(name).result, fitted(name).events, tmp_path if name == "scales" else None)
 
 
 @pytest.mark.long

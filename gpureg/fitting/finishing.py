@@ -127,7 +127,7 @@ class Finisher:
         problem = replace(double.problem, table=short.table, start=start)
         try:
             with double.kernels.backend.in_use():
-                return self.stages.finish(double.solver, problem, ids, double.kernels, passes)
+                return self.stages.finish(double.solver, problem, ids, double.kernels, passes + 1)  # that of the start
         except (OutOfMemoryError, EngineError):
             return None
 

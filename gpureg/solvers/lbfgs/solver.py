@@ -70,7 +70,7 @@ class Lbfgs:
         parts = [moments_bytes(n, min(D, MOST_ROTATED))]
         parts += [hessian_bytes(n, D, K, MOST_IN_BLOCK * members)] if made else []
         parts += [] if self.config.penalizes_bias else [balanced_bytes(n, D, K, measured)]
-        alone = members == 1 and self.config.dtype == "float64" and is_worth_it_alone(n, D, K)
+        alone = self.alone and members == 1 and self.config.dtype == "float64" and is_worth_it_alone(n, D, K)
         return max(parts) + logit_bytes(n, D, K, members) + (near_bytes(n, D, K) if alone else 0)
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
@@ -91,11 +91,17 @@ class Lbfgs:
     def in_double(self) -> Lbfgs | None:
         """See the protocol: to the same tolerance, or to the resolution of float32 in the objective. None in float64,
         and for models that stop at a target.
+
+        A single model is solved as a batch of one, whose variables are conditioned, since what float32 leaves is badly
+        conditioned. Measured (80,000 x 60, features of six decades, 4 classes, λ = 1e-8): 15 iterations more, and 139
+        in the loop of a single model.
         """
         if self.config.dtype != "float32" or self.target is not None:
             return None
         resolution = float(np.finfo(np.float32).eps) if self.resolution is None else self.resolution
-        return replace(self, config=replace(self.config, dtype="float64", path_patience=0), resolution=resolution)
+        return replace(
+            self, config=replace(self.config, dtype="float64", path_patience=0), resolution=resolution, alone=False
+        )
 
     def on(self, problem: Problem, kernels: Kernels) -> LbfgsDescent | PathDescent:
         """See the protocol: along a path if there is more than one λ for the same rows."""
