@@ -27,7 +27,7 @@ StopReason = Literal[
     "max_epochs",
     "converged",
     "max_iter",
-    "precision",  # the float type can't do better
+    "precision",  # the float type can't do better, nor could the model be finished in float64
     "cv_steps",  # a refit without a validation set: the median number of steps of its λ's fold models
     "refit_steps",  # a refit on training and validation rows
     "diverged",

@@ -56,6 +56,19 @@ def test_dask_arrays_are_data(client: Any) -> None:
     assert (here.n_train, here.n_val, here.selected) == (there.n_train, there.n_val, there.selected)
 
 
+@pytest.mark.long
+def test_what_float32_leaves_short_is_finished_in_float64(client: Any) -> None:
+    X, y = problem(3000)
+    split = gpureg.make_dataset(da.from_array(X, chunks=(1000, 12)), da.from_array(y, chunks=1000), val_size=0)
+    there = gpureg.fit(split, l2=1e-8, scale="none")
+    here = fitted(gpureg.make_dataset(X, y, val_size=0), l2=1e-8, scale="none", **EXACT)
+    assert there.models[0].stop_reason == "converged"
+    assert there.dtype == "float32"
+    assert_within_certificates(here, there, resolution=2 * float(np.finfo(np.float32).eps))
+    with pytest.warns(gpureg.GpuregWarning, match="dtype='float64'"):  # which it was short of
+        gpureg.fit(split, l2=1e-8, scale="none", memory=200_000)
+
+
 def test_estimators_take_dask_arrays(client: Any) -> None:
     X, y = problem(400, features=5, classes=3)
     split = da.from_array(X, chunks=(150, 3)), da.from_array(y, chunks=100)

@@ -22,7 +22,7 @@ from gpureg.errors import GpuregWarning, OutOfMemoryError
 from gpureg.events import Event, Iterated, ModelStopped, Started
 from gpureg.fitting.entry import Hooks, fit_on, run_fit
 from gpureg.fitting.results import FitResult
-from gpureg.fitting.resume import Saved
+from gpureg.fitting.resume import unpack
 from gpureg.rows.dense import DenseRows
 from gpureg.solvers.lbfgs.solver import Lbfgs
 
@@ -258,11 +258,12 @@ def test_a_checkpoint_of_a_version_that_finished_none_is_read() -> None:
         return bool(refits) and any(isinstance(event, Iterated) for event in seen[refits[0] :])
 
     fit(make(), options, keeper, stop=in_the_refit, solver=solver)
-    saved = keeper.saved
-    assert len(saved.stages) == 1
-    old = {name: value for name, value in saved.meta.items() if name != "finishing"}
-    stages = tuple(replace(stage, passes=0) for stage in saved.stages)
-    resumed, _ = fit(make(), options, saved=Saved(stages, saved.state, old))
+    assert keeper.last is not None
+    arrays, meta = keeper.last
+    (stage,) = meta["stages"]
+    old = {name: value for name, value in stage.items() if name not in ("passes", "finishes")}
+    meta = {name: value for name, value in meta.items() if name != "finishing"} | {"stages": [old]}
+    resumed, _ = fit(make(), options, saved=unpack(arrays, meta))
     short, _ = fit(make(), options, solver=solver)
     assert repr(resumed.models[0]) == repr(short.models[0])
     assert resumed.models[0].stop_reason == "precision"

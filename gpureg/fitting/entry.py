@@ -62,7 +62,8 @@ def fit(
     """Train one model for every λ in `l2` (times learning rates, folds and seeds), all as one batch.
 
     Minimises, per model, `J(w) = C(w) + λ Σ w²` with C the mean cross-entropy in nats, by minibatch gradient descent
-    `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`).
+    `w -= lr (∂C/∂w + 2 λ w)` with early stopping (`solver="sgd"`) or to the optimum (`"lbfgs"`). Models that float32 is
+    too coarse to bring to `tol` are finished in float64, if memory allows; the result is float32.
 
     `options` are the fields of `gpureg.config.FitConfig`, which has their defaults: `task`, `l2`, `lr`, `epochs`, `cv`,
     ...; with a `config` they replace its values. Without `solver`, an option that only one solver has chooses it;
