@@ -133,9 +133,9 @@ def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:
     if len(short) and backend.dtype == "float32" and 8 * task.X.size <= MOST_DOUBLE_BYTES:
         some, at_last = task.take(short), Start(found.weights[short], found.steps[short])
         double = _backend(estimator.device, some, "float64")
-        later = _fitted(estimator, some, centre, double, Way(look, at_last, float(np.finfo(np.float32).eps)))
+        later = _fitted(estimator, some, centre, double, Way(look, at_last, finishing=True))
         config = _config(estimator, task, first.table, backend.dtype, free=centre is not None)
-        found, _ = together(config, first.table, (found, first.history), short, (later.outcome, later.history))
+        found, _ = together(config, first.table, (found, first.history), [(short, later.outcome, later.history)])
     _tell(found)
     return _moved(found.weights, centre, -1), np.maximum(found.steps, 1)
 
@@ -172,11 +172,13 @@ def _unmoved(task: Task, centre: HostArray | None, start: Start | None) -> tuple
 
 @dataclass(frozen=True)
 class Way:
-    """How a task is solved: who `looks`, the `start` (None for weights of 0), and the `resolution` of `Lbfgs`."""
+    """How a task is solved: who `looks`, the `start` (None for weights of 0), and whether it is the `finishing` of models
+    that float32 has left there.
+    """
 
     looks: Looks
     start: Start | None
-    resolution: float | None = None
+    finishing: bool = False
 
 
 def _centre(task: Task) -> HostArray:
@@ -224,7 +226,8 @@ def _fitted(
         table = np.stack([normalised(column, "a model") for column in task.weights.T], axis=1)
     models = replace(ModelTable.plain(l2_of(task.C, total), np.ones(len(total))), column=task.column, fold=task.fold)
     config = _config(estimator, task, models, backend.dtype, free=centre is not None)
-    solver = Lbfgs(config, resolution=way.resolution, measures=False, watch=way.looks.watch)
+    solver = Lbfgs(config, measures=False, watch=way.looks.watch)
+    solver = solver.finishing() if way.finishing else solver
 
     def work(backend: Backend) -> Trained:
         kernels = choose_kernels(backend, task.loss, task.classes)

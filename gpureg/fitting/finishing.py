@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from gpureg.data import Dataset
 from gpureg.errors import EngineError, OutOfMemoryError
 from gpureg.fitting.assemble import Trained
 from gpureg.fitting.blocking import Blocking
-from gpureg.fitting.memory import needed
+from gpureg.fitting.memory import chunks, needed
 from gpureg.fitting.prepare import sizes_of
 from gpureg.fitting.stages import Stages
 from gpureg.kernels.protocol import Kernels
@@ -58,13 +59,22 @@ class Held:
         self._problem = None
 
 
-@dataclass(frozen=True)
 class Double:
-    """What finishes models: the `problem` in float64, its `kernels`, and the `solver`."""
+    """A problem in float64 with its kernels, placed by `make` when it is first needed; None if memory is short."""
 
-    problem: Problem
-    kernels: Kernels
-    solver: Solver
+    def __init__(self, make: Callable[[], tuple[Problem, Kernels] | None]) -> None:
+        self._make, self._asked = make, False
+        self._found: tuple[Problem, Kernels] | None = None
+
+    def placed(self) -> tuple[Problem, Kernels] | None:
+        """The problem and its kernels."""
+        if not self._asked:
+            self._asked, self._found = True, self._make()
+        return self._found
+
+    def drop(self) -> None:
+        """Let go of them, for good."""
+        self._found = None
 
 
 @dataclass(frozen=True)
@@ -76,34 +86,59 @@ class Finisher:
     kernels: Callable[[Backend], Kernels]
 
     def finish(self, parts: Sequence[Trained], ids: Sequence[Ints], held: Held) -> list[Trained]:
-        """Stages of the same rows, each with those of its models finished that float32 left short of the tolerance, a
-        further stage for each; `ids`: the models' places in the whole batch.
+        """Stages of the same rows, each with those of its models finished that float32 left short of the tolerance, in
+        further stages; `ids`: the models' places in the whole batch.
 
         They stay as they are if there is too little memory: rows that are held may take `MOST_DOUBLE_BYTES` and the
         budget in float64, on Dask's workers together, and what is needed has to be free here. Models that go on release
         the rows of `held`.
         """
-        found, room, solver = list(parts), True, self.stages.solver.in_double()
-        left = [coarse(part.outcome, self.config.max_iter) for part in parts]
+        solver, found = self.stages.solver.in_double(), list(parts)
         if solver is None:
             return found
-        double: Double | None = None
-        for place, (part, models) in enumerate(zip(parts, left, strict=True)):
-            if not len(models) or self.stages.interrupted or not self.stages.finishes():
-                continue
-            short, mine = part.take(models), ids[place][models]
-            later = self.stages.finished(short, mine, self.config.max_iter)
-            if later is None and room:
-                double = double or self._placed(solver, [p.take(m) for p, m in zip(parts, left, strict=True)], held)
-                later = None if double is None else self._went_on(double, short, mine, part.passes)
-                room = later is not None
-            if later is not None:
-                first, then = (part.outcome, part.history), (later.outcome, later.history)
-                outcome, history = together(self.config, part.table, first, models, then)
-                found[place] = replace(part, outcome=outcome, history=history, passes=later.passes)
+        blocks = [self._blocks(solver, part, held.data) for part in parts]
+        short = [part.take(models) for part, own in zip(parts, blocks, strict=True) for models in own]
+        rows = Double(partial(self._placed, solver, short, held))
+        for place, part in enumerate(parts):
+            later = []
+            for models in blocks[place]:
+                ended = self._ended(solver, rows, part.take(models), ids[place][models], part.passes)
+                later += [] if ended is None else [(models, ended.outcome, ended.history)]
+            if later:
+                outcome, history = together(self.config, part.table, (part.outcome, part.history), later)
+                found[place] = replace(part, outcome=outcome, history=history)
         return found
 
-    def _placed(self, solver: Solver, short: Sequence[Trained], held: Held) -> Double | None:
+    def _blocks(self, solver: Solver, part: Trained, data: Dataset) -> list[Ints]:
+        """The models of a stage that are left, as many at a time as the budget allows."""
+        left, (_, D, K) = coarse(part.outcome, self.config.max_iter), part.outcome.weights.shape
+        if not len(left):
+            return []
+        memory, blocking = self.config.memory, self.stages.blocking
+        if blocking is not None and blocking.streams:
+            memory -= blocking.bytes_of(data, self.config.dtype)
+        each = solver.bytes_per_model(len(data.y_train), D, K)
+        return [left[block] for block in chunks(len(left), each, memory, batches=False)]
+
+    def _ended(self, solver: Solver, rows: Double, short: Trained, ids: Ints, passes: int) -> Trained | None:
+        """The models of `short` at the end of the stage that finishes them; None if they stay as they are."""
+        stages = self.stages
+        if stages.interrupted or not stages.finishes():
+            return None
+        done = stages.finished(short, ids, self.config.max_iter)
+        placed = None if done is not None else rows.placed()
+        if placed is None:
+            return done
+        problem, kernels = placed
+        problem = replace(problem, table=short.table, start=Start(short.outcome.weights, short.outcome.steps))
+        try:
+            with kernels.backend.in_use():
+                return stages.finish(solver, problem, ids, kernels, passes + 1)  # that of the start
+        except (OutOfMemoryError, EngineError):
+            rows.drop()
+            return None
+
+    def _placed(self, solver: Solver, short: Sequence[Trained], held: Held) -> tuple[Problem, Kernels] | None:
         """The rows in float64 for the models that are left, `short` those of each stage; None if memory is short."""
         before, config = self.stages.blocking, replace(self.config, dtype="float64")
         backend = replace(self.stages.kernels.backend, dtype="float64")
@@ -117,17 +152,7 @@ class Finisher:
             return None
         try:
             with backend.in_use():
-                return Double(held.make(config, kernels, blocking=blocking), kernels, solver)
-        except (OutOfMemoryError, EngineError):
-            return None
-
-    def _went_on(self, double: Double, short: Trained, ids: Ints, passes: int) -> Trained | None:
-        """The stage that finishes the models of `short`; None if memory or workers end on the way."""
-        start = Start(short.outcome.weights, short.outcome.steps)
-        problem = replace(double.problem, table=short.table, start=start)
-        try:
-            with double.kernels.backend.in_use():
-                return self.stages.finish(double.solver, problem, ids, double.kernels, passes + 1)  # that of the start
+                return held.make(config, kernels, blocking=blocking), kernels
         except (OutOfMemoryError, EngineError):
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -27,32 +28,31 @@ def together(
     config: FitConfig,
     table: ModelTable,
     first: tuple[Outcome, History],
-    models: Ints,
-    later: tuple[Outcome, History],
+    later: Sequence[tuple[Ints, Outcome, History]],
 ) -> tuple[Outcome, History]:
-    """Outcome and history of the models of `table`, of which `models (B,)` went on from the `first` to the `later`
-    ones; any that overflowed there stay as they were.
+    """Outcome and history of the models of `table`, of which those that the parts of `later` name, `(B,)` each, went on
+    from the `first` ones in float64; any that overflowed there stay as they were.
 
     Steps and histories of the later ones count from where they began; passes are added up.
     """
-    (outcome, history), (found, course), own = first, later, table.take(models)
-    told = {*_shortfall(config, table, outcome), *_shortfall(replace(config, dtype="float64"), own, found)}
-    others = [text for text in outcome.warnings if text not in told] or [
-        text for text in found.warnings if text not in told
-    ]
-    sound = np.flatnonzero([reason != "diverged" for reason in found.reasons])
-    found, course = rearranged(found, course, own.take(sound), sound)
-    models = models[sound]
-    joined = _outcome(outcome, models, found)
-    warnings = *_shortfall(config, table, joined, models), *others
-    return replace(joined, warnings=warnings), _history(history, models, course, outcome.steps[models])
+    (outcome, history), double = first, replace(config, dtype="float64")
+    others, finished = _others(config, table, outcome), []
+    for models, found, course in later:
+        others = others or _others(double, table.take(models), found)
+        sound = np.flatnonzero([reason != "diverged" for reason in found.reasons])
+        models = models[sound]
+        found, course = rearranged(found, course, table.take(models), sound)
+        history = _history(history, models, course, outcome.steps[models])
+        outcome = _outcome(outcome, models, found)
+        finished += models.tolist()
+    told = shortfall(table, config, outcome.certificates or (), outcome.reasons, finished)
+    return replace(outcome, warnings=(*told, *others)), history
 
 
-def _shortfall(
-    config: FitConfig, table: ModelTable, outcome: Outcome, in_double: Ints | None = None
-) -> tuple[str, ...]:
-    finished = () if in_double is None else in_double.tolist()
-    return shortfall(table, config, outcome.certificates or (), outcome.reasons, finished)
+def _others(config: FitConfig, table: ModelTable, outcome: Outcome) -> tuple[str, ...]:
+    """The warnings of an outcome that are not about models that stopped short."""
+    told = shortfall(table, config, outcome.certificates or (), outcome.reasons)
+    return tuple(text for text in outcome.warnings if text not in told)
 
 
 def _outcome(first: Outcome, models: Ints, later: Outcome) -> Outcome:
