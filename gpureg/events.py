@@ -58,7 +58,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class ModelStopped:
-    """A model has stopped, after `steps` updates."""
+    """A model has stopped, after `steps` updates; one that goes on in float64 stops a second time."""
 
     model: int
     steps: int

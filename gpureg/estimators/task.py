@@ -172,8 +172,8 @@ def _unmoved(task: Task, centre: HostArray | None, start: Start | None) -> tuple
 
 @dataclass(frozen=True)
 class Way:
-    """How a task is solved: who `looks`, the `start` (None for weights of 0), and whether it is the `finishing` of models
-    that float32 has left there.
+    """How a task is solved: who `looks`, the `start` (None for weights of 0), and whether models are `finishing` that
+    float32 has left there.
     """
 
     looks: Looks

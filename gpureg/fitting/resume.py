@@ -1,8 +1,8 @@
 """A fit that is under way as plain arrays and JSON, and back: what a checkpoint holds.
 
-A fit is a series of stages (the chunks of its grid, then a cross-validation's refit). A checkpoint holds the stages
-that are done and the state of the running one, at a boundary, as its solver packs it. A fit that resumes from it does
-the same arithmetic in the same order, and ends with the same bits. No pickle.
+A fit is a series of stages (`fitting.stages`). A checkpoint holds the stages that are done and the state of the running
+one, at a boundary, as its solver packs it. A fit that resumes from it does the same arithmetic in the same order, and
+ends with the same bits. No pickle.
 """
 
 from __future__ import annotations

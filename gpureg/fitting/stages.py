@@ -1,4 +1,5 @@
-"""`Stages`: a fit as a series of stages, the chunks of its grid and then the refit.
+"""`Stages`: a fit as a series of stages: the chunks of its grid, those that finish some of their models in float64, and
+the refit.
 
 Each is trained, or taken from a checkpoint. Between epochs (or passes over the data) the stages that are done and the
 state of the running one go to whatever keeps checkpoints.
