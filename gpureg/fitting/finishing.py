@@ -1,8 +1,8 @@
 """Models that float32 can't bring to the tolerance are finished in float64, from where they are.
 
-The gradients of float32 are too coarse if a penalty is weak, or if features differ much in scale. Such models are few,
-and near their optimum; so only they go on, in a further stage, whose rows are placed again in float64 while those of
-float32 are released. What they reach is the tolerance, or the resolution of float32 in the objective.
+The gradients of float32 are too coarse if a penalty is weak, or if features differ much in scale. Only such models go
+on, in a further stage: the rows of float32 are released, and placed again in float64. What the models reach is the
+tolerance, or the resolution of float32 in the objective.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Held:
         return self._problem
 
     def release(self) -> None:
-        """Let go of the rows; whoever else holds them has them still."""
+        """Let go of the rows, which are gone if nothing else holds them."""
         self._problem = None
 
 
