@@ -200,3 +200,19 @@ def test_where_theirs_stumbles_the_objective_is_lower() -> None:
         warnings.simplefilter("error", ConvergenceWarning)
         ours = LogisticRegression().fit(X, y)
     assert objective(ours, X, y, 1.0) <= objective(theirs(X, y, C=1.0), X, y, 1.0) + 1e-9
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("seed", [0, 42])
+def test_without_a_penalty_the_classes_sum_to_0(seed: int, intercept: bool) -> None:
+    """A shift of all classes changes nothing: of all optima this is the one that any penalty, however small, selects.
+    Classes of uneven curvature: Newton's steps have to keep the sum, not one that is weighted by these.
+    """
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(150, 4))
+    z = X @ random.uniform(0.3, 1.0, size=(4, 3)) + [2.0, 0.0, -1.0]
+    y = (np.cumsum(np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), axis=1) < random.random((150, 1))).sum(axis=1)
+    model = LogisticRegression(C=np.inf, fit_intercept=intercept, tol=1e-7).fit(X, y)
+    assert np.abs(model.coef_).max() > 0.1
+    np.testing.assert_allclose(model.coef_.sum(axis=0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(model.intercept_.sum(), 0.0, atol=1e-9)

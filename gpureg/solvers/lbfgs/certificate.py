@@ -192,14 +192,15 @@ class _Certifier:
         moved = weights.copy()
         if kernels.loss.shift_invariant:
             moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
-        return moved, np.stack([*host, np.where(l2 > 0, self._stated(np.minimum(bound, host[0]), host[0]), np.nan)])
+        return moved, np.stack([*host, np.where(l2 > 0, self._stated(bound, host[0]), np.nan)])
 
     def _stated(self, bound: Floats, objective: Floats) -> Floats:
-        """Bounds `(A,)`, at least the float type's eps if the objective is at most twice that: there 1 - p is
-        rounded, to 0 or to eps, and with it losses and gradients.
+        """Bounds `(A,)`, at most the objective with what rounding 1 - p to multiples of the float type's eps may have
+        taken from it; at least eps if the objective is at most twice that: there gradients are rounded to 0, too.
         """
         eps = float(np.finfo(self.config.dtype).eps)
-        return np.where(objective <= 2.0 * eps, np.maximum(bound, eps), bound)
+        least = np.where(objective <= 2.0 * eps, eps, 0.0)
+        return np.maximum(np.minimum(bound, objective + eps), least)
 
     def _objective(self, models: Ints) -> Objective:
         return Objective(

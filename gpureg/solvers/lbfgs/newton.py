@@ -67,8 +67,8 @@ def direction(goal: Goal, at: Trial) -> Floats | None:
     """`-H^-1 ∇ (K, D)` at the point evaluated last; None if H has no factor.
 
     H is scaled to a unit diagonal first. A weight that no sample and no penalty moves stays. Where a shift of all
-    classes changes nothing, in weights without a penalty, H is given a curvature of 1 for it: the gradient has no part
-    in that direction, and so the step has none.
+    classes changes nothing, in weights without a penalty, H is given a curvature for their sum: the gradient has no
+    part in it, and so the step has none.
     """
     from scipy.linalg.lapack import dposv
 
@@ -84,8 +84,8 @@ def direction(goal: Goal, at: Trial) -> Floats | None:
     H *= root[:, None]
     if goal.loss.shift_invariant:
         free = np.flatnonzero((decay[0] == 0.0) & moved.reshape(K, D).all(axis=0))
-        z = 1.0 / root.reshape(K, D)[:, free].T
-        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        z = root.reshape(K, D)[:, free].T
+        z = z / np.linalg.norm(z, axis=1, keepdims=True)
         H.reshape(K, D, K, D)[:, free, :, free] += z[:, :, None] * z[:, None, :]
     on_it = np.diagonal(H).copy()
     right = root * at.gradient.reshape(-1)
