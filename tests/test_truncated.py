@@ -245,3 +245,40 @@ def test_the_estimator_ends_at_scikit_learns_optimum(n: int, F: int, C: float, w
     some = slice(None) if weight is None else weight > 0.0  # what has no weight says nothing of the gap
     np.testing.assert_allclose(ours.predict_proba(X)[some], right.predict_proba(X)[some], atol=1e-5)
     assert ours.n_iter_[0] <= 40
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", [163, 426, 498])
+def test_a_proof_that_fails_is_tried_again_nearer(seed: int) -> None:
+    """Three rows of one class: a bias that is near enough for the gap is too far for a tilt to prove it at once."""
+    random = np.random.default_rng(seed)
+    X, y = random.normal(size=(200, 3)) * [1, 10, 100], np.zeros(200, int)
+    y[:3] = 1
+    for tol in (1e-4, 1e-5, 1e-6, 1e-7):
+        assert gpureg.LogisticRegression(tol=tol).fit(X, y).n_iter_[0] <= 60
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("C", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("seed", range(4))
+def test_columns_that_only_a_weak_penalty_parts(seed: int, C: float) -> None:
+    """Products in float32 say nothing of their difference: it is left to steps in float64, soon."""
+    random = np.random.default_rng(seed)
+    X = np.tile(random.normal(size=(155, 83)), (2, 2))
+    y = (X @ random.normal(size=166) / 12 + random.logistic(size=310) > 0).astype(int)
+    model = gpureg.LogisticRegression(C=C).fit(X, y)
+    assert model.n_iter_[0] <= 60
+    np.testing.assert_allclose(model.coef_[0, :83], model.coef_[0, 83:], atol=1e-3 * np.abs(model.coef_).max())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("classes", [2, 3])
+def test_features_far_from_0_without_an_intercept(classes: int) -> None:
+    """A copy in float32 has two digits of them, and there is no centre."""
+    random = np.random.default_rng(5)
+    X, y = samples(1200, 60, classes=classes)
+    X = X + random.choice([0.0, 10.0, 1e3, 1e5], 60)
+    model = gpureg.LogisticRegression(C=1e-3, fit_intercept=False).fit(X, y)
+    assert model.n_iter_[0] <= 100
+    right = Sklearn(C=1e-3, fit_intercept=False, solver="newton-cholesky", tol=1e-12).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), right.predict_proba(X), atol=1e-5)

@@ -1,8 +1,8 @@
 """One model on few samples on the CPU: from the caller's own array to weights, with as little around it as possible.
 
-The samples are neither copied nor sorted; the loops are those of `solvers.lbfgs.single`, and the end is proved from
-their last pass. Few rows of many features are first fitted in their span. What is not proved before the iterations are
-used up, and every other fit, takes the way of `task`.
+The samples are not sorted, and copied only for the products of a step; the loops are those of `solvers.lbfgs.single`,
+and the end is proved from their last pass. Few rows of many features are first fitted in their span. What is not proved
+before the iterations are used up, and every other fit, takes the way of `task`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
 from gpureg.types import Floats, Ints
 
-BLAS_THREADS, BLAS_FEATURES = (
-    1 << 13,
-    16,
-)  # multiply-adds, features: below both a BLAS uses one thread anyway, and for a factor too
+BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one thread anyway,
+BLAS_FEATURES = 16  # and features below which it does so for a factor
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
 PASSES = (10, 44)  # that the span replaces, with one column and with more

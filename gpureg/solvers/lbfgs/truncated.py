@@ -148,14 +148,16 @@ class _Newton:
         """Whether it is near enough, free biases by their own curvature (the goal's is that at logits of 0), and so
         near their optimum that `proved_bound` can tilt them.
         """
-        goal = self.goal
-        if not (goal.met(at) and self.free):
-            return goal.met(at)
+        goal, met = self.goal, self.goal.met(at)
+        if not (met and self.free):
+            return met
         left, bend = np.abs(at.gradient[:, -1]), self.model.bend / goal.n
         return bool((left**2 <= 2.0 * bend * goal.attainable(at)).all() and (left <= 0.3 * WIDEST * bend).all())
 
     def _next(self, at: Trial) -> Trial | None:
         """The next point; None if there is none that is better."""
+        if not at.bound > 0.0:
+            return None
         d = self._direction(at)
         slope = float(np.vdot(at.gradient, d))
         if not slope < 0.0:
@@ -222,7 +224,7 @@ class _Newton:
                 break
             p = np.multiply(p, rs / before, out=parts.following())
             p += s
-        self._note(self.spent - spent, log(first / rs) if rs > 0.0 else 0.0)
+        self._note(self.spent - spent, log(first / rs) if 0.0 < rs < first else 0.0)
         return parts.total() * (size * self.goal.n)
 
     def _held(self, at: Trial) -> Array:
