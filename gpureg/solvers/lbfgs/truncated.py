@@ -90,8 +90,8 @@ class _Newton:
         self.squares = self.goal.model.squares() / self.goal.n
         self.decay = np.full(len(self.squares), 2.0 * self.goal.l2)
         self.decay[-1] *= not self.free
-        self.soft = (self.decay * self.goal.n).astype(model.dtype)
-        self.parts = Parts((self.K, len(self.decay)), model.dtype, HELD)
+        self.soft = np.tile((self.decay * self.goal.n).astype(model.dtype), self.K)
+        self.parts = Parts(self.soft.shape, model.dtype, HELD)
         self.whole: tuple[Array, Array] | None = None  # a metric
         self.spent, self.last, self.build = 0, 0, 2.0 * build_iterations(self.goal.n, len(self.decay), self.K)
         self.gained = np.zeros((2, 2))  # by the diagonal, and by the whole metric: products, and digits
@@ -197,35 +197,34 @@ class _Newton:
 
     def _direction(self, at: Trial) -> Floats:
         """About `-H^-1 ∇` `(K, D)`, by conjugate gradients."""
-        model, soft, parts, spent = self.model, self._held(at), self.parts, self.spent
+        model, soft, parts, shape = self.model, self._held(at), self.parts, at.W.shape
         parts.clear()
         metric, size = self._metric(), float(np.abs(at.gradient).max()) or 1.0
-        residual = (at.gradient / -size).astype(model.dtype)
+        residual = (at.gradient.reshape(-1) / -size).astype(model.dtype)
         near = sqrt(self.goal.attainable(at) / at.bound)
         enough = 4.0 * self.goal.l2 * self.goal.attainable(at) * (NEARLY / size) ** 2 if near > LEAST_SOLVED else np.inf
-        p, s = parts.following(), metric(residual)
+        p, s, level = parts.following(), metric(residual), self._level if self.goal.loss.shift_invariant else None
         p[:] = s
-        first = rs = float(np.vdot(residual, s))
-        while self.spent < spent + MOST_PRODUCTS:
-            self.spent += 1
-            Hp = model.product(p)
+        first = rs = float(residual @ s)
+        for products in range(1, MOST_PRODUCTS + 1):  # noqa: B007
+            Hp = model.product(p.reshape(shape)).reshape(-1)
             Hp += soft * p
-            curved = float(np.vdot(p, Hp))
+            curved = float(p @ Hp)
             if not curved > 0.0:
                 break
             a = rs / curved
             parts.add(a)
             model.extend(a * size * self.goal.n)
             Hp *= a
-            residual -= self._level(Hp)
+            residual -= Hp if level is None else level(Hp)
             s = metric(residual)
-            rs, before = float(np.vdot(residual, s)), rs
-            if not rs > FLOOR**2 * first or (rs <= SOLVED**2 * first and np.vdot(residual, residual) <= enough):
+            rs, before = float(residual @ s), rs
+            if not rs > FLOOR**2 * first or (rs <= SOLVED**2 * first and residual @ residual <= enough):
                 break
             p = np.multiply(p, rs / before, out=parts.following())
             p += s
-        self._note(self.spent - spent, log(first / rs) if 0.0 < rs < first else 0.0)
-        return parts.total() * (size * self.goal.n)
+        self._note(products, log(first / rs) if 0.0 < rs < first else 0.0)
+        return parts.total().reshape(shape) * (size * self.goal.n)
 
     def _held(self, at: Trial) -> Array:
         """The penalty's part of H, which also holds biases that the losses no longer do."""
@@ -234,13 +233,14 @@ class _Newton:
         lacking = np.abs(at.gradient[:, -1]) * (self.goal.n / FARTHEST) - self.model.bend
         if not (lacking > 0.0).any():
             return self.soft
-        soft = np.tile(self.soft, (self.K, 1))
-        soft[:, -1] += np.maximum(lacking, 0.0)
+        soft = self.soft.copy()
+        soft.reshape(self.K, -1)[:, -1] += np.maximum(lacking, 0.0)
         return soft
 
     def _note(self, products: int, digits: float) -> None:
         """A whole metric that gains less by a product than the diagonal did is dropped."""
         self.last = products
+        self.spent += products
         self.gained[int(self.whole is not None)] += products, digits
         (few, by_diagonal), (many, by_whole) = self.gained
         if many >= LEAST_NOTED and by_whole * few < by_diagonal * many:
@@ -259,10 +259,12 @@ class _Newton:
                 self.whole = found.classes.astype(self.model.dtype), found.features.astype(self.model.dtype)
         if self.whole is not None:
             classes, features = self.whole
-            return lambda g: self._level(classes @ (g @ features))
+            return lambda g: self._level((classes @ (g.reshape(self.K, -1) @ features)).reshape(-1))
         bend = self.model.bend[:, None] / self.goal.n
         least = float(np.finfo(float).eps) * bend.max()
-        inverse = (1.0 / (np.maximum(bend, least) * self.squares + self.decay)).astype(self.model.dtype)
+        inverse = (1.0 / (np.maximum(bend, least) * self.squares + self.decay)).astype(self.model.dtype).reshape(-1)
+        if not self.goal.loss.shift_invariant:
+            return lambda g: g * inverse
         return lambda g: self._level(g * inverse)
 
     def _is_known(self, found: Kronecker) -> bool:
@@ -276,5 +278,6 @@ class _Newton:
 
     def _level(self, s: Array) -> Array:
         if self.goal.loss.shift_invariant:
-            s -= s.mean(axis=0)
+            own = s.reshape(self.K, -1)
+            own -= own.mean(axis=0)
         return s
