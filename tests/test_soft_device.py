@@ -149,7 +149,7 @@ def test_the_launches_of_a_pass_to_the_optimum(soft: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = re.findall(r"^lbfgs, (\d) model.* (\d+) launches, 2 transfers there and 1 back a pass", done.stdout, re.M)
     assert [int(models) for models, _ in found] == [1, 6]
-    assert all(int(launches) <= 52 for _, launches in found)
+    assert all(int(launches) <= 54 for _, launches in found)
     hessians = re.search(r"^Hessians of 10 models +(\d+) launches", done.stdout, re.M)
     assert hessians is not None
     assert int(hessians[1]) <= 400
