@@ -133,6 +133,24 @@ class TestSums:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_several_tiles_give_what_one_gives(loss: Loss) -> None:
+    """As many as there are threads, if the samples are worth them."""
+    n, F = (9000, 120) if loss.columns(4) > 1 else (9000, 480)
+    one, three = (made(loss, n, F, weighted=True, lanes=lanes) for lanes in (1, 3))
+    assert len(three.tiles) >= 3
+    random, found = np.random.default_rng(4), []
+    W, p = 0.1 * random.normal(size=(2, loss.columns(4), F + 1))
+    for model in (one, three):
+        near = model.curved()
+        near.settle(W)
+        product = near.product(p.astype(near.dtype))
+        near.extend(0.5)
+        found.append([product, *near.trial(0.7), near.along(), near.move(0.7), near.bend, near.start(0.0 * W)[1]])
+    for mine, right in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-4, atol=1e-5 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_types(loss: Loss) -> None:
     assert made(loss, 50, 7).curved().dtype == np.float64  # so few that a copy in float32 saves nothing
     assert made(loss, 900, 160).curved().dtype == np.float32

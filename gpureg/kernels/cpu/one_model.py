@@ -23,7 +23,7 @@ from gpureg.types import Array, Floats, Ints
 
 LOGITS_AT_ONCE = 1 << 20  # of a tile
 AGAIN = 1 << 20  # elements of samples that products with few columns, one after the other, find in the last cache
-WORTH_THREADS = 1 << 20  # multiply-adds of a product above which threads are worth starting
+WORTH_THREADS = 1 << 22  # multiply-adds of a product above which threads are worth starting (measured, K = 1 to 100)
 
 T = TypeVar("T")
 NEAR_FEATURES, NEAR_ELEMENTS = 64, 1 << 17  # of samples at least, whose copy in float32 is worth making
