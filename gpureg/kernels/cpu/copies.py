@@ -38,10 +38,14 @@ class Copies:
         """`Σ s x²` `(D,)`."""
         return self._made[1]
 
+    @property
+    def _n(self) -> int:
+        return sum(len(tile.X) for tile in self.tiles)
+
     @cached_property
     def fit(self) -> bool:
         """Whether no square overflowed or vanished in float32."""
-        total, n = self.squares, sum(len(tile.X) for tile in self.tiles)
+        total, n = self.squares, self._n
         small = np.flatnonzero(total < SMALLEST * n)
         offset = 0.0 if self.centre is None else self.centre[small]
         constant = not any((tile.X[:, small] != offset).any() for tile in self.tiles)
@@ -51,9 +55,8 @@ class Copies:
     def _made(self) -> tuple[list[Array], Floats]:
         made = self._make(exact=False)
         if self.dtype == np.float32 and self.centre is not None:
-            n = sum(len(tile.X) for tile in self.tiles)
             with np.errstate(all="ignore"):
-                far = (self.centre**2 * n > OFFSET**2 * made[1][:-1]).any()
+                far = (self.centre**2 * self._n > OFFSET**2 * made[1][:-1]).any()
             if far:
                 return self._make(exact=True)
         return made

@@ -12,20 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from gpureg.kernels.cpu.near_tile import NearTile
 from gpureg.kernels.cpu.one_tile import LogisticOneModelTile, OneModelTile, SoftmaxOneModelTile, Sums, back, forth
-from gpureg.kernels.cpu.parts import Parts
+from gpureg.kernels.cpu.parts import HELD, Parts
 from gpureg.types import Array, Floats
 
-HELD, HELD_ELEMENTS = 8, 1 << 20  # logits of a step's parts before they are summed: products, and numbers
+HELD_ELEMENTS = 1 << 20  # logits of a step's parts, at most, before they are summed
 
 
-class CurvedTile(ABC):
-    """A tile with its samples `(b, D)` in the type of the products, as `copies` makes them."""
+class CurvedTile(NearTile, ABC):
+    """A `NearTile` that also moves: `z` are the logits at the point, `r` the residuals where it was settled last."""
 
     def __init__(self, tile: OneModelTile, X: Array) -> None:
-        self.tile, self.X = tile, X
-        self.z, self.r = np.empty((2, *tile.z.shape))  # logits, and residuals where they were settled
-        self.change = np.empty(tile.z.shape, X.dtype)
+        super().__init__(tile, X)
         self.step = Parts(tile.z.shape, X.dtype, max(1, min(HELD, HELD_ELEMENTS // max(1, tile.z.size))))
 
     @abstractmethod
@@ -53,13 +52,8 @@ class CurvedTile(ABC):
 
     def settle(self, w: Floats, bias: Floats | None) -> Sums:
         """`OneModelTile.value`, and `bend`; what is found is kept."""
-        tile = self.tile
-        tile.logits(w, bias)
-        self.z[:] = tile.z
-        cost, r = tile.residuals()
-        self.r[:] = r
         self.step.clear()
-        return *tile.slopes(cost, r, bias), self.bend()
+        return *super().settle(w, bias), self.bend()
 
     def product(self, p: Array) -> Sums:
         """The Hessian `Σ s M ⊗ x x'` at the point times `p (K, D)`."""

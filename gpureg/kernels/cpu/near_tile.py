@@ -13,12 +13,12 @@ from gpureg.types import Array, Floats
 
 
 class NearTile:
-    """A tile with its samples in float32 `(b, D)`, as `copies` makes them."""
+    """A tile with its samples `(b, D)` in the type of the products, as `copies` makes them."""
 
     def __init__(self, tile: OneModelTile, X: Array) -> None:
         self.tile, self.X = tile, X
         self.z, self.r = np.empty((2, *tile.z.shape))
-        self.change = np.empty(tile.z.shape, np.float32)
+        self.change = np.empty(tile.z.shape, X.dtype)
 
     def settle(self, w: Floats, bias: Floats | None) -> Sums:
         """`OneModelTile.value`; what it finds is kept."""

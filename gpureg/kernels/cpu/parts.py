@@ -8,6 +8,8 @@ import numpy as np
 
 from gpureg.types import Array, Floats
 
+HELD = 8  # vectors, as a rule
+
 
 class Parts:
     """`Σ a v` of vectors of a `shape`, of which as many as `held` are kept in `dtype` before they are added up in

@@ -18,7 +18,7 @@ from math import isfinite, log, sqrt
 
 import numpy as np
 
-from gpureg.kernels.cpu.parts import Parts
+from gpureg.kernels.cpu.parts import HELD, Parts
 from gpureg.kernels.one_model import CurvedModel
 from gpureg.solvers.lbfgs.metric import Kronecker, build_iterations
 from gpureg.solvers.lbfgs.proved import WIDEST
@@ -30,7 +30,6 @@ SOLVED, LEAST_SOLVED = 0.2, 4e-3  # of the gradient that a step leaves, as a rul
 NEARLY = 0.4  # of what it allows is left then
 FLOOR = 1e-4  # of the gradient, below which float32 goes round in circles
 MOST_PRODUCTS, MOST_IN_ALL = 100, 1000  # of a step, and of a fit
-HELD = 8  # parts of a step before they are summed
 SLOW = 6  # products of a step from which a better metric may save some (of a single column it is H itself: 2)
 LEAST_NOTED = 5  # products by a metric, after which it is compared
 TRIES = 25  # of a step's end
@@ -203,7 +202,7 @@ class _Newton:
         residual = (at.gradient.reshape(-1) / -size).astype(model.dtype)
         near = sqrt(self.goal.attainable(at) / at.bound)
         enough = 4.0 * self.goal.l2 * self.goal.attainable(at) * (NEARLY / size) ** 2 if near > LEAST_SOLVED else np.inf
-        p, s, level = parts.following(), metric(residual), self._level if self.goal.loss.shift_invariant else None
+        p, s = parts.following(), metric(residual)
         p[:] = s
         first = rs = float(residual @ s)
         for products in range(1, MOST_PRODUCTS + 1):  # noqa: B007
@@ -216,7 +215,7 @@ class _Newton:
             parts.add(a)
             model.extend(a * size * self.goal.n)
             Hp *= a
-            residual -= Hp if level is None else level(Hp)
+            residual -= self._level(Hp)
             s = metric(residual)
             rs, before = float(residual @ s), rs
             if not rs > FLOOR**2 * first or (rs <= SOLVED**2 * first and residual @ residual <= enough):
@@ -254,7 +253,8 @@ class _Newton:
         if self.spent >= self.build and self.last >= (SLOW if self.K > 1 else 2):
             self.build = 2.0 * self.spent
             found = Kronecker.of(self.goal)
-            if found is not None and self._is_known(found):
+            self.going = self.going and (found is None or self._is_known(found))
+            if found is not None and self.going:
                 self.gained[1] = 0.0
                 self.whole = found.classes.astype(self.model.dtype), found.features.astype(self.model.dtype)
         if self.whole is not None:
@@ -263,18 +263,15 @@ class _Newton:
         bend = self.model.bend[:, None] / self.goal.n
         least = float(np.finfo(float).eps) * bend.max()
         inverse = (1.0 / (np.maximum(bend, least) * self.squares + self.decay)).astype(self.model.dtype).reshape(-1)
-        if not self.goal.loss.shift_invariant:
-            return lambda g: g * inverse
         return lambda g: self._level(g * inverse)
 
     def _is_known(self, found: Kronecker) -> bool:
         """Whether products in float32 know every weight: not one that others all but determine, and a weak penalty
-        alone holds. Then it is not worth going on.
+        alone holds.
         """
         bend = float(np.mean(self.model.bend)) / self.goal.n
         inflation = found.features.diagonal() * (self.squares + self.decay / max(bend, self.goal.l2))
-        self.going = self.going and not (self.model.dtype == np.float32 and inflation.max() > MOST_INFLATED)
-        return self.going
+        return self.model.dtype != np.float32 or not inflation.max() > MOST_INFLATED
 
     def _level(self, s: Array) -> Array:
         if self.goal.loss.shift_invariant:
