@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression as Sklearn
 from threadpoolctl import threadpool_limits
 
 import gpureg
-from gpureg.kernels.cpu.one_model import NumpyOneModel, one_after_the_other
+from gpureg.kernels.cpu.one_model import CurvedOneModel, NumpyOneModel, one_after_the_other
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.metric import Kronecker
@@ -201,6 +201,34 @@ def test_correlated_features_are_given_a_whole_hessian(monkeypatch: pytest.Monke
     truncated(trials, np.zeros((1, 81)), 200)
     assert made_here
     assert trials.met
+
+
+@pytest.mark.parametrize(("n", "F", "classes", "most"), [(800, 150, 10, 200), (800, 60, 10, 80), (5000, 60, 5, 30)])
+def test_where_float32_says_no_more_the_model_is_settled(
+    monkeypatch: pytest.MonkeyPatch, n: int, F: int, classes: int, most: int
+) -> None:
+    """Classes that are hardly apart: some ten products more than it takes in float64, and not some hundreds."""
+    products: list[bool] = []
+    own = CurvedOneModel.product
+    monkeypatch.setattr(CurvedOneModel, "product", lambda model, p: products.append(True) or own(model, p))
+    X, y = samples(n, F, spread=0.03, classes=classes)
+    model = NumpyOneModel(Softmax(), classes, X, y, None, X.mean(axis=0), 1, one_after_the_other)
+    trials = Trials(Goal(model, Softmax(), n, classes, 0.5 / n, model.centre, 1e-12, 2.2e-16), 0, None)
+    truncated(trials, np.zeros((classes, F + 1)), 200)
+    assert trials.met
+    assert len(products) <= most
+
+
+def test_no_metric_is_made_for_the_last_few_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that ends a little short of the tolerance: another one does it."""
+    made_here: list[bool] = []
+    monkeypatch.setattr(Kronecker, "of", classmethod(lambda cls, goal: made_here.append(True)))
+    X, y = samples(1000, 300, spread=0.1)
+    model = NumpyOneModel(Logistic(), 1, X, y, None, X.mean(axis=0), 1, one_after_the_other)
+    trials = Trials(goal(model, Logistic(), 1000, 0.5 / 1000), 0, None)
+    truncated(trials, np.zeros((1, 301)), 200)
+    assert trials.met
+    assert not made_here
 
 
 def test_iterations_end_at_a_point_that_is_known() -> None:

@@ -31,7 +31,8 @@ NEARLY = 0.4  # of what it allows is left then
 FLOOR = 1e-4  # of the gradient, below which float32 goes round in circles
 MOST_PRODUCTS, MOST_IN_ALL = 100, 1000  # of a step, and of a fit
 SLOW = 6  # products of a step from which a better metric may save some (of a single column it is H itself: 2)
-LEAST_NOTED = 5  # products by a metric, after which it is compared
+WORTH = 0.3  # of what a metric costs, the products to come by the diagonal that are worth it
+LEAST_NOTED, SLOWER = 5, 0.6  # products by a metric, after which it is compared: the diagonal gains less as it goes on
 TRIES = 25  # of a step's end
 FLAT, SURELY = 0.2, 0.02  # of the slope may be left there, if there is little to gain, and anyway
 GAIN = 0.1  # of what a step has gained, which is little
@@ -39,7 +40,8 @@ FARTHEST = 3.0  # logits that a free bias goes in a step: where no curvature hol
 FURTHER = 10.0  # times a step that is too short is the longest that is tried next
 MOST_INFLATED = 1e4  # of a weight's variance by the other features
 PATIENCE, GAINED_AT_LEAST = 8, 0.1  # steps, after which less than this is left of the bound
-FALL = 1e-14  # of the bound where the model was settled, after which it is settled again
+FALL, STALLED = 1e-13, 0.3  # of the bound where the model was settled it is settled again; or of a step's first
+NOISY = 1e-11  # of the bound where it was settled, below which float32 may be why a step gains little
 
 
 def truncated(trials: Trials, W: Floats, room: int) -> None:
@@ -92,8 +94,9 @@ class _Newton:
         self.soft = np.tile((self.decay * self.goal.n).astype(model.dtype), self.K)
         self.parts = Parts(self.soft.shape, model.dtype, HELD)
         self.whole: tuple[Array, Array] | None = None  # a metric
-        self.spent, self.last, self.build = 0, 0, 2.0 * build_iterations(self.goal.n, len(self.decay), self.K)
-        self.gained = np.zeros((2, 2))  # by the diagonal, and by the whole metric: products, and digits
+        self.price = 2.0 * build_iterations(self.goal.n, len(self.decay), self.K)  # of a metric, in products
+        self.spent, self.last, self.due = 0, 0, self.price
+        self.by_diagonal, self.by_whole = (0, 0.0), np.zeros(2)  # in its last step, and in all: products, and digits
         self.known, self.exact, self.going = np.inf, False, True
         self.bounds: list[float] = []
 
@@ -107,7 +110,7 @@ class _Newton:
             there = self._next(at)
             if there is not None:
                 trials.pass_by(there)
-                at = self._settled(there.W) if self._met(there) or there.bound <= FALL * self.known else there
+                at = self._settled(there.W) if self._met(there) or self._is_noise(at, there) else there
                 trials.accept()
                 self.going = self.going and not self._crawls(at.bound)
             elif self.whole is not None and self.K > 1:  # not H itself
@@ -125,6 +128,11 @@ class _Newton:
         """
         self.bounds.append(bound)
         return len(self.bounds) > PATIENCE and not bound <= GAINED_AT_LEAST * self.bounds[-1 - PATIENCE]
+
+    def _is_noise(self, at: Trial, there: Trial) -> bool:
+        """Whether float32 may say no more of a point."""
+        least = STALLED * at.bound if there.bound <= NOISY * self.known else np.inf
+        return bool(there.bound <= FALL * self.known or there.bound > least)
 
     def _begun(self, W: Floats) -> Trial:
         """The first point; where the weights are 0 it need not be known exactly: the next is far from it."""
@@ -198,7 +206,7 @@ class _Newton:
         """About `-H^-1 ∇` `(K, D)`, by conjugate gradients."""
         model, soft, parts, shape = self.model, self._held(at), self.parts, at.W.shape
         parts.clear()
-        metric, size = self._metric(), float(np.abs(at.gradient).max()) or 1.0
+        metric, size = self._metric(at), float(np.abs(at.gradient).max()) or 1.0
         residual = (at.gradient.reshape(-1) / -size).astype(model.dtype)
         near = sqrt(self.goal.attainable(at) / at.bound)
         enough = 4.0 * self.goal.l2 * self.goal.attainable(at) * (NEARLY / size) ** 2 if near > LEAST_SOLVED else np.inf
@@ -237,25 +245,34 @@ class _Newton:
         return soft
 
     def _note(self, products: int, digits: float) -> None:
-        """A whole metric that gains less by a product than the diagonal did is dropped."""
-        self.last = products
-        self.spent += products
-        self.gained[int(self.whole is not None)] += products, digits
-        (few, by_diagonal), (many, by_whole) = self.gained
-        if many >= LEAST_NOTED and by_whole * few < by_diagonal * many:
+        """A whole metric that gains much less by a product than the diagonal did in its last step is dropped."""
+        self.last, self.spent = products, self.spent + products
+        if self.whole is None:
+            self.by_diagonal = products, digits
+            return
+        self.by_whole += products, digits
+        (few, little), (many, much) = self.by_diagonal, self.by_whole
+        if many >= LEAST_NOTED and much * few < SLOWER * little * many:
             self._drop()
 
     def _drop(self) -> None:
-        self.whole, self.build = None, np.inf
+        self.whole, self.due = None, np.inf
 
-    def _metric(self) -> Callable[[Array], Array]:
+    def _is_worth_a_metric(self, at: Trial) -> bool:
+        """Whether the products have cost as much as another metric does, and those to come may do so."""
+        if not (self.spent >= self.due and self.last >= (SLOW if self.K > 1 else 2)):
+            return False
+        products, digits = self.by_diagonal if self.whole is None else self.by_whole
+        return bool(log(at.bound / self.goal.attainable(at)) * products >= WORTH * self.price * digits)
+
+    def _metric(self, at: Trial) -> Callable[[Array], Array]:
         """About `H^-1`, of the scale of the products. What a shift of all classes adds is 0."""
-        if self.spent >= self.build and self.last >= (SLOW if self.K > 1 else 2):
-            self.build = 2.0 * self.spent
+        if self._is_worth_a_metric(at):
+            self.due = 2.0 * self.spent
             found = Kronecker.of(self.goal)
             self.going = self.going and (found is None or self._is_known(found))
             if found is not None and self.going:
-                self.gained[1] = 0.0
+                self.by_whole[:] = 0.0
                 self.whole = found.classes.astype(self.model.dtype), found.features.astype(self.model.dtype)
         if self.whole is not None:
             classes, features = self.whole
