@@ -11,6 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression as Sklearn
 
 from gpureg import LogisticRegression, LogisticRegressionCV
+from gpureg.estimators.inputs import mean_of
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 5)) + 1.0
@@ -72,6 +73,35 @@ def test_labels_of_any_type(kind: type) -> None:
     model = LogisticRegression().fit(X, y)
     np.testing.assert_array_equal(model.classes_, np.unique(y))
     np.testing.assert_allclose(model.coef_, LogisticRegression().fit(X, Y).coef_)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pair"),
+    [
+        (np.int8, (-128, 127)),
+        (np.int64, (np.iinfo(np.int64).min, np.iinfo(np.int64).max)),
+        (np.int64, (-3, 5)),
+        (np.int64, (10**12, 10**12 + 2)),
+        (np.uint64, (2**63 + 1, 2**63 + 2)),
+        (np.uint64, (2**64 - 2, 2**64 - 1)),
+        (np.uint16, (0, 40000)),
+    ],
+)
+def test_whole_numbers_far_apart_or_large_as_labels(kind: type, pair: tuple[int, int]) -> None:
+    labels = np.array(pair, kind)
+    model = LogisticRegression().fit(X, labels[Y])
+    assert model.classes_.tolist() == list(pair)
+    assert model.classes_.dtype == kind
+    np.testing.assert_array_equal(model.coef_, LogisticRegression().fit(X, Y).coef_)
+    assert set(model.predict(X).tolist()) <= set(pair)
+
+
+def test_the_mean_of_samples_of_any_shape() -> None:
+    random = np.random.default_rng(3)
+    for n, F in [(1, 1), (3, 1), (257, 3), (5, 300), (900, 401), (70001, 7), (2, 200_000)]:
+        for dtype in (np.float64, np.float32):
+            given = random.normal(size=(n, F)).astype(dtype)
+            np.testing.assert_allclose(mean_of(given), given.mean(axis=0, dtype=np.float64), rtol=1e-12, atol=1e-13)
 
 
 def test_an_array_after_a_frame_has_no_names() -> None:

@@ -8,16 +8,17 @@ before the iterations are used up, and every other fit, takes the way of `task`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from gpureg.backend import Backend
-from gpureg.fitting.folds import class_shares, normalised
+from gpureg.fitting.folds import normalised
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
+from gpureg.kernels.cpu.workers import Workers
 from gpureg.losses import Loss
 from gpureg.solvers.lbfgs.alone import HELD
 from gpureg.solvers.lbfgs.begin import first_biases
@@ -100,11 +101,15 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
     """As far as it goes; None if nothing is finite."""
-    large = task.X.size * task.K >= BLAS_THREADS or task.X.shape[1] >= BLAS_FEATURES
-    kernels = choose_kernels(backend, task.loss, task.classes) if large else None
-    lanes, share = (1, one_after_the_other) if kernels is None else (kernels.lanes, kernels.share_out)
-    with nullcontext() if kernels is None else kernels.steady(), np.errstate(all="ignore"):
-        return _Way.of(task, partial(NumpyOneModel, lanes=lanes, share=share)).run(watch)
+    make: Callable[..., NumpyOneModel] = partial(NumpyOneModel, lanes=1, share=one_after_the_other)
+    steady: AbstractContextManager[None] = nullcontext()
+    if task.X.size * task.K >= WORTH_THREADS:
+        kernels = choose_kernels(backend, task.loss, task.classes)
+        make, steady = partial(NumpyOneModel, lanes=kernels.lanes, share=kernels.share_out), kernels.steady()
+    elif task.X.size * task.K >= BLAS_THREADS or task.X.shape[1] >= BLAS_FEATURES:
+        steady = Workers(1).single()
+    with steady, np.errstate(all="ignore"):
+        return _Way.of(task, make).run(watch)
 
 
 @dataclass(frozen=True)
@@ -256,9 +261,8 @@ class _Way:
             return self.goal.inside(W)
         W = np.zeros((task.K, task.X.shape[1] + (task.centre is not None)))
         if task.centre is not None:
-            table = None if task.weight is None else task.weight[:, None]
-            (shares,) = class_shares(task.label, table, task.classes)
-            own = first_biases(task.loss, shares, self.goal.l2)
+            counts = np.bincount(task.label, task.weight, task.classes)
+            own = first_biases(task.loss, counts / counts.sum(), self.goal.l2)
             W[:, -1] = 0.0 if own is None else own
         return W
 

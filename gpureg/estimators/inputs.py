@@ -17,6 +17,8 @@ from gpureg.estimators.arrays import HOST, Home, HostArray, home_of, to_host
 from gpureg.types import Array, Floats, Ints
 
 SHORT = 256  # numbers of rows that are added as one
+AT_ONCE = 1 << 17  # numbers that are added by a product
+FEW_LABELS = 1024  # between the least and the largest, which are counted if samples are fewer
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,42 @@ def _mean_of_plain(X: Any, y: Any, types: list[np.dtype[Any]]) -> Floats | None:
 def mean_of(X: HostArray) -> Floats:
     """The mean `(F,)` of samples `X (n, F)`.
 
-    Several rows are added as one, since NumPy is slow at short ones; a product would wake the BLAS's threads, which
-    keep a core busy after it.
+    Several short rows are added as one, since NumPy is slow at them. The product is of few samples at a time: more
+    would wake the BLAS's threads, which keep a core busy after it.
     """
     n, F = X.shape
     together = max(1, SHORT // F)
     whole = n - n % together
-    total = X[:whole].reshape(-1, together * F).sum(axis=0, dtype=np.float64).reshape(together, F).sum(axis=0)
-    return np.asarray((total + X[whole:].sum(axis=0, dtype=np.float64)) / n)
+    wide, rest = X[:whole].reshape(-1, together * F), X[whole:].sum(axis=0, dtype=np.float64)
+    if X.dtype == np.float64:
+        step = max(1, AT_ONCE // wide.shape[1])
+        ones = np.ones(min(step, len(wide)))
+        parts = (wide[start : start + step] for start in range(0, len(wide), step))
+        total = sum((ones[: len(part)] @ part for part in parts), np.zeros(wide.shape[1]))
+    else:
+        total = wide.sum(axis=0, dtype=np.float64)
+    return np.asarray((total.reshape(together, F).sum(axis=0) + rest) / n)
 
 
 def two_classes(y: HostArray) -> tuple[HostArray, Ints]:
     """The classes `(K,)` of labels `y (N,)`, and their places in them `(N,)`. Raises UsageError for a single one."""
-    classes, label = np.unique(y, return_inverse=True)
+    classes, label = _counted(y) if y.dtype.kind in "iu" and len(y) else np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise UsageError(f"y has only one class, {classes.tolist()[0]!r}; expected samples of at least two classes.")
     return classes, label.reshape(-1)
+
+
+def _counted(y: HostArray) -> tuple[HostArray, Ints]:
+    """`np.unique` of whole numbers, which is faster by counting than by sorting if they lie close together."""
+    least, largest = int(y.min()), int(y.max())
+    if largest - least > max(len(y), FEW_LABELS) or largest > np.iinfo(np.int64).max:
+        return np.unique(y, return_inverse=True)
+    place = np.subtract(y, least, dtype=np.int64, casting="unsafe")
+    there = np.bincount(place, minlength=largest - least + 1) > 0
+    if there.all():
+        return np.arange(least, largest + 1).astype(y.dtype), place
+    found = np.flatnonzero(there)
+    return (found + least).astype(y.dtype), (np.cumsum(there) - 1)[place]
 
 
 def checked_weights(sample_weight: Any, X: Any) -> Floats:
