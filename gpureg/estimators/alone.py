@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from gpureg.backend import Backend
+from gpureg.estimators.span import Span
 from gpureg.fitting.folds import normalised
 from gpureg.kernels.choice import choose_kernels
 from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
@@ -35,7 +36,6 @@ from gpureg.types import Floats, Ints
 BLAS_THREADS = 1 << 13  # multiply-adds of a product below which a BLAS uses one thread anyway,
 BLAS_FEATURES = 16  # and features below which it does so for a factor
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
-JITTER = 1e-14  # of the trace of a Gram matrix: keeps the factor of one that has no inverse
 PASSES = (10, 44)  # that the span replaces, with one column and with more
 WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
 FURTHER, LEAST_AIM = 1e-3, 1e-18  # of a tolerance at which the proof fails is the next; and the last, in nats
@@ -109,60 +109,11 @@ def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | N
     elif task.X.size * task.K >= BLAS_THREADS or task.X.shape[1] >= BLAS_FEATURES:
         steady = Workers(1).single()
     with steady, np.errstate(all="ignore"):
-        return _Way.of(task, make).run(watch)
+        return Way.of(task, make).run(watch)
 
 
 @dataclass(frozen=True)
-class Span:
-    """Few rows `X (n, F)` less their centre in an orthonormal basis of their span: `rows (n, n)` is the factor L of
-    their Gram matrix, and `w = X' L'^-1 u` (`rows.span`; here without a rank, for one penalty above 0).
-    """
-
-    X: Floats
-    centre: Floats | None
-    rows: Floats
-
-    @classmethod
-    def of(cls, X: Floats, centre: Floats | None) -> Span | None:
-        """None if the Gram matrix has no factor."""
-        from scipy.linalg.lapack import dpotrf
-
-        G = X @ X.T
-        if centre is not None:
-            t = X @ centre
-            G -= t
-            G -= t[:, None] - float(centre @ centre)
-        G.reshape(-1)[:: len(G) + 1] += JITTER * float(np.trace(G))
-        factor, failed = dpotrf(G, lower=1, clean=1, overwrite_a=1)
-        return None if failed else cls(X, centre, np.ascontiguousarray(factor))
-
-    def outside(self, u: Floats) -> Floats:
-        """The point `(K, D)` of one in the span `(K, n)`, a bias as it is after both."""
-        from scipy.linalg.lapack import dtrtrs
-
-        n = len(self.rows)
-        a, _ = dtrtrs(self.rows, u[:, :n].T, lower=1, trans=1)
-        w = a.T @ self.X
-        if self.centre is None:
-            return w
-        return np.concatenate([w - a.sum(axis=0)[:, None] * self.centre, u[:, n:]], axis=1)
-
-    def inside(self, V: Floats) -> Floats:
-        """The part of a point that lies in the span."""
-        from scipy.linalg.lapack import dtrtrs
-
-        n, F = self.X.shape
-        if not V[:, :F].any():
-            return np.concatenate([np.zeros((len(V), n)), V[:, F:]], axis=1)
-        logits = V[:, :F] @ self.X.T
-        if self.centre is not None:
-            logits -= (V[:, :F] @ self.centre)[:, None]
-        u, _ = dtrtrs(self.rows, logits.T, lower=1)
-        return np.concatenate([u.T, V[:, F:]], axis=1)
-
-
-@dataclass(frozen=True)
-class _Way:
+class Way:
     """The goal of a task, whose point is about `moved (F,)` and the goal's own centre; `make` makes its models."""
 
     task: Alone
@@ -173,7 +124,7 @@ class _Way:
     make: Callable[..., NumpyOneModel]
 
     @classmethod
-    def of(cls, task: Alone, make: Callable[..., NumpyOneModel]) -> _Way:
+    def of(cls, task: Alone, make: Callable[..., NumpyOneModel]) -> Way:
         """On the samples as they are or, if some feature is far from 0, on a copy less their mean."""
         n = len(task.label)
         weight = None if task.weight is None else normalised(task.weight, "a model")
