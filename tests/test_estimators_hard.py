@@ -195,10 +195,16 @@ def test_weights_and_labels_that_cannot_be() -> None:
 
 
 def many_in_float32(classes: int, scale: Any = 1.0, offset: float = 0.0) -> tuple[Any, Any]:
-    """More than the few that are fitted in float64 whatever their type."""
+    """More than the few whose batch is in float64 whatever their type."""
     X, noise = gaussian(18000, 60), gaussian(18000, classes, seed=1)
     y = (X[:, :classes] + X[:, -classes:] + noise).argmax(axis=1)
     return (X * scale + offset).astype(np.float32), y
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples in float32 do not take the short way, in float64, as they would not if they were many."""
+    monkeypatch.setattr("gpureg.estimators.optimum.MOST_WIDENED", 0)
 
 
 def apart(X: Any, model: Any, other: Any) -> float:
@@ -210,6 +216,7 @@ def apart(X: Any, model: Any, other: Any) -> float:
     return float(np.abs(probabilities[0] - probabilities[1]).max())
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("C", [1e-4, 1.0, 1e4])
 def test_what_float32_can_not_certify_is_finished_in_float64(
@@ -220,11 +227,12 @@ def test_what_float32_can_not_certify_is_finished_in_float64(
     exact = LogisticRegression(C=C).fit(X.astype(np.float64), y)
     assert model.coef_.dtype == np.float32
     assert apart(X, model, exact) < 2e-3  # the objective's digits in float32, 1e-7, are worth so much
-    monkeypatch.setattr("gpureg.estimators.task.MOST_DOUBLE_BYTES", 0)
+    monkeypatch.setattr("gpureg.estimators.batched.MOST_DOUBLE_BYTES", 0)
     with pytest.warns(ConvergenceWarning, match="float64"):
         LogisticRegression(C=C).fit(X, y)
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("classes", [2, 3])
 def test_an_offset_of_the_features_costs_float32_no_digits(classes: int) -> None:
     X, y = many_in_float32(classes, offset=1000.0)
@@ -232,6 +240,19 @@ def test_an_offset_of_the_features_costs_float32_no_digits(classes: int) -> None
     near = LogisticRegression().fit(X - np.float32(1000.0), y)
     assert model.n_iter_[0] <= near.n_iter_[0] + 2
     assert apart(X, model, LogisticRegression().fit(X.astype(np.float64), y)) < 2e-3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(18000, 60, 2), (18000, 60, 3), (700, 900, 2), (3000, 400, 10)])
+def test_samples_in_float32_take_the_short_way_of_those_in_float64(shape: tuple[int, int, int]) -> None:
+    """And so its iterations, and the results in their own type."""
+    n, F, classes = shape
+    X, noise = gaussian(n, F).astype(np.float32), gaussian(n, classes, seed=1)
+    y = (X[:, :classes] + noise).argmax(axis=1)
+    model, exact = LogisticRegression().fit(X, y), LogisticRegression().fit(X.astype(np.float64), y)
+    assert model.coef_.dtype == np.float32
+    assert model.n_iter_[0] == exact.n_iter_[0] <= 20
+    np.testing.assert_allclose(model.coef_, exact.coef_, rtol=1e-4, atol=1e-5)
 
 
 def test_warm_start_is_where_the_offset_leaves_it() -> None:

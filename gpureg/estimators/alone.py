@@ -2,13 +2,13 @@
 
 The samples are not sorted, and copied only for the products of a step; the loops are those of `solvers.lbfgs.single`,
 and the end is proved from their last pass. Few rows of many features are first fitted in their span. What is not proved
-before the iterations are used up, and every other fit, takes the way of `task`.
+before the iterations are used up, and every other fit, takes the way of `batched`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,6 +38,7 @@ BLAS_FEATURES = 16  # and features below which it does so for a factor
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 PASSES = (10, 44)  # that the span replaces, with one column and with more
 WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
+FAR_MORE = 8  # times the rows, the features from which it does so for several models
 FURTHER, LEAST_AIM = 1e-3, 1e-18  # of a tolerance at which the proof fails is the next; and the last, in nats
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
@@ -95,12 +96,19 @@ def worth_it(backend: Backend, tolerance: float, C: float, shape: tuple[int, int
     if not (here and tolerance >= LEAST_TOLERANCE and np.isfinite(C) and is_worth_it_alone(n, F + 1, K)):
         return False
     free = backend.free_memory() if n * F * K >= WORTH_THREADS else None  # to ask takes as long as a small fit's loop
-    held = 8 * (n * (F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2)
+    held = 8 * (n * (2 * F + 4 * K) + 3 * HELD * (F + 1) * K + 3 * min(F + 1, MOST_FACTORISED) ** 2)
     return free is None or held + near_bytes(n, F + 1, K) <= free
 
 
 def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | None:
     """As far as it goes; None if nothing is finite."""
+    with making(backend, task) as make:
+        return Way.of(task, make).run(watch)
+
+
+@contextmanager
+def making(backend: Backend, task: Alone) -> Iterator[Callable[..., NumpyOneModel]]:
+    """What makes the models of a task, within the block: with threads and without the BLAS's own where that pays."""
     make: Callable[..., NumpyOneModel] = partial(NumpyOneModel, lanes=1, share=one_after_the_other)
     steady: AbstractContextManager[None] = nullcontext()
     if task.X.size * task.K >= WORTH_THREADS:
@@ -109,31 +117,35 @@ def fit_alone(backend: Backend, task: Alone, watch: Watch | None) -> Reached | N
     elif task.X.size * task.K >= BLAS_THREADS or task.X.shape[1] >= BLAS_FEATURES:
         steady = Workers(1).single()
     with steady, np.errstate(all="ignore"):
-        return Way.of(task, make).run(watch)
+        yield make
 
 
 @dataclass(frozen=True)
 class Way:
-    """The goal of a task, whose point is about `moved (F,)` and the goal's own centre; `make` makes its models."""
+    """The goal of a task, whose point is about `moved (F,)` and the goal's own centre; `total` is the sum of its
+    weights, and `inner` the span of few samples with the model there.
+    """
 
     task: Alone
     goal: Goal
     model: NumpyOneModel
-    weight: Floats | None
+    total: float
     moved: Floats | None
-    make: Callable[..., NumpyOneModel]
+    inner: tuple[Span, NumpyOneModel] | None
 
     @classmethod
-    def of(cls, task: Alone, make: Callable[..., NumpyOneModel]) -> Way:
-        """On the samples as they are or, if some feature is far from 0, on a copy less their mean."""
+    def of(cls, task: Alone, make: Callable[..., NumpyOneModel], models: int = 1) -> Way:
+        """On the samples as they are or, if some feature is far from 0, on a copy less their mean; for a number of
+        `models`.
+        """
         n = len(task.label)
         weight = None if task.weight is None else normalised(task.weight, "a model")
         total = float(n) if task.weight is None else float(task.weight.sum())
         model = make(task.loss, task.K, task.X, task.label, weight, task.centre)
-        moved = None
+        X, moved = task.X, None
         if task.centre is not None and (task.centre**2 > FAR**2 * model.squares()[:-1] / n).any():
-            moved = task.centre
-            model = make(task.loss, task.K, task.X - moved, task.label, weight, np.zeros_like(moved))
+            X, moved = task.X - task.centre, task.centre
+            model = make(task.loss, task.K, X, task.label, weight, np.zeros_like(moved))
         goal = Goal(
             model,
             task.loss,
@@ -144,15 +156,28 @@ class Way:
             task.tolerance,
             float(np.finfo(float).eps),
         )
-        return cls(task, goal, model, weight, moved, make)
+        span = Span.of(X, model.centre) if is_worth_a_span(task, models) else None
+        if span is None:
+            return cls(task, goal, model, total, moved, None)
+        origin = None if model.centre is None else np.zeros(span.rows.shape[1])
+        return cls(
+            task, goal, model, total, moved, (span, make(task.loss, task.K, span.rows, task.label, weight, origin))
+        )
+
+    def at(self, C: float, start: Floats | None) -> Way:
+        """The same samples with another C and start."""
+        return replace(
+            self,
+            task=replace(self.task, C=C, start=start),
+            goal=replace(self.goal, l2=float(l2_of(C, self.total))),
+        )
 
     def run(self, watch: Watch | None) -> Reached | None:
         """To the end. A point whose proof fails, as it may if the tolerance is large, is not the end."""
         task, goal = self.task, self.goal
         W, before = self._begin(), 0
-        span = self._span()
-        if span is not None:
-            W, before = self._through(span, W, watch)
+        if self.inner is not None:
+            W, before = self._through(*self.inner, W, watch)
         told = None if watch is None else partial(self._told, watch, lambda at: at)
         aim = goal.tolerance
         while True:
@@ -174,22 +199,11 @@ class Way:
         near = trials.met and bound <= max(goal.tolerance, goal.resolution * abs(best.objective))
         return Reached(self.outside(best.W), trials.iterations, bound, near)
 
-    def _span(self) -> Span | None:
-        """That of few rows of many features, if it costs less than what it saves."""
-        n, F = self.task.X.shape
-        K = self.task.K
-        if not (n < F and n <= MOST_ROWS and n < 4 * PASSES[K > 1] * (2 + K) and (K > 1 or n * F >= WIDE)):
-            return None
-        return Span.of(self.task.X if self.moved is None else self.task.X - self.moved, self.goal.centre)
-
-    def _through(self, span: Span, W: Floats, watch: Watch | None) -> tuple[Floats, int]:
+    def _through(self, span: Span, model: NumpyOneModel, W: Floats, watch: Watch | None) -> tuple[Floats, int]:
         """The optimum in the span, as a point, and the iterations that led there."""
-        task, own = self.task, self.goal
-        centre = None if own.centre is None else np.zeros(span.rows.shape[1])
-        model = self.make(task.loss, task.K, span.rows, task.label, self.weight, centre)
-        goal = replace(own, model=model, centre=centre)
+        goal = replace(self.goal, model=model, centre=model.centre)
         trials = Trials(goal, 0, None if watch is None else partial(self._told, watch, span.outside))
-        try_alone(trials, span.inside(W), task.max_iter, Hessians())
+        try_alone(trials, span.inside(W), self.task.max_iter, Hessians())
         best = trials.best
         return (W, 0) if best is None else (span.outside(best.W), trials.iterations)
 
@@ -219,3 +233,11 @@ class Way:
 
     def _told(self, watch: Watch, whole: Callable[[Floats], Floats], iterations: int, best: Trial, met: bool) -> None:
         watch(iterations, lambda: self.outside(whole(best.W)))
+
+
+def is_worth_a_span(task: Alone, models: int) -> bool:
+    """Whether few samples of many features have a span that costs less than it saves a number of models."""
+    (n, F), K = task.X.shape, task.K
+    if n >= F or n > MOST_ROWS or (K == 1 and n * F < WIDE and (models == 1 or FAR_MORE * n > F)):
+        return False
+    return n < 4 * PASSES[K > 1] * (2 + K) * models

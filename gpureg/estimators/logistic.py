@@ -45,8 +45,8 @@ class LogisticRegression(FittedClassifier):
         which gpureg does not do: it warns with GpuregWarning.
     dual, intercept_scaling, random_state, verbose, n_jobs : accepted for compatibility; they change nothing.
     device : "auto" (the GPU, or the CPU if there is no GPU or little data), "cpu", "cuda" or "cuda:N".
-    dtype : "float32" or "float64", of the results and the arithmetic (with little data, and to finish models that
-        float32 can't bring to the tolerance, the arithmetic is in float64); None: the input's float type, else float64.
+    dtype : "float32" or "float64", of the results and the arithmetic (on the CPU few samples, and anywhere models
+        that float32 can't bring to the tolerance, are computed in float64); None: the input's float type, else float64.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""`LogisticRegressionCV`: every C and every fold in one batch."""
+"""`LogisticRegressionCV`: every C and every fold in one batch, or one after the other where that is faster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from gpureg.types import Floats
 class LogisticRegressionCV(FittedClassifier):
     """`LogisticRegression` whose C is chosen by cross-validation, with all models trained at once.
 
-    The folds are row weights of one batch, so each pass reads X once for every C and every fold. A fold's model has
+    The folds are row weights of one batch, so each pass reads X once for every C and every fold. On few samples on the
+    CPU models are fitted one after the other, each from where the last two lead. A fold's model has
     `λ = 1 / (2 C Σ s_i)`, summed over its own training rows, as in scikit-learn. Attributes follow scikit-learn's
     `use_legacy_attributes=False`.
 
@@ -71,7 +72,7 @@ class LogisticRegressionCV(FittedClassifier):
     >>> import gpureg
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = gpureg.LogisticRegressionCV(Cs=10, cv=5).fit(X, y)  # 50 models in one batch
+    >>> model = gpureg.LogisticRegressionCV(Cs=10, cv=5).fit(X, y)  # 50 models, and the refits
     >>> model.scores_.shape
     (5, 1, 10)
     >>> bool(model.score(X, y) > -0.05)  # in nats, as scoring="neg_log_loss" has it

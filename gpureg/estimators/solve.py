@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpureg.estimators.inputs import Samples
-from gpureg.estimators.task import Looks, Task, optimum
+from gpureg.estimators.optimum import optimum
+from gpureg.estimators.task import Looks, Task
 from gpureg.events import Event
 from gpureg.losses import Logistic, Loss, Softmax
 from gpureg.types import Floats, Ints
@@ -70,7 +71,7 @@ class Solution:
 
 
 def solve(estimator: Any, samples: Samples, batch: Batch, audience: Audience | None = None) -> Solution:
-    """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device; see `task.optimum`.
+    """Fit the batch to its optimum with the estimator's tol, max_iter, fit_intercept and device; see `optimum.optimum`.
 
     Rows without weight are left out of the arithmetic. A model whose rows lack a class has only the classes that are
     there: the objective of all classes tends to this as the intercept of the missing one falls without bound.

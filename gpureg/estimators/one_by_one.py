@@ -1,0 +1,58 @@
+"""Cross-validation on few samples on the CPU: each fold's models one after the other, from the largest penalty on.
+
+A batch reads samples once for all of its models. Where a pass takes microseconds that saves little, and the short way
+of a single model (`alone`) saves more: what it prepares, the samples in float32 and the span of few of them, serves all
+C of a fold, and each model begins where the last two lead, on a straight line in log λ. Measured on 2 cores, 10 C and 5
+folds: 1,000 x 30 with 2 classes take 40 ms, and 90 ms in a batch; 10,000 x 300 with 3 classes the other way round, 1.3
+s and 0.7 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gpureg.backend import Backend
+from gpureg.estimators.alone import Alone, Reached, Way, making, worth_it
+from gpureg.types import Floats
+
+MOST_ELEMENTS, MOST_LOGITS, MOST_WORK = 1 << 21, 3 << 14, 1 << 24  # n F, n K, n F K (measured)
+FARTHEST = 2.0  # times the last step in log λ, the next one for which the last two models are worth a line
+
+
+def is_worth_it(backend: Backend, tolerance: float, Cs: Floats, shape: tuple[int, int], K: int) -> bool:
+    """Whether the models of a fold on samples of a shape `(n, F)` go this way, K columns each."""
+    n, F = shape
+    small = n * F <= MOST_ELEMENTS and n * K <= MOST_LOGITS and n * F * K <= MOST_WORK
+    return small and worth_it(backend, tolerance, float(Cs.max()), shape, K)
+
+
+def fit_path(backend: Backend, task: Alone, Cs: Floats) -> list[Reached]:
+    """The models of a task at `Cs (C,)`, which must not fall; as many as have finite numbers."""
+    with making(backend, task) as make:
+        return list(_along(Way.of(task, make, len(Cs)), Cs))
+
+
+def _along(way: Way, Cs: Floats) -> Iterator[Reached]:
+    found: list[Reached] = []
+    for place, C in enumerate(Cs):
+        start = way.task.start if not found else _ahead(found, np.log(Cs[max(0, place - 2) : place + 1]))
+        reached = way.at(float(C), start).run(None)
+        if reached is None and len(found) > 1:
+            reached = way.at(float(C), found[-1].weights).run(None)
+        if reached is None:
+            return
+        yield reached
+        found = [*found[-1:], reached]
+
+
+def _ahead(found: Sequence[Reached], t: Floats) -> Floats:
+    """Where a model at t[-1] begins, given those at the t before it, the logarithms of C."""
+    last = found[-1].weights
+    if len(found) < 2:
+        return last
+    before, step = np.diff(t)
+    if not 0.0 < step <= FARTHEST * before:
+        return last
+    return np.asarray(last + step / before * (last - found[-2].weights))
