@@ -3,6 +3,7 @@ found them if that suffices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ FOLD_TOLERANCE = 100.0  # times the tolerance: a fold's model is needed only for
 MODELS_AT_ONCE = 8  # at least, so that every thread has some
 SHARPER = 2.0 / 3.0  # 1/2 and 1 take more passes, on MNIST and on embeddings
 FURTHER = 1e-3  # of the tolerance: the least that a model of a path aims at because its λ is large
+PIECE = 1 << 15  # elements of gradients that a thread takes at a time
 FINE = 1e-6  # nats: no model aims at less than this because its λ is large
 
 
@@ -102,7 +104,7 @@ def certify(
     with kernels.steady():
         for start in range(0, len(finite), at_once):
             models = finite[start : start + at_once]
-            weights[models], numbers[:, models] = certifier.measured(weights[models], models)
+            weights[models, :, -1], numbers[:, models] = certifier.measured(weights[models], models)
     objective, slope, bound = numbers
     tolerance = accuracy.attainable(np.arange(len(weights)), objective)
     certificates: list[Certificate] = []
@@ -145,9 +147,9 @@ class Ends:
         """The objective of `models (A,)` at `W (A, K, D)`; one pass unless it is known for all of them."""
         if not np.isfinite(self.losses[models]).all():
             return objective.value(W)
-        slope = np.stack([self.gradients[model] for model in models.tolist()])
-        gradient = objective.without_penalty(objective.kernels.to_host(W), slope)
-        return objective.known(W, self.losses[models], gradient, np.full(len(models), np.nan))
+        from_host, gradients = objective.kernels.backend.from_host, [self.gradients[model] for model in models.tolist()]
+        loss, hits = from_host(self.losses[models]), from_host(np.full(len(models), np.nan))
+        return Value(loss, objective.penalty(W), from_host(np.stack(gradients)), hits)
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,16 @@ class _Certifier:
         return cls(problem, kernels, config, accuracy, ends, kernels.backend.from_host(centre))
 
     def measured(self, weights: Floats, models: Ints) -> tuple[Floats, Floats]:
-        """Weights `(A, K, D)` of `models (A,)`, free biases shifted so that their sum is 0 if a shift changes
-        nothing, and their numbers.
+        """The biases `(A, K)` of `models (A,)` at weights `(A, K, D)`, free ones shifted so that their sum is 0 if a
+        shift changes nothing, and the models' numbers.
         """
         kernels, l2 = self.kernels, self.problem.table.l2[models]
         objective = self._objective(models)
         W = kernels.backend.from_host(weights)
         value = self.ends.value(objective, models, W)
+        biases, host = weights[:, :, -1], self._host(value)
         if self.config.penalizes_bias:
-            host = self._host(value, value.gradient)
-            return weights, np.stack([*host, self._stated(gap_bound(host[1], l2), host[0])])
-        host = self._host(value, self._about(value.gradient))
+            return biases, np.stack([*host, self._stated(gap_bound(host[1], l2), host[0])])
         bound = np.where(l2 > 0, np.inf, np.nan)
         n = objective.rows.n
         parts = SAMPLES if self.problem.train.rotates else FEW_SAMPLES
@@ -189,10 +190,9 @@ class _Certifier:
             some = np.flatnonzero(unmet)
             if len(some):
                 bound[some] = np.minimum(bound[some], self._free_bound(objective.take(some), W, value, some, samples))
-        moved = weights.copy()
         if kernels.loss.shift_invariant:
-            moved[:, :, -1] -= moved[:, :, -1].mean(axis=1, keepdims=True)
-        return moved, np.stack([*host, np.where(l2 > 0, self._stated(bound, host[0]), np.nan)])
+            biases = biases - biases.mean(axis=1, keepdims=True)
+        return biases, np.stack([*host, np.where(l2 > 0, self._stated(bound, host[0]), np.nan)])
 
     def _stated(self, bound: Floats, objective: Floats) -> Floats:
         """Bounds `(A,)`, at most the objective with what rounding 1 - p to multiples of the float type's eps may have
@@ -219,18 +219,32 @@ class _Certifier:
         column = objective.table.column if objective.weighted else None
         imbalance = self.kernels.to_host(gradient[:, :, -1])  # sync
         found = objective.rows.balanced(objective.columns(own), column, imbalance, samples)
-        slope = self._about(gradient + found.slope)
-        total = self.kernels.to_host(xp.sum(slope**2, axis=(1, 2)))  # sync
+        total = self.kernels.to_host(self._squares(gradient, found.slope))  # sync
         return np.asarray(gap_bound(total, objective.table.l2) + found.cost)
 
-    def _about(self, gradient: Array) -> Array:
-        """The gradient `(A, K, D - 1)` in the weights of centred features, as it is with a free bias."""
-        return (gradient - gradient[:, :, -1:] * self.centre)[:, :, :-1]
+    def _squares(self, gradient: Array, change: Array | None = None) -> Array:
+        """The squared norm `(A,)` of the gradient `(A, K, D)`, with this change to it, in the penalised weights; of
+        centred features if the bias is free. The kernels' threads take a few models at a time, which fit their caches.
+        """
+        xp, A = self.kernels.backend.xp, gradient.shape[0]
+        few = A if self.kernels.lanes == 1 else max(1, PIECE // math.prod(gradient.shape[1:]))
+        parts: list[Array] = [None] * -(-A // few)
 
-    def _host(self, value: Value, slope: Array) -> Floats:
-        """Objectives and squared norms of `slope`, `(2, A)`."""
-        xp = self.kernels.backend.xp
-        return self.kernels.to_host(xp.stack([value.loss + value.penalty, xp.sum(slope**2, axis=(1, 2))], axis=0))
+        def task(number: int) -> None:
+            models = slice(number * few, min((number + 1) * few, A))
+            own = gradient[models, :, :]
+            own = own if change is None else own + change[models, :, :]
+            if not self.config.penalizes_bias:
+                own = (own - own[:, :, -1:] * self.centre)[:, :, :-1]
+            parts[number] = xp.sum(own * own, axis=(1, 2))
+
+        self.kernels.share_out(len(parts), task)
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _host(self, value: Value) -> Floats:
+        """Objectives and squared norms of the gradient, `(2, A)`."""
+        numbers = [value.loss + value.penalty, self._squares(value.gradient)]
+        return self.kernels.to_host(self.kernels.backend.xp.stack(numbers, axis=0))
 
 
 def shortfall(

@@ -111,6 +111,10 @@ class Objective:
         """The objective `(L,)` at `W (L, K, D)`, where the loss `(L,)` is known, on the host."""
         return np.asarray(loss + np.sum(self.kernels.to_host(self._factor) * W * W, axis=(1, 2)))  # sync
 
+    def penalty(self, W: Array) -> Array:
+        """`(L,)` at `W (L, K, D)`."""
+        return self.kernels.backend.xp.sum(self._factor * W * W, axis=(1, 2))
+
     def without_penalty(self, W: Floats, gradient: Floats) -> Floats:
         """The gradient of the loss alone, given that of the objective `(L, K, D)` at `W (L, K, D)`, on the host."""
         return gradient - 2.0 * self.kernels.to_host(self._factor) * W  # sync
