@@ -66,7 +66,7 @@ def test_every_field_of_the_state_is_known_here() -> None:
     packed |= {"evaluated", "losses", "hits", "spectrum", "anew", "gradients", "pairs", "logits"}
     assert {field.name for field in fields(LbfgsState)} == packed
     made = {"active", "objective_of", "conditioning", "directions", "way", "search"}
-    made |= {"lines"}  # of the last pass, whose models have left: a boundary needs none
+    made |= {"W", "lines"}  # of the last pass, whose models have left: a boundary needs none
     assert {field.name for field in fields(Batch)} == made | set(VECTORS) | set(NUMBERS)
     assert set(vars(LineSearch(1, 0.0))) == {"noise", "alpha", "low", "high", "slope_low", "slope_high", "tries"}
 

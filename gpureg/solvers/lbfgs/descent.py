@@ -210,7 +210,7 @@ class LbfgsDescent:
         v = batch.v + s
         W = batch.conditioning.weights(xp.reshape(v, shape))
         value = batch.objective_of.value(W, self.passes)
-        batch.lines = value.lines
+        batch.W, batch.lines = W, value.lines
         g, slope, bias = batch.conditioning.slope(value.gradient)
         g = xp.reshape(g, (shape[0], -1))
         y = g - batch.g
@@ -253,7 +253,8 @@ class LbfgsDescent:
         """Keep what is known of the models at `places`, and report those that stop; `why (A,)`, "" for a model that
         continues in other variables.
         """
-        points = zip(places.tolist(), batch.weights(places), batch.gradients(places), strict=True)
+        tried = all(reason in ("converged", "max_iter") for reason in why)
+        points = zip(places.tolist(), batch.weights(places, tried=tried), batch.gradients(places), strict=True)
         for place, weights, gradient in points:
             model = int(batch.active[place])
             reason = why[place]
@@ -286,8 +287,7 @@ class LbfgsDescent:
 
     def _bound(self, batch: Batch | Look) -> Floats:
         """The bound on each model's gap to its optimum, `(A,)`; NaN without a penalty."""
-        free = batch.bias * self.rarity[batch.active]
-        return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + free)
+        return np.asarray(gap_bound(batch.slope, batch.objective_of.table.l2) + batch.bias * self.rarity[batch.active])
 
     def _near(self, batch: Batch | Look, bound: Floats, decrement: Floats) -> np.ndarray:
         """Mask `(A,)` of the models that are as near the optimum as was asked for."""

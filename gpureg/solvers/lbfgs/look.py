@@ -52,8 +52,8 @@ class Look:
         loss, penalty, *others = kernels.to_host(numbers)  # sync
         return cls(active, objective, W, value, np.asarray(loss + penalty), loss, *others)
 
-    def weights(self, places: Ints) -> Floats:
-        """Weights `(B, K, D)` of the models at `places`."""
+    def weights(self, places: Ints, *, tried: bool = True) -> Floats:
+        """Weights `(B, K, D)` of the models at `places`; see `Batch.weights`."""
         return self.W[places]
 
     def gradients(self, places: Ints) -> Floats:

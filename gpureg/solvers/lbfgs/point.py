@@ -52,6 +52,29 @@ class Point:
         numbers = kernels.to_host(kernels.backend.xp.stack(parts, axis=0))  # sync
         return cls(W, v, g, value.gradient, numbers)
 
+    @classmethod
+    def both(
+        cls,
+        objective: Objective,
+        conditioning: Conditioning | Whitened,
+        weights: tuple[Array, Array],
+        values: tuple[Value, Value],
+    ) -> tuple[Point, Point]:
+        """The models' two points at these weights, each with its value: half of the products, which are made for
+        both.
+        """
+        xp, A = objective.kernels.backend.xp, weights[0].shape[0]
+        twice = conditioning.take(np.tile(np.arange(A), 2))
+        W = xp.concat(list(weights), axis=0)
+        names = ("loss", "penalty", "gradient", "hits")
+        value = Value(*(xp.concat([getattr(one, name) for one in values], axis=0) for name in names))
+        found = cls.of(objective, twice, W, twice.variables(W), value)
+        return found._of(slice(0, A)), found._of(slice(A, 2 * A))
+
+    def _of(self, models: slice) -> Point:
+        W, v, g, gradient = (vector[models, :, :] for vector in (self.W, self.v, self.g, self.gradient))
+        return Point(W, v, g, gradient, self.numbers[:, models])
+
     @property
     def objective(self) -> Floats:
         """`(A,)`, in nats."""

@@ -38,8 +38,8 @@ class Batch:
     the host, each `(A,)`: `objective`, `loss` (the data's part), `slope` (squared norm of the gradient in the penalised
     weights), `bias` (in a free bias, over its curvature), `hits` (NaN if not counted), `least` the smallest sum of
     slope and bias so far and `idle` the iterations since; `age` the iterations in this batch, `origin` the objective
-    they began at. `way`: whose directions they are. `lines`: the logits at the last pass's trial points, if they were
-    kept.
+    they began at. `way`: whose directions they are. `W (A, K, D)`: the weights at the last pass's trial points, on the
+    device, and `lines`: the logits there, if they were kept.
     """
 
     active: Ints
@@ -61,6 +61,7 @@ class Batch:
     idle: Ints
     age: Ints
     origin: Floats
+    W: Array | None = None
     lines: tuple[Line, ...] | None = None
 
     @classmethod
@@ -91,7 +92,9 @@ class Batch:
         zero, norm = np.zeros(A, np.int64), point.numbers[2] + point.numbers[3]
         numbers = (point.objective, point.numbers[0], *point.numbers[2:], norm, zero, zero, point.objective)
         vectors = (kernels.backend.xp.reshape(vector, (A, -1)) for vector in (point.v, point.g, d, point.gradient))
-        return cls(active, objective, conditioning, directions, way, LineSearch(A, noise), *vectors, *numbers)
+        found = cls(active, objective, conditioning, directions, way, LineSearch(A, noise), *vectors, *numbers)
+        found.W = point.W
+        return found
 
     def scalars(self, sums: Sequence[Array], s: Array, y: Array, g: Array) -> tuple[Floats, Floats, Floats]:
         """All the numbers that the host's decisions need, in one transfer: `sums`, the products of s, y, g
@@ -167,10 +170,14 @@ class Batch:
         found = kernels.to_host(kernels.backend.xp.take(self.gradient, index, axis=0))  # sync
         return found.reshape(len(places), kernels.n_columns, self.objective_of.D)
 
-    def weights(self, places: Ints) -> Floats:
-        """Weights `(B, K, D)` of the models at `places`, on the host."""
+    def weights(self, places: Ints, *, tried: bool = False) -> Floats:
+        """Weights `(B, K, D)` of the models at `places`, on the host; `tried`: these are at the last pass's trial
+        points.
+        """
         kernels = self.objective_of.kernels
         index = kernels.backend.from_host(np.asarray(places, np.int64))
+        if tried and self.W is not None:
+            return kernels.to_host(kernels.backend.xp.take(self.W, index, axis=0))  # sync
         shape = (len(places), kernels.n_columns, self.objective_of.D)
         v = kernels.backend.xp.reshape(kernels.backend.xp.take(self.v, index, axis=0), shape)
         return kernels.to_host(self.conditioning.take(places).weights(v))  # sync
@@ -202,22 +209,21 @@ def _start(
     """The better one of W, where the objective has this value if it is known, and what is known; and the pair that
     lies between them.
     """
-    xp = objective.kernels.backend.xp
-    v = conditioning.variables(W)
     if not fresh:
         assert known is not None
-        return Point.of(objective, conditioning, W, v, objective.known(W, known.loss, known.gradient, known.hits)), None
-    there = W if value is not None else conditioning.weights(v)
-    point = Point.of(objective, conditioning, there, v, value or objective.value(there))
+        value = objective.known(W, known.loss, known.gradient, known.hits)
+        return Point.of(objective, conditioning, W, conditioning.variables(W), value), None
     if known is None:
-        return point, None
+        v = conditioning.variables(W)
+        there = W if value is not None else conditioning.weights(v)
+        return Point.of(objective, conditioning, there, v, value or objective.value(there)), None
     last = objective.kernels.backend.from_host(known.W)
-    value = objective.known(last, known.loss, known.gradient, known.hits)
-    other = Point.of(objective, conditioning, last, conditioning.variables(last), value)
-    shape = (W.shape[0], -1)
-    return point.unless_worse(objective, other), (
-        xp.reshape(point.v - other.v, shape),
-        xp.reshape(point.g - other.g, shape),
+    other = objective.known(last, known.loss, known.gradient, known.hits)
+    point, before = Point.both(objective, conditioning, (W, last), (value or objective.value(W), other))
+    xp, shape = objective.kernels.backend.xp, (W.shape[0], -1)
+    return point.unless_worse(objective, before), (
+        xp.reshape(point.v - before.v, shape),
+        xp.reshape(point.g - before.g, shape),
     )
 
 
