@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -40,6 +41,7 @@ def blas_threads() -> int:
     return max(counts, default=1)
 
 
+@cache  # reading a package's metadata takes a millisecond
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -47,6 +49,7 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as info:
