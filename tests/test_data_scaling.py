@@ -47,6 +47,26 @@ def test_none_passes_the_values_on():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["none", "standard"])
+@pytest.mark.parametrize("stored", ["float32", "float64", "int16", "uint8"])
+def test_rows_in_an_order_are_those_of_the_matrix(stored: str, kind: str, dtype: str) -> None:
+    random = np.random.default_rng(2)
+    X = (40 + 9 * random.normal(size=(3000, 70))).astype(stored)  # more than one block
+    X[:, 3] = 7
+    scaling, order = fit_scaling(kind, dataset(X)), random.permutation(len(X))
+    expected = ((X[order].astype(np.float64) - scaling.offset) / scaling.scale).astype(dtype)
+    found = design_matrix(X, scaling, dtype, order)
+    np.testing.assert_array_equal(found[:, :-1], expected)
+    np.testing.assert_array_equal(found, design_matrix(X, scaling, dtype)[order])
+
+
+def test_what_float32_cannot_hold_is_refused_unscaled() -> None:
+    X = np.array([[1.0], [1e300]])
+    with pytest.raises(DataError):
+        design_matrix(X, fit_scaling("none", dataset(X)), "float32")
+
+
 @given(
     hnp.arrays(np.float64, st.tuples(st.integers(2, 30), st.integers(1, 5)), elements=st.floats(-1e6, 1e6, width=32))
 )

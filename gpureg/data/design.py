@@ -23,12 +23,14 @@ FOLDED_NEAR = 4.0  # scales: an offset that is not farther from 0 costs the prod
 FOLDED_FACTORS = (2.0**-20, 2.0**20)  # float32 holds what such factors make of weights, and its products with rows
 
 
-def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
+def design_matrix(
+    X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DTypeLike, order: Index | None = None
+) -> npt.NDArray[np.generic]:
     """The matrix that the products run over: `(X - offset) / scale`, 0 if constant, and a last column of ones.
 
-    Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64). The scaling
-    is computed in float64 and rounded once. Memory: N (F + 1) itemsize bytes for the result and about 1 MiB for one
-    block of rows (never a float64 copy of X).
+    Shapes: `X (N, F)` of any real type, result `(N, F + 1)`, C-contiguous, of `dtype` (float32 or float64), its rows in
+    the order `(N,)` or as they are. The scaling is computed in float64 and rounded once. Memory: N (F + 1) itemsize
+    bytes for the result and about 1 MiB for one block of rows (never a copy of X).
 
     Raises UsageError if the numbers of features differ, DataError if a value overflows `dtype`.
     """
@@ -42,7 +44,9 @@ def design_matrix(X: npt.NDArray[np.generic], scaling: Scaling, dtype: npt.DType
     block, designer = block_rows(n_features), Designer(scaling, np.dtype(dtype).name, quick=False)
     work = designer.work(min(block, n_rows))
     for start in range(0, n_rows, block):
-        designer.write(X[start : start + block], result[:, :-1], slice(start, start + block), work)
+        stop = min(start + block, n_rows)
+        rows = X[start:stop] if order is None else X[order[start:stop]]
+        designer.write(rows, result[:, :-1], slice(start, stop), work)
     return result
 
 
@@ -109,6 +113,8 @@ class Designer:
             with np.errstate(over="raise"):
                 if self.quick:
                     scaled = self._quickly(rows, scaled)
+                elif self._leaves:
+                    scaled = rows
                 else:
                     np.subtract(rows, scaling.offset, out=scaled, dtype=np.float64)
                     scaled /= scaling.scale
@@ -125,6 +131,13 @@ class Designer:
         if self._scales:
             rows = np.multiply(rows, self._factor, out=scaled, dtype=np.float32)
         return rows
+
+    @cached_property
+    def _leaves(self) -> bool:
+        """Whether the scaling changes nothing."""
+        scaling = self.scaling
+        constant = scaling.constant is not None and bool(scaling.constant.any())
+        return not (constant or scaling.offset.any() or (scaling.scale != 1).any())
 
     @cached_property
     def _moves(self) -> bool:

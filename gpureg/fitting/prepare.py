@@ -193,10 +193,8 @@ def _held(X: np.ndarray, scaling: Scaling, dtype: str) -> Callable[[Ints | None]
 
 
 def _design(X: np.ndarray, scaling: Scaling, dtype: str, order: Ints | None) -> np.ndarray:
-    """The matrix that the products run over, its rows in an order (None: as they are); reordered while images are
-    still a byte a pixel.
-    """
-    return design_matrix(X if order is None else X[order], scaling, dtype)
+    """The matrix that the products run over, its rows in an order (None: as they are)."""
+    return design_matrix(X, scaling, dtype, order)
 
 
 def _ordered(values: A, order: Ints | None) -> A:
