@@ -58,6 +58,29 @@ def test_passes_from_kept_logits_are_passes(loss: str, dtype: str, weighted: boo
         np.testing.assert_allclose(hits, counted, atol=2)  # a logit that is nearly the largest
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("K", [2, 3, 5, 6, 7, 8, 9, 11])
+def test_passes_of_any_number_of_columns_are_products(K: int, dtype: str) -> None:
+    """Some of which are made with further columns of 0."""
+    random = np.random.default_rng(6)
+    kernels = NumpyKernels(numpy_backend(dtype), LOSSES["softmax"], K)
+    X, y = random.normal(size=(ROWS, FEATURES)).astype(dtype), np.sort(random.integers(0, K, ROWS))
+    passes = DenseRows.place(kernels, X, y, None, None).by_logits()
+    assert passes is not None
+    W = random.normal(size=(FEATURES, K)).astype(dtype)
+    p = np.exp(X.astype(np.float64) @ W)
+    p /= p.sum(axis=1, keepdims=True)
+    p[np.arange(ROWS), y] -= 1.0
+    _, slope, _, lines = passes.keeping(W, None)
+    close = 1e-3 if dtype == "float32" else 1e-10
+    np.testing.assert_allclose(slope, X.T @ p, atol=close)
+    np.testing.assert_allclose(passes.along(lines, None)[1], X.T @ p, atol=close)
+    total, hits = kernels.evaluate(W, DenseRows.place(kernels, X, y, None, None).block, with_loss=True)
+    own = np.log(p[np.arange(ROWS), y] + 1.0)
+    assert total[0] == pytest.approx(-own.sum(), rel=1e-5)
+    assert hits[0] == np.sum(np.argmax(X @ W, axis=1) == y)
+
+
 def test_a_line_goes_on_as_the_weights_do() -> None:
     random = np.random.default_rng(5)
     a, b, c = random.normal(size=(3, 4, 50))

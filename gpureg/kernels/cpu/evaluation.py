@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from gpureg.kernels.cpu.rows import NumpyRows, tiles_of
-from gpureg.kernels.cpu.tiles import TileLoss
+from gpureg.kernels.cpu.tiles import TileLoss, padded
 from gpureg.kernels.cpu.workers import Workers
 from gpureg.types import Array, Floats
 
@@ -24,10 +24,10 @@ class TiledEvaluation:
         self, workers: Workers, tile: type[TileLoss], K: int, W: Array, rows: NumpyRows, with_loss: bool
     ) -> None:
         self.workers, self.tile, self.K, self.rows, self.with_loss = workers, tile, K, rows, with_loss
-        self.columns = np.ascontiguousarray(W.T)
+        self.columns = padded(W)
         self.size = rows.tile_of(W.shape[0], W.itemsize)
         self.tiles = tiles_of(rows, self.size)
-        models = len(self.columns) // K
+        models = W.shape[1] // K
         self.loss_sums = np.zeros((len(self.tiles), models))
         self.hit_counts = np.zeros((len(self.tiles), models))
         self._next, self._lanes = itertools.count(), itertools.count()

@@ -21,7 +21,7 @@ from gpureg.kernels.cpu.evaluation import TiledEvaluation
 from gpureg.kernels.cpu.one_model import NumpyOneModel
 from gpureg.kernels.cpu.rows import Chosen, NumpyRows, runs_of, stretches, tiles_of
 from gpureg.kernels.cpu.steps import BatchStep, LogisticStep, SoftmaxStep
-from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss
+from gpureg.kernels.cpu.tiles import LogisticTile, SoftmaxTile, TileLoss, padded
 from gpureg.kernels.cpu.workers import Workers
 from gpureg.kernels.lines import Kept, Line
 from gpureg.kernels.protocol import Evaluation, Stretches
@@ -176,13 +176,13 @@ class NumpyKernels:
 
     def cost_and_gradient(self, W: Array, rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See the protocol."""
-        columns = np.ascontiguousarray(W.T)
-        return self._sums(columns.shape, rows, column, lambda tile, X, *_: tile.logits(columns, X))
+        columns = padded(W)
+        return self._sums(W.shape[::-1], rows, column, lambda tile, X, *_: tile.logits(columns, X))
 
     def keeping(self, W: Array, rows: NumpyRows, column: Ints | None) -> Kept:
         """See `lines.LogitKernels`."""
-        columns = np.ascontiguousarray(W.T)
-        kept = [np.empty((self.n_columns, rows.n), self.dtype) for _ in range(len(columns) // self.n_columns)]
+        columns = padded(W)
+        kept = [np.empty((self.n_columns, rows.n), self.dtype) for _ in range(W.shape[1] // self.n_columns)]
 
         def logits(tile: TileLoss, X: Array, start: int, stop: int) -> Array:
             z = tile.logits(columns, X)
@@ -190,7 +190,7 @@ class NumpyKernels:
                 at[:, start:stop] = own
             return z
 
-        return *self._sums(columns.shape, rows, column, logits), tuple(map(Line.of, kept))
+        return *self._sums(W.shape[::-1], rows, column, logits), tuple(map(Line.of, kept))
 
     def along(self, lines: tuple[Line, ...], rows: NumpyRows, column: Ints | None) -> tuple[Array, Array, Array | None]:
         """See `lines.LogitKernels`."""
@@ -217,7 +217,7 @@ class NumpyKernels:
 
         def work(worker: int) -> None:
             tile, samples = self._tile(models, self.n_columns, size, self.dtype), rows.lane(worker)
-            sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty(shape, self.dtype)
+            sums, out = (costs[worker], hits[worker], slopes[worker]), np.empty((tile.width, shape[1]), self.dtype)
             with np.errstate(all="ignore"):
                 for start, stop, labels in tiles[shares[worker] : shares[worker + 1]]:
                     weight = None

@@ -12,25 +12,49 @@ from gpureg.kernels.cpu.labels import Labels
 from gpureg.kernels.lines import Line
 from gpureg.types import Array, Floats
 
+TOGETHER = 4  # columns that a BLAS works on at the same time
+
+
+def width_of(columns: int, itemsize: int) -> int:
+    """The columns of a product that stands for one of so many: a multiple of `TOGETHER` if that is quicker.
+
+    Measured (1,000 x 385 in float32, OpenBLAS): 0.13 and 0.11 ms for 10 and 12 columns, 0.243 and 0.229 ms for 30 and
+    32; in float64 0.51 and 0.44 ms for these, but 0.19 and 0.26 ms for 9 and 12.
+    """
+    lacking = -columns % TOGETHER
+    return columns + lacking if columns > 1 and lacking <= (3 if itemsize == 4 else 2) else columns
+
+
+def padded(W: Array) -> Array:
+    """Weights `W (D, C)` as the rows `(width, D)` of a product, those after the C being 0."""
+    D, C = W.shape
+    columns = np.zeros((width_of(C, W.itemsize), D), W.dtype)
+    columns[:C] = W.T
+    return columns
+
 
 class TileLoss(ABC):
     """Class-major logits `(M, K, rows)` of M models, their losses `(M, rows)` and hits; M = snapshots x models."""
 
     def __init__(self, models: int, K: int, rows: int, dtype: np.dtype[Any]) -> None:
         self.models, self.K = models, K
-        self._logits = np.empty(models * K * rows, dtype)
+        self.width = width_of(models * K, dtype.itemsize)
+        self._logits = np.empty(self.width * rows, dtype)
         self._two = np.empty((2, models * rows), dtype)
 
     def logits(self, columns: Array, X: Array) -> Array:
-        """`columns (M*K, D) @ X.T` as `(M, K, rows)` in the tile's own buffer; samples `X (rows, D - 1)` lack the
+        """`columns (width, D) @ X.T` as `(M, K, rows)` in the tile's own buffer; samples `X (rows, D - 1)` lack the
         column of ones.
         """
-        flat = self._logits[: len(columns) * len(X)].reshape(len(columns), len(X))
-        features = X.shape[1]
+        flat, features = self._rows(len(X)), X.shape[1]
         np.matmul(columns[:, :features], X.T, out=flat)
         if features < columns.shape[1]:
             flat += columns[:, features:]
-        return flat.reshape(self.models, self.K, len(X))
+        return flat[: self.models * self.K].reshape(self.models, self.K, len(X))
+
+    def _rows(self, rows: int) -> Array:
+        """The buffer `(width, rows)`."""
+        return self._logits[: self.width * rows].reshape(self.width, rows)
 
     def scratch(self, rows: int) -> tuple[Array, Array]:
         """Two buffers `(M, rows)`."""
@@ -55,16 +79,18 @@ class TileLoss(ABC):
 
     def along(self, lines: Sequence[Line], start: int, stop: int) -> Array:
         """The logits of the models' lines, as `logits` has those of their weights."""
-        z = self._logits[: self.models * self.K * (stop - start)].reshape(self.models, self.K, stop - start)
-        for own, line in zip(z, lines, strict=True):
-            line.write(start, stop, own)
+        flat, own = self._rows(stop - start), self.models * self.K
+        flat[own:] = 0.0
+        z = flat[:own].reshape(self.models, self.K, stop - start)
+        for out, line in zip(z, lines, strict=True):
+            line.write(start, stop, out)
         return z
 
     def gradient(
         self, z: Array, X: Array, labels: Labels, weight: Array | None, sums: tuple[Floats, Floats, Array], out: Array
     ) -> None:
-        """Add one tile, whose logits `z` become residuals, to the `sums`: cost `(L,)`, hits `(L,)` and slope `(C, D)`;
-        `weight (L, rows)` or None for ones, with weights no hits are counted.
+        """Add one tile, whose logits `z` in its own buffer become residuals, to the `sums`: cost `(L,)`, hits `(L,)`
+        and slope `(C, D)`; `weight (L, rows)` or None for ones, with weights no hits are counted. `out (width, D)`.
         """
         cost, hits, slope = sums
         loss = self.residual(z, labels, hits if weight is None else None)
@@ -73,11 +99,11 @@ class TileLoss(ABC):
         else:
             cost += np.where(weight != 0, loss * weight, 0).sum(axis=1)
             z *= weight[:, None]
-        flat, features = z.reshape(len(out), len(X)), X.shape[1]
+        flat, features = self._rows(len(X)), X.shape[1]
         np.matmul(flat, X, out=out[:, :features])
         if features < out.shape[1]:
             np.sum(flat, axis=1, out=out[:, features])
-        slope += out
+        slope += out[: len(slope)]
 
 
 class SoftmaxTile(TileLoss):
