@@ -100,10 +100,11 @@ def certify(
     numbers = np.full((3, len(weights)), np.nan)
     at_once = max(MODELS_AT_ONCE, COLUMNS_AT_ONCE // kernels.n_columns)
     finite = np.flatnonzero(np.isfinite(weights).all(axis=(1, 2)))
+    turns = -(-len(finite) // at_once)
     certifier = _Certifier.of(problem, kernels, config, accuracy, ends)
     with kernels.steady():
-        for start in range(0, len(finite), at_once):
-            models = finite[start : start + at_once]
+        for turn in range(turns):
+            models = finite[len(finite) * turn // turns : len(finite) * (turn + 1) // turns]
             weights[models, :, -1], numbers[:, models] = certifier.measured(weights[models], models)
     objective, slope, bound = numbers
     tolerance = accuracy.attainable(np.arange(len(weights)), objective)
