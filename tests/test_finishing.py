@@ -74,7 +74,7 @@ FAMILY: dict[str, tuple[Callable[[], Dataset], dict[str, Any]]] = {
     "folds": (lambda: scaled(6), SCALED | {"cv": 3}),
     "seeds": (lambda: weighted(scaled(6)), SCALED | {"cv": 2, "seeds": 2, "score": "roc-auc"}),
     "lacking": (lacking, SCALED | {"cv": 3}),
-    "patience": (correlated, SCALED | {"l2": (1e-2, 1e-3, 1e-6, 1e-7, 1e-9), "path_patience": 2}),
+    "patience": (correlated, SCALED | {"l2": (1e-2, 1e-3, 1e-7, 1e-8, 1e-9), "path_patience": 2}),
     "refit": (lambda: scaled(6), SCALED | {"l2": (1e-6,), "refit": "all"}),
     "chunks": (lambda: scaled(6), SCALED | {"cv": 3, "memory": 60_000}),
     "blocks": (lambda: scaled(6), SCALED | {"block_rows": 64}),
