@@ -11,12 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as Sklearn
 from sklearn.metrics import get_scorer, make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from gpureg import LogisticRegression, LogisticRegressionCV
 from gpureg.backend import numpy_backend
 from gpureg.estimators import one_by_one, optimum
 from gpureg.estimators.alone import Alone, Reached
-from gpureg.estimators.one_by_one import fit_path, is_worth_it
+from gpureg.estimators.one_by_one import Path, fit_path, is_worth_it
 from gpureg.losses import Logistic, Softmax
 
 BATCH = "gpureg.estimators.one_by_one.MOST_WORK"  # 0: everything goes in a batch
@@ -88,8 +89,8 @@ def test_models_of_a_path_are_near_and_few_iterations_apart(loss: Any) -> None:
     X, y = samples(300, 60, 2 if loss.binary else 4)
     task = Alone(X, y, 2 if loss.binary else 4, loss, None, 1.0, X.mean(axis=0), None, 1e-12, 1000)
     Cs = np.logspace(-4, 4, 17)
-    together = fit_path(numpy_backend("float64"), task, Cs)
-    single = [fit_path(numpy_backend("float64"), task, Cs[place : place + 1])[0] for place in range(17)]
+    together = fit_path(numpy_backend("float64"), Path(task, Cs))
+    single = [fit_path(numpy_backend("float64"), Path(task, Cs[place : place + 1]))[0] for place in range(17)]
     assert all(found.near and found.bound <= 1e-12 for found in together)
     assert sum(found.steps for found in together) < 0.8 * sum(found.steps for found in single)
 
@@ -108,6 +109,27 @@ def test_what_ends_short_goes_on_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> 
     model = LogisticRegressionCV(Cs=4, cv=3).fit(X, y)
     np.testing.assert_allclose(model.scores_, right.scores_, rtol=1e-4)
     assert model.C_ == right.C_
+
+
+def test_threads_change_no_bit_and_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = samples(300, 500, 3)
+    right = LogisticRegressionCV(Cs=3, cv=5).fit(X, y)
+    monkeypatch.setattr(one_by_one, "WORTH_THREADS", 1)
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, user_api="blas"):
+            model = LogisticRegressionCV(Cs=3, cv=5).fit(X, y)
+        np.testing.assert_array_equal(model.coefs_paths_, right.coefs_paths_)
+        np.testing.assert_array_equal(model.coef_, right.coef_)
+    begun: list[bool] = []
+
+    def failing(*given: Any) -> Any:
+        begun.append(True)
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(one_by_one.Way, "of", failing)
+    with pytest.raises(MemoryError):
+        LogisticRegressionCV(Cs=3, cv=50).fit(X, y)
+    assert 1 <= len(begun) <= 2  # of 51
 
 
 def test_iterations_that_do_not_suffice_are_said() -> None:

@@ -9,16 +9,29 @@ s and 0.7 s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from gpureg.backend import Backend
 from gpureg.estimators.alone import Alone, Reached, Way, making, worth_it
+from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
+from gpureg.kernels.cpu.workers import Workers
 from gpureg.types import Floats
 
 MOST_ELEMENTS, MOST_LOGITS, MOST_WORK = 1 << 21, 3 << 14, 1 << 24  # n F, n K, n F K (measured)
 FARTHEST = 2.0  # times the last step in log λ, the next one for which the last two models are worth a line
+
+
+@dataclass(frozen=True)
+class Path:
+    """The samples of a `task`, and the `Cs (C,)` of its models, which must not fall."""
+
+    task: Alone
+    Cs: Floats
 
 
 def is_worth_it(backend: Backend, tolerance: float, Cs: Floats, shape: tuple[int, int], K: int) -> bool:
@@ -28,13 +41,37 @@ def is_worth_it(backend: Backend, tolerance: float, Cs: Floats, shape: tuple[int
     return small and worth_it(backend, tolerance, float(Cs.max()), shape, K)
 
 
-def fit_path(backend: Backend, task: Alone, Cs: Floats) -> list[Reached]:
-    """The models of a task at `Cs (C,)`, which must not fall; as many as have finite numbers."""
-    with making(backend, task) as make:
-        return list(_along(Way.of(task, make, len(Cs)), Cs))
+def fit_paths(backend: Backend, paths: Sequence[Callable[[], Path]], work: int) -> list[list[Reached]]:
+    """The models of each path, as many as have finite numbers. A path is made when its turn comes; where a product
+    takes `work` multiply-adds or more, threads take the next one in turn, with the same results.
+    """
+    if work < WORTH_THREADS:
+        return [fit_path(backend, make()) for make in paths]
+    found: list[list[Reached]] = [[] for _ in paths]
+    turns = iter(range(len(paths)))  # each number is taken by one thread
+    one = partial(NumpyOneModel, lanes=1, share=one_after_the_other)
+
+    def task(_: int) -> None:
+        try:
+            with np.errstate(all="ignore"):
+                for turn in turns:
+                    found[turn] = list(_along(paths[turn](), one))
+        except BaseException:
+            deque(turns, 0)  # the others end soon
+            raise
+
+    Workers().run(task)
+    return found
 
 
-def _along(way: Way, Cs: Floats) -> Iterator[Reached]:
+def fit_path(backend: Backend, path: Path) -> list[Reached]:
+    """The models of one path."""
+    with making(backend, path.task) as make:
+        return list(_along(path, make))
+
+
+def _along(path: Path, make: Callable[..., NumpyOneModel]) -> Iterator[Reached]:
+    way, Cs = Way.of(path.task, make, len(path.Cs)), path.Cs
     found: list[Reached] = []
     for place, C in enumerate(Cs):
         start = way.task.start if not found else _ahead(found, np.log(Cs[max(0, place - 2) : place + 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,25 +93,31 @@ def _one_by_one(
     """The models of each column of weights one after the other, and those that do not get there so in a batch; None if
     a batch takes less time for all.
     """
-    ways = [np.flatnonzero(task.column == column) for column in np.unique(task.column)]
     tolerance, K = float(estimator.tol) ** 2, task.loss.columns(task.classes)
     if not one_by_one.is_worth_it(backend, tolerance, task.C, task.X.shape, K):
         return None
+    ways = [np.flatnonzero(task.column == column) for column in np.unique(task.column)]
+    ways = [models[np.argsort(task.C[models], kind="stable")] for models in ways]
+    paths = [partial(_path, estimator, task, centre, models) for models in ways]
     weights, steps = np.zeros((len(task.C), task.X.shape[1] + (centre is not None), K)), np.zeros(len(task.C), np.int64)
     near = np.zeros(len(task.C), bool)
-    for models in ways:
-        models = models[np.argsort(task.C[models], kind="stable")]
-        own = None if task.weights is None else task.weights[:, int(task.column[models[0]])]
-        one = _with_weight(estimator, task, centre, own)
-        if task.fold[models[0]] >= 0:
-            one = replace(one, tolerance=FOLD_TOLERANCE * one.tolerance)
-        for model, reached in zip(models, one_by_one.fit_path(backend, one, task.C[models]), strict=False):
+    for models, found in zip(ways, one_by_one.fit_paths(backend, paths, task.X.size * K), strict=True):
+        for model, reached in zip(models, found, strict=False):
             weights[model], steps[model], near[model] = reached.weights, reached.steps, reached.near
     short = np.flatnonzero(~near)
     if len(short):
         start = Start(moved(weights[short], centre, 1), steps[short])
         weights[short], steps[short] = in_a_batch(estimator, task.take(short), centre, backend, looks, start)
     return weights, np.maximum(steps, 1)
+
+
+def _path(estimator: Any, task: Task, centre: HostArray | None, models: Ints) -> one_by_one.Path:
+    """That of `models (C,)` of one column of weights, in rising order of C."""
+    own = None if task.weights is None else task.weights[:, int(task.column[models[0]])]
+    one = _with_weight(estimator, task, centre, own)
+    if task.fold[models[0]] >= 0:
+        one = replace(one, tolerance=FOLD_TOLERANCE * one.tolerance)
+    return one_by_one.Path(one, task.C[models])
 
 
 def _with_weight(estimator: Any, task: Task, centre: HostArray | None, weight: Floats | None) -> alone.Alone:
