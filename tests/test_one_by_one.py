@@ -20,7 +20,14 @@ from gpureg.estimators.alone import Alone, Reached
 from gpureg.estimators.one_by_one import Path, fit_path, is_worth_it
 from gpureg.losses import Logistic, Softmax
 
+LEAST = one_by_one.LEAST_WORK
 BATCH = "gpureg.estimators.one_by_one.MOST_WORK"  # 0: everything goes in a batch
+
+
+@pytest.fixture(autouse=True)
+def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least samples, for which a batch is as fast, go one by one, too."""
+    monkeypatch.setattr(one_by_one, "LEAST_WORK", 0)
 
 
 def samples(n: int, F: int, classes: int, *, spread: float = 0.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -139,8 +146,10 @@ def test_iterations_that_do_not_suffice_are_said() -> None:
     assert model.n_iter_.max() == 2
 
 
-def test_no_penalty_and_many_samples_go_in_a_batch() -> None:
+def test_no_penalty_and_many_samples_or_few_go_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_by_one, "LEAST_WORK", LEAST)
     backend = numpy_backend("float64")
+    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (100, 4), 1)
     assert is_worth_it(backend, 1e-12, np.array([1e-4, 1e4]), (1000, 100), 1)
     assert not is_worth_it(backend, 1e-12, np.array([1e-4, np.inf]), (1000, 100), 1)
     assert not is_worth_it(backend, 1e-12, np.array([1.0]), (100_000, 100), 1)
