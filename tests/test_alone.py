@@ -213,6 +213,19 @@ def test_a_fit_that_is_cut_short_says_how_far_it_is(case: str) -> None:
     assert 0.0 < own - least <= 1.01 * stated
 
 
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 4, 6])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_last_iteration_may_end_in_the_span(max_iter: int) -> None:
+    """What follows there finds the optimum, and has no iteration left to count."""
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(20, 200)), np.arange(20) % 3
+    for C in (1e-4, 1.0):
+        model = gpureg.LogisticRegression(C=C, max_iter=max_iter, fit_intercept=False, device="cpu").fit(X, y)
+        assert int(model.n_iter_[0]) <= max_iter
+    path = gpureg.LogisticRegressionCV(Cs=[1e-4, 1e-2, 1.0, 1e4], cv=2, max_iter=max_iter, device="cpu").fit(X, y)
+    assert int(path.n_iter_.max()) <= max_iter
+
+
 @pytest.mark.parametrize("tol", [0.1, 1e-2, 1e-3, 1e-4])
 def test_a_loose_tolerance_is_met_without_a_warning(tol: float) -> None:
     """The proof fails at the first point that seems near enough: the loop goes on, and takes no more than to the end.

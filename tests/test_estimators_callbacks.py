@@ -118,6 +118,17 @@ def test_without_iterations_there_is_one_task(start: int, wine: tuple[Any, Any])
     np.testing.assert_array_equal(recorder.tasks("begin", "iteration")[0].coef_, model.coef_)
 
 
+def test_the_last_iteration_may_end_in_the_span_of_few_rows() -> None:
+    """There are no more tasks than scikit-learn's protocol was told at the start."""
+    random = np.random.default_rng(0)
+    X, y, recorder = random.normal(size=(20, 200)), np.arange(20) % 3, Recorder()
+    model = LogisticRegression(C=1e-4, max_iter=2, fit_intercept=False).set_callbacks(recorder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert len(recorder.tasks("end", "iteration")) <= 3
+
+
 def test_a_callback_is_shown_what_the_caller_gave(wine: tuple[Any, Any]) -> None:
     X, y = wine
     weight = np.ones(len(y))

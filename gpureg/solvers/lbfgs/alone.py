@@ -125,7 +125,7 @@ def descend(trials: Trials, W: Floats, stretch: Stretch) -> None:
     sight = None if W.any() else Sight(goal)  # weights that were made may be near enough as they are
     at = goal.at(W) if sight is None else sight.settled(W)
     trials.keep(at, met=goal.met(at))
-    if trials.met:
+    if trials.met and stretch.most > 0:
         trials.accept()
     if trials.met or stretch.most < 1 or not isfinite(at.objective):
         return

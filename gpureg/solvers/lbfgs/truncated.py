@@ -104,7 +104,7 @@ class _Newton:
         """From the point W, as far as the method can."""
         trials, last = self.trials, len(self.trials.course) + room
         at = self._begun(W)
-        if trials.met:
+        if trials.met and room > 0:
             trials.accept()
         while self.going and not trials.met and len(trials.course) < last and self.spent < MOST_IN_ALL:
             there = self._next(at)
