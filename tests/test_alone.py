@@ -258,3 +258,13 @@ def test_scales_do_not_matter(scale: float) -> None:
         one = gpureg.LogisticRegression(device="cpu", C=1.0).fit(X, y)
         other = gpureg.LogisticRegression(device="cpu", C=1.0 / scale**2).fit(X * scale, y)
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X * scale), atol=1e-6)
+
+
+@pytest.mark.parametrize("C", [1e150, 1e200, 1e300])
+def test_gradients_whose_inverse_squares_overflow(C: float) -> None:
+    """As they are where classes are apart and a penalty is next to none."""
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(60, 80)), np.arange(60) % 2
+    model = gpureg.LogisticRegression(C=C, device="cpu").fit(X, y)
+    assert np.isfinite(model.coef_).all()
+    assert model.score(X, y) == 1.0

@@ -196,6 +196,16 @@ def test_scores_are_those_of_scikit_learns_scorer(
             assert found == pytest.approx(right, rel=1e-12 if dtype is np.float64 else 1e-3, abs=1e-12)
 
 
+def test_a_held_out_row_without_a_probability_is_said() -> None:
+    """Its largest logit is infinite; no training row is that large."""
+    y = np.arange(60) % 3
+    X = 1e-3 * (y + np.random.default_rng(0).normal(size=60))[:, None]
+    X[-1] = 1e308
+    folds = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 59), np.arange(30))]
+    with pytest.raises(ValueError, match="gives a held-out row no probabilities"):
+        LogisticRegressionCV(Cs=[1e8], cv=folds, refit=False).fit(X, y)
+
+
 def test_few_samples_in_float32_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[bool] = []
     own = optimum.one_by_one.fit_path

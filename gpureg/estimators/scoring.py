@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils.validation import _check_method_params
 
 from gpureg.distributed.spread import Spread
+from gpureg.errors import UsageError
 from gpureg.estimators.arrays import HostArray
 from gpureg.estimators.inputs import Samples
 from gpureg.estimators.parameters import scoring_of
@@ -21,6 +22,10 @@ from gpureg.estimators.splits import Splits
 from gpureg.types import Floats, Ints
 
 Scorer = Callable[..., float]
+NO_PROBABILITY = (
+    "A fold's model gives a held-out row no probabilities: X has numbers there that are too large to multiply with its "
+    "weights. Scale the features first (sklearn.preprocessing.StandardScaler), or leave the row out."
+)
 
 
 def named_scorer(scoring: Any) -> Any:
@@ -74,9 +79,10 @@ def fold_scores(
         weight = own.get("sample_weight")
         if measure is not None and (weight is None or np.sum(weight) > 0):
             X = samples.X[rows].astype(np.float64, copy=False)
-            for place, (coef, intercept) in enumerate(weights):
-                logits = Logits(X @ np.ascontiguousarray(coef.T) + intercept, X.shape[1])
-                scores[number, place] = measure(model, logits, samples.label[rows], weight)
+            with np.errstate(over="ignore", invalid="ignore"):  # an infinite logit is a probability of 0 or 1
+                for place, (coef, intercept) in enumerate(weights):
+                    logits = Logits(X @ np.ascontiguousarray(coef.T) + intercept, X.shape[1])
+                    scores[number, place] = measure(model, logits, samples.label[rows], weight)
             continue
         y = samples.y[rows]
         X = [samples.X[rows]] * each if away is None else away.logits(rows, paths.coef[some], paths.intercept[some])
@@ -94,6 +100,8 @@ def _negative_log_loss(model: Any, logits: Logits, label: Ints, weight: Any) -> 
     if probabilities.shape[1] == 2:
         probabilities[:, 0] = 1.0 - probabilities[:, 1]
     p = probabilities[np.arange(len(label)), label]
+    if np.isnan(p).any():
+        raise UsageError(NO_PROBABILITY)
     least = np.finfo(p.dtype).eps
     return float(np.average(np.log(np.clip(p, least, 1.0 - least)), weights=weight))
 

@@ -208,8 +208,8 @@ class _Newton:
         parts.clear()
         metric, size = self._metric(at), float(np.abs(at.gradient).max()) or 1.0
         residual = (at.gradient.reshape(-1) / -size).astype(model.dtype)
-        near = sqrt(self.goal.attainable(at) / at.bound)
-        enough = 4.0 * self.goal.l2 * self.goal.attainable(at) * (NEARLY / size) ** 2 if near > LEAST_SOLVED else np.inf
+        near, share = sqrt(self.goal.attainable(at) / at.bound), NEARLY / size  # whose square may overflow
+        enough = 4.0 * self.goal.l2 * self.goal.attainable(at) * share * share if near > LEAST_SOLVED else np.inf
         p, s = parts.following(), metric(residual)
         p[:] = s
         first = rs = float(residual @ s)
