@@ -149,12 +149,17 @@ def test_iterations_that_do_not_suffice_are_said() -> None:
 def test_no_penalty_and_many_samples_or_few_go_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_by_one, "LEAST_WORK", LEAST)
     backend = numpy_backend("float64")
-    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (100, 4), 1)
-    assert is_worth_it(backend, 1e-12, np.array([1e-4, 1e4]), (1000, 100), 1)
-    assert not is_worth_it(backend, 1e-12, np.array([1e-4, np.inf]), (1000, 100), 1)
-    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (100_000, 100), 1)
-    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (50_000, 4), 3)
-    assert not is_worth_it(numpy_backend("float32"), 1e-12, np.array([1.0]), (100, 10), 1)
+    few, wide = (100, 4), (1000, 100)
+    assert not is_worth_it(backend, 1e-12, np.array([1.0]), few, 1, 6)
+    assert is_worth_it(backend, 1e-12, np.array([1e-4, 1e4]), wide, 1, 6)
+    assert not is_worth_it(
+        backend, 1e-12, np.array([1e-4, 1e4]), wide, 1, 100
+    )  # folds, of which a batch makes one product
+    assert not is_worth_it(backend, 1e-12, np.array([1e-4, np.inf]), wide, 1, 6)
+    assert not is_worth_it(backend, 1e-12, np.array([1e-4, 1e20]), wide, 1, 6)
+    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (100_000, 100), 1, 6)
+    assert not is_worth_it(backend, 1e-12, np.array([1.0]), (50_000, 4), 3, 6)
+    assert not is_worth_it(numpy_backend("float32"), 1e-12, np.array([1.0]), (100, 100), 1, 6)
 
 
 def test_the_same_bits_again() -> None:

@@ -22,8 +22,9 @@ from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after
 from gpureg.kernels.cpu.workers import Workers
 from gpureg.types import Floats
 
-LEAST_WORK, MOST_WORK = 1 << 13, 1 << 24  # n F K of models that go one by one (measured)
-MOST_ELEMENTS, MOST_LOGITS = 1 << 21, 3 << 14  # n F and n K
+LEAST_WORK, MOST_WORK = 1400, 1 << 24  # n F K of models that go one by one: at least for each path, and at most
+MOST_ELEMENTS, MOST_LOGITS = 1 << 21, 3 << 14  # n F and n K (all measured)
+LARGEST = 1e12  # C: beyond, penalties hold so little that a batch's Hessians are the shorter way
 FARTHEST = 2.0  # times the last step in log λ, the next one for which the last two models are worth a line
 
 
@@ -35,11 +36,11 @@ class Path:
     Cs: Floats
 
 
-def is_worth_it(backend: Backend, tolerance: float, Cs: Floats, shape: tuple[int, int], K: int) -> bool:
-    """Whether the models of a fold on samples of a shape `(n, F)` go this way, K columns each."""
-    n, F = shape
-    small = n * F <= MOST_ELEMENTS and n * K <= MOST_LOGITS and LEAST_WORK <= n * F * K <= MOST_WORK
-    return small and worth_it(backend, tolerance, float(Cs.max()), shape, K)
+def is_worth_it(backend: Backend, tolerance: float, Cs: Floats, shape: tuple[int, int], K: int, paths: int) -> bool:
+    """Whether the models of a number of paths on samples of a shape `(n, F)` go this way, K columns each."""
+    (n, F), C = shape, float(Cs.max())
+    small = n * F <= MOST_ELEMENTS and n * K <= MOST_LOGITS and LEAST_WORK * paths <= n * F * K <= MOST_WORK
+    return small and C <= LARGEST and worth_it(backend, tolerance, C, shape, K)
 
 
 def fit_paths(backend: Backend, paths: Sequence[Callable[[], Path]], work: int) -> list[list[Reached]]:

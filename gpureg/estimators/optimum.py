@@ -94,9 +94,9 @@ def _one_by_one(
     a batch takes less time for all.
     """
     tolerance, K = float(estimator.tol) ** 2, task.loss.columns(task.classes)
-    if not one_by_one.is_worth_it(backend, tolerance, task.C, task.X.shape, K):
-        return None
     ways = [np.flatnonzero(task.column == column) for column in np.unique(task.column)]
+    if not one_by_one.is_worth_it(backend, tolerance, task.C, task.X.shape, K, len(ways)):
+        return None
     ways = [models[np.argsort(task.C[models], kind="stable")] for models in ways]
     paths = [partial(_path, estimator, task, centre, models) for models in ways]
     weights, steps = np.zeros((len(task.C), task.X.shape[1] + (centre is not None), K)), np.zeros(len(task.C), np.int64)
