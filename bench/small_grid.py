@@ -30,6 +30,7 @@ TOLERANCES = tuple(10.0**-exponent for exponent in range(1, 11))
 WIDE = ((60, 2000, 3), (300, 1000, 2), (100, 20000, 2))
 EXCESS, SAME = 1e-6, 1e-12
 SPREADS = (0.3, 1.0)
+PAUSE = 0.15  # s: the threads of the last fit's BLAS wait busily for some 100 ms, and take half of a core from the next
 FIGURES = ("default", "reaching", "equal")
 
 
@@ -95,6 +96,7 @@ def cell(n: int, p: int, K: int, spread: float, rounds: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in makes}
     for _ in range(rounds):
         for name, make in makes.items():
+            time.sleep(PAUSE)
             seconds[name].append(timed(make, X, y)[0])
     pairs = {"default": ("default", "gpureg"), "reaching": ("reaching", "gpureg"), "equal": ("default", "looser")}
     ratios = {

@@ -68,7 +68,7 @@ def aims(table: ModelTable, tolerance: Floats) -> Floats:
 
     There a pass gains much: the bound is `||∇||² / (4 λ)`, and the problem is well conditioned. One tolerance that is
     fine enough for all λ is met where it costs least, and models of a small λ need not take it. Measured (MNIST, 20,000
-    samples, 96 C from 1e-6 to 1e2, to the objectives of scikit-learn's warm loop + 1e-6): 696 passes at a tolerance of
+    samples, 96 C from 1e-6 to 1e2, to the objectives of scikit-learn's warm loop + 1e-6): 688 passes at a tolerance of
     6.3e-3, where models that all stop at one bound need one of less than 1e-5, and 2,100 passes. Folds are scored and
     not kept: they stop at their tolerance.
     """
