@@ -22,7 +22,7 @@ from gpureg.kernels.cpu.parts import HELD, Parts
 from gpureg.kernels.one_model import CurvedModel
 from gpureg.solvers.lbfgs.metric import Kronecker, build_iterations
 from gpureg.solvers.lbfgs.proved import WIDEST
-from gpureg.solvers.lbfgs.sight import GAINED, ROUNDED
+from gpureg.solvers.lbfgs.sight import ROUNDED
 from gpureg.solvers.lbfgs.trials import Trial, Trials
 from gpureg.types import Array, Floats
 
@@ -41,6 +41,7 @@ FURTHER = 10.0  # times a step that is too short is the longest that is tried ne
 MOST_INFLATED = 1e4  # of a weight's variance by the other features
 PATIENCE, GAINED_AT_LEAST = 8, 0.1  # steps, after which less than this is left of the bound
 FALL, STALLED = 1e-13, 0.3  # of the bound where the model was settled it is settled again; or of a step's first
+GAINED = 0.1  # of the bound where it was settled; what does not fall that far until the next time is left to others
 NOISY = 1e-11  # of the bound where it was settled, below which float32 may be why a step gains little
 
 
