@@ -167,24 +167,27 @@ class OfProbabilities:
 
     def sums(self, d: Array) -> tuple[Array, Array]:
         """See the protocol."""
-        xp, (factors, total, most) = self.kernels.backend.xp, self._totals(d)
+        return self._sums(*self._totals(d))
+
+    def _sums(self, factors: Array, total: Array, most: Array) -> tuple[Array, Array]:
+        xp = self.kernels.backend.xp
         slope = xp.matmul(xp.matrix_transpose(self.p), (self.s / total)[:, :, None])[:, :, 0]
         return xp.sum(self.s * (xp.log(total) + most[:, None]), axis=1), factors * slope
 
     def curvature(self, d: Array) -> Curvature:
         """See the protocol."""
-        xp, q = self.kernels.backend.xp, self._probabilities(d)
+        xp, q = self.kernels.backend.xp, self._probabilities(*self._totals(d))
         own = xp.matmul(xp.matrix_transpose(q), self.s[:, :, None])[:, :, 0]
         return Curvature(self.kernels, own, q * xp.sqrt(self.s)[:, :, None])
 
     def change(self, d: Array) -> tuple[Array, Array]:
         """See the protocol."""
-        xp, (value, slope) = self.kernels.backend.xp, self.sums(d)
-        change = self.s[:, :, None] * (self._probabilities(d) - self.p)
+        xp, totals = self.kernels.backend.xp, self._totals(d)
+        value, slope = self._sums(*totals)
+        change = self.s[:, :, None] * (self._probabilities(*totals) - self.p)
         return xp.permute_dims(change, (1, 0, 2)), xp.sum(d * slope, axis=1) - value
 
-    def _probabilities(self, d: Array) -> Array:
-        factors, total, _ = self._totals(d)
+    def _probabilities(self, factors: Array, total: Array, _: Array) -> Array:
         return self.p * factors[:, None, :] / total[:, :, None]
 
     def _totals(self, d: Array) -> tuple[Array, Array, Array]:
