@@ -40,12 +40,12 @@ def in_a_batch(
     or from 0.
     """
     look = looks.about(centre)
-    first = _fitted(estimator, task, centre, backend, Way(look, start))
+    first = _fitted(estimator, task, centre, backend, _Way(look, start))
     found, short = first.outcome, coarse(first.outcome, estimator.max_iter)
     if len(short) and backend.dtype == "float32" and 8 * task.X.size <= MOST_DOUBLE_BYTES:
         some, at_last = task.take(short), Start(found.weights[short], found.steps[short])
         double = backend_for(estimator.device, some, "float64")
-        later = _fitted(estimator, some, centre, double, Way(look, at_last, finishing=True))
+        later = _fitted(estimator, some, centre, double, _Way(look, at_last, finishing=True))
         config = _config(estimator, task, first.table, backend.dtype, free=centre is not None)
         found, _ = together(config, first.table, (found, first.history), [(short, later.outcome, later.history)])
     _tell(found)
@@ -53,7 +53,7 @@ def in_a_batch(
 
 
 @dataclass(frozen=True)
-class Way:
+class _Way:
     """How a task is solved: who `looks`, the `start` (None for weights of 0), and whether models are `finishing` that
     float32 has left there.
     """
@@ -68,7 +68,7 @@ def _fitted(
     task: Task,
     centre: HostArray | None,
     backend: Backend,
-    way: Way,
+    way: _Way,
 ) -> Trained:
     """The task's models on the backend, or on the CPU if its memory does not suffice, in as many stages as fit."""
     n, D = task.X.shape[0], task.X.shape[1] + (centre is not None)

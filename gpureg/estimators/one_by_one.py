@@ -20,6 +20,7 @@ from gpureg.backend import Backend
 from gpureg.estimators.alone import Alone, Reached, Way, making, worth_it
 from gpureg.kernels.cpu.one_model import WORTH_THREADS, NumpyOneModel, one_after_the_other
 from gpureg.kernels.cpu.workers import Workers
+from gpureg.solvers.path.members import reach, secant
 from gpureg.types import Floats
 
 LEAST_WORK, MOST_WORK = 1400, 1 << 24  # n F K of models that go one by one: at least for each path, and at most
@@ -76,7 +77,7 @@ def _along(path: Path, make: Callable[..., NumpyOneModel]) -> Iterator[Reached]:
     way, Cs = Way.of(path.task, make, len(path.Cs)), path.Cs
     found: list[Reached] = []
     for place, C in enumerate(Cs):
-        start = way.task.start if not found else _ahead(found, np.log(Cs[max(0, place - 2) : place + 1]))
+        start = way.task.start if not found else _ahead(found, Cs[max(0, place - 2) : place + 1])
         reached = way.at(float(C), start).run(None)
         if reached is None and len(found) > 1:
             reached = way.at(float(C), found[-1].weights).run(None)
@@ -86,12 +87,9 @@ def _along(path: Path, make: Callable[..., NumpyOneModel]) -> Iterator[Reached]:
         found = [*found[-1:], reached]
 
 
-def _ahead(found: Sequence[Reached], t: Floats) -> Floats:
-    """Where a model at t[-1] begins, given those at the t before it, the logarithms of C."""
-    last = found[-1].weights
-    if len(found) < 2:
+def _ahead(found: Sequence[Reached], Cs: Floats) -> Floats:
+    """Where a model of the last of `Cs (2,)` or `(3,)` begins, given those of the ones before it."""
+    l2, last = (1.0 / Cs[::-1]).tolist(), found[-1].weights  # λ, but for a factor
+    if not 0.0 < reach(*l2) <= FARTHEST:
         return last
-    before, step = np.diff(t)
-    if not 0.0 < step <= FARTHEST * before:
-        return last
-    return np.asarray(last + step / before * (last - found[-2].weights))
+    return secant(l2[0], (l2[1], last), (l2[2], found[-2].weights))

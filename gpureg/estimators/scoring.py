@@ -80,9 +80,7 @@ def fold_scores(
         if measure is not None and (weight is None or np.sum(weight) > 0):
             X = samples.X[rows].astype(np.float64, copy=False)
             with np.errstate(over="ignore", invalid="ignore"):  # an infinite logit is a probability of 0 or 1
-                for place, (coef, intercept) in enumerate(weights):
-                    logits = Logits(X @ np.ascontiguousarray(coef.T) + intercept, X.shape[1])
-                    scores[number, place] = measure(model, logits, samples.label[rows], weight)
+                scores[number] = [measure(model, _logits(X, *one), samples.label[rows], weight) for one in weights]
             continue
         y = samples.y[rows]
         X = [samples.X[rows]] * each if away is None else away.logits(rows, paths.coef[some], paths.intercept[some])
@@ -90,6 +88,11 @@ def fold_scores(
             model.coef_, model.intercept_ = coef, intercept
             scores[number, place] = scorer(model, X[place], y, **own)
     return scores
+
+
+def _logits(X: Any, coef: Floats, intercept: Floats) -> Logits:
+    """Those that a model, `coef (K, F)` and `intercept (K,)`, gives rows `X (n, F)`."""
+    return Logits(X @ np.ascontiguousarray(coef.T) + intercept, X.shape[1])
 
 
 def _negative_log_loss(model: Any, logits: Logits, label: Ints, weight: Any) -> float:
