@@ -1,11 +1,9 @@
 """Newton's method for a single model, its steps by conjugate gradients that end early.
 
 A step solves `H d = -∇` only as far as it pays: to a fifth, and further where that reaches the tolerance. Along it the
-objective is known without a product, so the end of a step is sought as exactly as is useful: from weights of 0, where
-classes are apart, Newton's own steps add 1 to every logit, and the search is for the logarithm of the slope. A fit
-takes six to ten steps, and about as many products as L-BFGS passes with better variables, but no losses and less
-arithmetic around each. The gradients are scaled by the diagonal of H and, once they have cost as much as its factor, by
-a Kronecker product (`metric`).
+objective is known without a product (`line`). A fit takes six to ten steps, and about as many products as L-BFGS passes
+with better variables, but no losses and less arithmetic around each. The gradients are scaled by the diagonal of H and,
+once they have cost as much as its factor, by a Kronecker product (`metric`).
 Sources: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.1; Lin, Weng and Keerthi, Trust Region Newton
 Method for Large-Scale Logistic Regression, 2008.
 """
@@ -13,16 +11,15 @@ Method for Large-Scale Logistic Regression, 2008.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isfinite, log, sqrt
 
 import numpy as np
 
 from gpureg.kernels.cpu.parts import HELD, Parts
 from gpureg.kernels.one_model import CurvedModel
+from gpureg.solvers.lbfgs.line import Line
 from gpureg.solvers.lbfgs.metric import Kronecker, build_iterations
 from gpureg.solvers.lbfgs.proved import WIDEST
-from gpureg.solvers.lbfgs.sight import ROUNDED
 from gpureg.solvers.lbfgs.trials import Trial, Trials
 from gpureg.types import Array, Floats
 
@@ -33,11 +30,7 @@ MOST_PRODUCTS, MOST_IN_ALL = 100, 1000  # of a step, and of a fit
 SLOW = 6  # products of a step from which a better metric may save some (of a single column it is H itself: 2)
 WORTH = 0.3  # of what a metric costs, the products to come by the diagonal that are worth it
 LEAST_NOTED, SLOWER = 5, 0.6  # products by a metric, after which it is compared: the diagonal gains less as it goes on
-TRIES = 25  # of a step's end
-FLAT, SURELY = 0.2, 0.02  # of the slope may be left there, if there is little to gain, and anyway
-GAIN = 0.1  # of what a step has gained, which is little
 FARTHEST = 3.0  # logits that a free bias goes in a step: where no curvature holds it, it is held
-FURTHER = 10.0  # times a step that is too short is the longest that is tried next
 MOST_INFLATED = 1e4  # of a weight's variance by the other features
 PATIENCE, GAINED_AT_LEAST = 8, 0.1  # steps, after which less than this is left of the bound
 FALL, STALLED = 1e-13, 0.3  # of the bound where the model was settled it is settled again; or of a step's first
@@ -52,35 +45,6 @@ def truncated(trials: Trials, W: Floats, room: int) -> None:
     model = trials.goal.model.curved() if trials.goal.l2 > 0.0 else None
     if model is not None:
         _Newton(trials, model).run(W, room)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """The objective along a step, at t: the model has the costs; the penalty has the slope and the curvature `slope`
-    and `curvature` at t = 0.
-    """
-
-    n: int
-    model: CurvedModel
-    slope: float
-    curvature: float
-
-    def at(self, t: float) -> tuple[float, float, float]:
-        """Loss, its slope, and the change of the penalty."""
-        cost, slope = self.model.trial(t)
-        return cost / self.n, slope / self.n, t * (self.slope + 0.5 * t * self.curvature)
-
-    def pull(self, t: float) -> float:
-        """The slope of the penalty."""
-        return self.slope + t * self.curvature
-
-    def following(self, t: float, first: float) -> float:
-        """What to try after t, where the loss has the slope `first`."""
-        pull, second = self.pull(t), self.model.along() / self.n
-        if first + pull < 0.0 < pull:  # the losses' slope falls as exp(-t): Newton's method on logarithms
-            return t + log(-first / pull) / (self.curvature / pull - second / first)
-        bend = second + self.curvature
-        return t - (first + pull) / bend if bend > 0.0 else np.inf
 
 
 class _Newton:
@@ -171,8 +135,8 @@ class _Newton:
         if not slope < 0.0:
             return None
         soft = self.decay * d
-        line = _Line(self.goal.n, self.model, float(np.vdot(at.W, soft)), float(np.vdot(d, soft)))
-        found = self._end(at, slope, line)
+        line = Line(self.goal.n, self.model, float(np.vdot(at.W, soft)), float(np.vdot(d, soft)))
+        found = line.end(self.trials, at.loss, at.objective, slope)
         if found is None:
             return None
         t, loss, objective = found
@@ -180,28 +144,6 @@ class _Newton:
         gradient /= self.goal.n
         gradient += self.decay * W
         return Trial(W, loss, objective, gradient, self.goal.bound(gradient))
-
-    def _end(self, at: Trial, slope: float, line: _Line) -> tuple[float, float, float] | None:
-        """Where the step ends, as a multiple of it, the loss there and the objective; None if nothing is better."""
-        low, high, t = 0.0, np.inf, 1.0
-        allowed = at.objective + ROUNDED * abs(at.objective)
-        for _ in range(TRIES):
-            loss, first, penalty = line.at(t)
-            own, objective = first + line.pull(t), loss + (at.objective - at.loss + penalty)
-            self.trials.evaluations += 1
-            falls = objective <= allowed
-            if falls and abs(own) <= -SURELY * slope:
-                return t, loss, objective
-            following = line.following(t, first) if isfinite(own) else np.nan
-            little = abs(own * (following - t)) <= GAIN * (at.objective - objective)
-            if falls and little and abs(own) <= -FLAT * slope:
-                return t, loss, objective
-            if falls and own < 0.0:
-                low, following = t, min(following, FURTHER * t)
-            else:
-                high = t
-            t = following if low < following < high else 0.5 * (low + min(high, FURTHER * t))
-        return None
 
     def _direction(self, at: Trial) -> Floats:
         """About `-H^-1 ∇` `(K, D)`, by conjugate gradients."""
