@@ -143,7 +143,7 @@ class Way:
         total = float(n) if task.weight is None else float(task.weight.sum())
         model = make(task.loss, task.K, task.X, task.label, weight, task.centre)
         X, moved = task.X, None
-        if task.centre is not None and (task.centre**2 > FAR**2 * model.squares()[:-1] / n).any():
+        if task.centre is not None and model.is_far(FAR):
             X, moved = task.X - task.centre, task.centre
             model = make(task.loss, task.K, X, task.label, weight, np.zeros_like(moved))
         goal = Goal(

@@ -38,6 +38,10 @@ class OneModel(Protocol):
         """The same model with the product of its Hessian near a point, as with `nearby`; None where there is none."""
         ...
 
+    def dual(self) -> DualModel | None:
+        """The same model in a number per sample; None if it is not worth it, or there is none."""
+        ...
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """The Hessian of the mean loss at the weights of the last `value` as a Kronecker product A ⊗ S, `(K, K)` and
         `(D, D)` (see `Rows.kronecker`); None where there is none.
@@ -95,4 +99,48 @@ class CurvedModel(Protocol):
 
     def move(self, t: float) -> Floats:
         """The gradient `(K, D)` at the last trial, at t; from here, that is the point, and there is no step."""
+        ...
+
+
+class DualModel(Protocol):
+    """An `OneModel` of one column at a point `w = X' a` of n samples, where a number per sample says all: residuals `r
+    (n,)` and curvatures `h (n,)`, both weighted, and the logits of a step, `step (n,)`.
+
+    `squares (n,)` are those of the samples, and with them products in `dtype`; samples are about the centre.
+    """
+
+    dtype: np.dtype[Any]
+    squares: Array
+    step: Floats
+    r: Floats
+    h: Floats
+
+    def start(self, bias: float) -> float:
+        """Cost at weights of 0; from here, that is the point."""
+        ...
+
+    def settle(self, W: Floats, *, bias: bool) -> tuple[float, Floats, float]:
+        """Cost and its gradient `(1, D)` in float64 at the weights `W (1, D)`, and their bias, 0 if none is free.
+        `bias`: a few steps of Newton's method bring that to its optimum first. From here, that is the point.
+        """
+        ...
+
+    def product(self, c: Array, out: Array) -> None:
+        """Write `X X' c` `(n,)` of `c (n,)`, both in `dtype`; if the bias is free, c sums to 0."""
+        ...
+
+    def weights(self, a: Floats) -> Floats:
+        """`X' a` `(F,)`, rounded to `dtype`."""
+        ...
+
+    def trial(self, t: float) -> tuple[float, float]:
+        """Cost, and its derivative in t, at the point plus t times the step."""
+        ...
+
+    def along(self) -> float:
+        """The second derivative in t, at the last trial."""
+        ...
+
+    def move(self, t: float) -> None:
+        """To the last trial, at t; from here, that is the point."""
         ...

@@ -52,6 +52,10 @@ class SummedModel:
         """See the protocol: there is none."""
         return
 
+    def dual(self) -> None:
+        """See the protocol: there is none."""
+        return
+
     def kronecker(self) -> tuple[Floats, Floats] | None:
         """See the protocol; None for rows whose second moments are not worth a decomposition."""
         free = self.centre is not None

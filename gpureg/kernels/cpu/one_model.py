@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpureg.kernels.cpu.copies import Copies
+from gpureg.kernels.cpu.copies import OFFSET, SMALLEST, Copies
 from gpureg.kernels.cpu.curved_tile import CurvedTile, LogisticCurvedTile, SoftmaxCurvedTile
+from gpureg.kernels.cpu.dual_model import DualOneModel
 from gpureg.kernels.cpu.near_tile import NearTile
 from gpureg.kernels.cpu.one_tile import FEW_COLUMNS, LogisticOneModelTile, OneModelTile, SoftmaxOneModelTile, Sums
 from gpureg.losses import Logistic, Loss, Softmax
@@ -28,6 +29,8 @@ WORTH_THREADS = 1 << 22  # multiply-adds of a product above which threads are wo
 T = TypeVar("T")
 NEAR_FEATURES, NEAR_ELEMENTS = 64, 1 << 17  # of samples at least, whose copy in float32 is worth making
 CURVED_ELEMENTS = 1 << 15  # of samples at least, whose copy for `CurvedOneModel` is in float32
+ROUNDED = 1.0001  # times a sum of squares in float32 is at least the sum
+SEEN = 64  # samples, of which the variances say whether features are far from 0
 
 ShareOut = Callable[[int, Callable[[int], None]], None]
 TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
@@ -64,6 +67,7 @@ class NumpyOneModel:
         parts = [slice(start, start + size) for start in range(0, n, size)]
         self.tiles = [tile(X[at], label[at], None if weight is None else weight[at], K) for at in parts]
         self.share = share if shared else one_after_the_other
+        self.length = np.inf  # at least `sqrt(Σ s x²)` about the centre, once that is known
 
     def value(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
@@ -97,6 +101,35 @@ class NumpyOneModel:
     def curved(self) -> CurvedOneModel:
         """See the protocol."""
         return CurvedOneModel(self, self._copies.samples)
+
+    def dual(self) -> DualOneModel | None:
+        """See the protocol."""
+        tile, moved = self.tiles[0], None
+        if len(self.tiles) > 1 or not isinstance(tile, LogisticOneModelTile):
+            return None
+        X, m = tile.X, self.centre
+        if X.size >= CURVED_ELEMENTS:
+            if self.is_far(OFFSET):
+                X, moved = (X - m).astype(np.float32), m
+            else:
+                X = X.astype(np.float32)
+        found = DualOneModel(tile, X, moved, m)
+        total = found.squares.sum() if tile.weight is None else tile.weight @ found.squares
+        self.length = float(np.sqrt(ROUNDED * total))
+        known = X.dtype == np.float64 or SMALLEST < float(found.squares.max()) < 1.0 / SMALLEST
+        return found if known else None
+
+    def is_far(self, limit: float) -> bool:
+        """Whether some feature's centre is further from 0 than a number of standard deviations, about it, of samples
+        here and there.
+        """
+        return self.centre is not None and bool((self.centre**2 > limit**2 * self._variances).any())
+
+    @cached_property
+    def _variances(self) -> Floats:
+        X = self.tiles[0].X
+        some = X[:: max(1, len(X) // SEEN)] - self.centre
+        return np.asarray(np.einsum("ij,ij->j", some, some) / len(some))
 
     def curvature(self) -> Floats:
         """See the protocol."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 
 from gpureg.kernels.cpu.one_model import NumpyOneModel
@@ -15,7 +17,8 @@ def proved_bound(goal: Goal, model: NumpyOneModel, trial: Trial) -> float:
     """An upper bound on the gap to the optimum at the point that the model evaluated last; infinite if there is none.
 
     With a penalised bias it is `||∇||² / (4 λ)` (`objective.gap_bound`). A free bias's residuals have to sum to 0: they
-    are tilted by the c for which they do, as in `rows.dual`, from all samples, which costs half a pass.
+    are tilted by the c for which they do, as in `rows.dual`, from all samples; that costs half a pass, unless c is so
+    small that the longest that its part of the gradient can be is short enough.
     """
     if not goal.l2 > 0.0:
         return np.inf
@@ -27,10 +30,17 @@ def proved_bound(goal: Goal, model: NumpyOneModel, trial: Trial) -> float:
     wide = float(np.ptp(c) if goal.loss.shift_invariant else np.abs(c).max())
     if not wide <= WIDEST:
         return np.inf
-    slope = trial.gradient[:, :-1] - model.tilted(c) / goal.n
-    rest = float(np.abs(imbalance - H @ c).sum()) * (1.0 + wide)
-    bound = float(np.vdot(slope, slope)) / (4.0 * goal.l2) + 0.5 * (1.0 + wide) * float(c @ H @ c) + rest
+    slope = trial.gradient[:, :-1]
+    rest = 0.5 * (1.0 + wide) * float(c @ H @ c) + float(np.abs(imbalance - H @ c).sum()) * (1.0 + wide)
+    steepest = _norm(slope) + 0.5 * _norm(c) * model.length / sqrt(goal.n)  # no curvature is above 1/2
+    bound = steepest**2 / (4.0 * goal.l2) + rest
+    if not bound <= goal.tolerance:
+        bound = _norm(slope - model.tilted(c) / goal.n) ** 2 / (4.0 * goal.l2) + rest
     return bound if np.isfinite(bound) else np.inf
+
+
+def _norm(x: Floats) -> float:
+    return sqrt(float(np.vdot(x, x)))
 
 
 def _solved(H: Floats, right: Floats, *, shift: bool) -> Floats:

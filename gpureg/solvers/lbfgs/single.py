@@ -20,6 +20,7 @@ from gpureg.kernels.protocol import Kernels
 from gpureg.solvers.lbfgs.alone import Stretch, descend
 from gpureg.solvers.lbfgs.descent import LbfgsDescent
 from gpureg.solvers.lbfgs.directions import Hessians
+from gpureg.solvers.lbfgs.dual import dual
 from gpureg.solvers.lbfgs.newton import newton, polished
 from gpureg.solvers.lbfgs.state import LbfgsState
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
@@ -77,6 +78,10 @@ def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
     n, (K, D) = trials.goal.n, W.shape
     last, tiny = len(trials.course) + room, hessians.newton_first(n, K * D)
     newtons = _newtons_cost(n, D, K)
+    dual(trials, W, room)
+    if trials.met:
+        return
+    W, room = _best(trials, W), last - len(trials.course)
     if K == 1 or (n * K <= MOST_TRUNCATED and (not tiny or (newtons > OWN and D >= LEAST_FEATURES))):
         truncated(trials, W, room)
         if not (trials.met or tiny) and n * (K * D) ** 2 <= MOST_SECOND:  # float32 did not know the model well enough

@@ -129,6 +129,11 @@ class Trials:
         self.course: list[tuple[float, float]] = []
 
     @property
+    def watched(self) -> bool:
+        """Whether someone looks at the weights of each iteration."""
+        return self._watch is not None
+
+    @property
     def iterations(self) -> int:
         """Those so far, with the ones before the start."""
         return self.before + len(self.course)
