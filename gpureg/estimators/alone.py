@@ -27,7 +27,7 @@ from gpureg.solvers.lbfgs.directions import Hessians
 from gpureg.solvers.lbfgs.metric import MOST_FACTORISED
 from gpureg.solvers.lbfgs.objective import l2_of
 from gpureg.solvers.lbfgs.proved import proved_bound
-from gpureg.solvers.lbfgs.single import is_worth_it_alone, near_bytes, try_alone
+from gpureg.solvers.lbfgs.single import is_worth_it_alone, near_bytes, try_alone, try_briefly
 from gpureg.solvers.lbfgs.trials import Goal, Trial, Trials
 from gpureg.solvers.lbfgs.watching import Watch
 from gpureg.solvers.lbfgs.wide import MOST_ROWS
@@ -38,9 +38,13 @@ BLAS_FEATURES = 16  # and features below which it does so for a factor
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 PASSES = (10, 44)  # that the span replaces, with one column and with more
 WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
+FAR_FEWER, MOST_SPANNED = 2, 640  # times the rows there are features, and rows, where it is tried after other ways
 FAR_MORE = 8  # times the rows, the features from which it does so for several models
 FURTHER, LEAST_AIM = 1e-3, 1e-18  # of a tolerance at which the proof fails is the next; and the last, in nats
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
+
+
+Inner = tuple[Span, NumpyOneModel]
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def making(backend: Backend, task: Alone) -> Iterator[Callable[..., NumpyOneMode
 @dataclass(frozen=True)
 class Way:
     """The goal of a task, whose point is about `moved (F,)` and the goal's own centre; `total` is the sum of its
-    weights, and `inner` the span of few samples with the model there.
+    weights, and `inner` the span of few samples with the model there. `later` makes that, if it is the next thing to
+    try where steps in the features take too long.
     """
 
     task: Alone
@@ -131,7 +136,8 @@ class Way:
     model: NumpyOneModel
     total: float
     moved: Floats | None
-    inner: tuple[Span, NumpyOneModel] | None
+    inner: Inner | None
+    later: Callable[[], Inner | None] | None
 
     @classmethod
     def of(cls, task: Alone, make: Callable[..., NumpyOneModel], models: int = 1) -> Way:
@@ -156,13 +162,17 @@ class Way:
             task.tolerance,
             float(np.finfo(float).eps),
         )
-        span = Span.of(X, model.centre) if is_worth_a_span(task, models) else None
-        if span is None:
-            return cls(task, goal, model, total, moved, None)
-        origin = None if model.centre is None else np.zeros(span.rows.shape[1])
-        return cls(
-            task, goal, model, total, moved, (span, make(task.loss, task.K, span.rows, task.label, weight, origin))
-        )
+
+        def inner() -> Inner | None:
+            span = Span.of(X, model.centre)
+            if span is None:
+                return None
+            origin = None if model.centre is None else np.zeros(span.rows.shape[1])
+            return span, make(task.loss, task.K, span.rows, task.label, weight, origin)
+
+        worth = is_worth_a_span(task, models)
+        later = inner if not worth and models == 1 and may_need_a_span(task) else None
+        return cls(task, goal, model, total, moved, inner() if worth else None, later)
 
     def at(self, C: float, start: Floats | None) -> Way:
         """The same samples with another C and start."""
@@ -175,18 +185,24 @@ class Way:
     def run(self, watch: Watch | None) -> Reached | None:
         """To the end. A point whose proof fails, as it may if the tolerance is large, is not the end."""
         task, goal = self.task, self.goal
-        W, before = self._begin(), 0
-        if self.inner is not None:
-            W, before = self._through(*self.inner, W, watch)
-        told = None if watch is None else partial(self._told, watch, lambda at: at)
-        aim = goal.tolerance
+        W, inner, aim = self._begin(), self.inner, goal.tolerance
+        trials = Trials(goal, 0, None if watch is None else partial(self._told, watch, lambda at: at))
+        if self.later is not None:
+            try_briefly(trials, W, task.max_iter, products_worth_a_span(task))
+            if not trials.met and trials.iterations < task.max_iter:
+                W, inner = W if trials.best is None else trials.best.W, self.later()
+                trials = trials.again(goal, trials.iterations)
+        if inner is not None:
+            W, before = self._through(*inner, W, trials.before, watch)
+            trials = trials.again(goal, before)
         while True:
-            trials = Trials(replace(goal, tolerance=aim), before, told)
-            try_alone(trials, W, task.max_iter - before, Hessians())
+            if trials.best is None:
+                try_alone(trials, W, task.max_iter - trials.before, Hessians())
             reached = self._reached(trials)
             if reached is None or reached.near or trials.best is None or not trials.met or aim <= LEAST_AIM:
                 return reached
-            W, before, aim = trials.best.W, trials.iterations, max(FURTHER * aim, LEAST_AIM)
+            W, aim = trials.best.W, max(FURTHER * aim, LEAST_AIM)
+            trials = trials.again(replace(goal, tolerance=aim), trials.iterations)
 
     def _reached(self, trials: Trials) -> Reached | None:
         """The best point and what is proved of it; None if it is not finite."""
@@ -199,13 +215,15 @@ class Way:
         near = trials.met and bound <= max(goal.tolerance, goal.resolution * abs(best.objective))
         return Reached(self.outside(best.W), trials.iterations, bound, near)
 
-    def _through(self, span: Span, model: NumpyOneModel, W: Floats, watch: Watch | None) -> tuple[Floats, int]:
+    def _through(
+        self, span: Span, model: NumpyOneModel, W: Floats, before: int, watch: Watch | None
+    ) -> tuple[Floats, int]:
         """The optimum in the span, as a point, and the iterations that led there."""
         goal = replace(self.goal, model=model, centre=model.centre)
-        trials = Trials(goal, 0, None if watch is None else partial(self._told, watch, span.outside))
-        try_alone(trials, span.inside(W), self.task.max_iter, Hessians())
+        trials = Trials(goal, before, None if watch is None else partial(self._told, watch, span.outside))
+        try_alone(trials, span.inside(W), self.task.max_iter - before, Hessians())
         best = trials.best
-        return (W, 0) if best is None else (span.outside(best.W), trials.iterations)
+        return (W, before) if best is None else (span.outside(best.W), trials.iterations)
 
     def outside(self, V: Floats) -> Floats:
         """The weights of a point `(D, K)`."""
@@ -233,6 +251,18 @@ class Way:
 
     def _told(self, watch: Watch, whole: Callable[[Floats], Floats], iterations: int, best: Trial, met: bool) -> None:
         watch(iterations, lambda: self.outside(whole(best.W)))
+
+
+def may_need_a_span(task: Alone) -> bool:
+    """Whether the span may be the shorter way for one model, where steps in the features take many products."""
+    n, F = task.X.shape
+    return task.K == 1 and n <= MOST_SPANNED and FAR_FEWER * n <= F
+
+
+def products_worth_a_span(task: Alone) -> int:
+    """How many take as long as the span does (measured)."""
+    n, F = task.X.shape
+    return int(n * (1 / 3 + 450 / F))
 
 
 def is_worth_a_span(task: Alone, models: int) -> bool:

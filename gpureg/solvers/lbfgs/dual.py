@@ -36,10 +36,10 @@ def dual(trials: Trials, W: Floats, room: int) -> None:
     """Go from the point `W (1, D)` towards the optimum in at most `room` iterations; `trials.met` says whether it was
     reached. Nothing is done if the method is not for the model.
     """
-    goal = trials.goal
-    if goal.K > 1 or goal.n >= W.shape[1] or not goal.l2 > 0.0 or room < 1:
+    goal, F = trials.goal, W.shape[1] - (trials.goal.centre is not None)
+    if goal.K > 1 or goal.n >= F or not goal.l2 > 0.0 or room < 1:
         return
-    model = None if W[:, : -1 if goal.centre is not None else None].any() else goal.model.dual()
+    model = None if W[:, :F].any() else goal.model.dual()
     if model is not None:
         _Newton(trials, model, W).run(room)
 

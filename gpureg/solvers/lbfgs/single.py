@@ -99,6 +99,14 @@ def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
     descend(trials, _best(trials, W), Stretch(int(price) or MOST_ITERATIONS, price, room))
 
 
+def try_briefly(trials: Trials, W: Floats, room: int, products: int) -> None:
+    """The same for a model of one column, as long as it takes no more than about a number of products."""
+    last = len(trials.course) + room
+    dual(trials, W, room)
+    if not trials.met:
+        truncated(trials, _best(trials, W), last - len(trials.course), products)
+
+
 def _best(trials: Trials, W: Floats) -> Floats:
     """The best point so far, W before the first."""
     return W if trials.best is None else trials.best.W

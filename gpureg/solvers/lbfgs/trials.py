@@ -128,6 +128,10 @@ class Trials:
         self._shown: Trial | None = None
         self.course: list[tuple[float, float]] = []
 
+    def again(self, goal: Goal, before: int) -> Trials:
+        """Those of another goal, with the same observer."""
+        return Trials(goal, before, self._watch)
+
     @property
     def watched(self) -> bool:
         """Whether someone looks at the weights of each iteration."""

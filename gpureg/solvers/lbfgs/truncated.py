@@ -38,13 +38,13 @@ GAINED = 0.1  # of the bound where it was settled; what does not fall that far u
 NOISY = 1e-11  # of the bound where it was settled, below which float32 may be why a step gains little
 
 
-def truncated(trials: Trials, W: Floats, room: int) -> None:
-    """Go from the point `W (K, D)` towards the optimum in at most `room` iterations; `trials.met` says whether it was
-    reached. Nothing is done if the model has no Hessian as a product, or no penalty.
+def truncated(trials: Trials, W: Floats, room: int, most: int = MOST_IN_ALL) -> None:
+    """Go from the point `W (K, D)` towards the optimum in at most `room` iterations and about `most` products;
+    `trials.met` says whether it was reached. Nothing is done if the model has no Hessian as a product, or no penalty.
     """
     model = trials.goal.model.curved() if trials.goal.l2 > 0.0 else None
     if model is not None:
-        _Newton(trials, model).run(W, room)
+        _Newton(trials, model).run(W, room, most)
 
 
 class _Newton:
@@ -65,13 +65,13 @@ class _Newton:
         self.known, self.exact, self.going = np.inf, False, True
         self.bounds: list[float] = []
 
-    def run(self, W: Floats, room: int) -> None:
+    def run(self, W: Floats, room: int, most: int) -> None:
         """From the point W, as far as the method can."""
         trials, last = self.trials, len(self.trials.course) + room
         at = self._begun(W)
         if trials.met and room > 0:
             trials.accept()
-        while self.going and not trials.met and len(trials.course) < last and self.spent < MOST_IN_ALL:
+        while self.going and not trials.met and len(trials.course) < last and self.spent < most:
             there = self._next(at)
             if there is not None:
                 trials.pass_by(there)
