@@ -205,6 +205,7 @@ def many_in_float32(classes: int, scale: Any = 1.0, offset: float = 0.0) -> tupl
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples in float32 do not take the short way, in float64, as they would not if they were many."""
     monkeypatch.setattr("gpureg.estimators.optimum.MOST_WIDENED", 0)
+    monkeypatch.setattr("gpureg.solvers.lbfgs.single.MOST_WIDENED", 0)
 
 
 def apart(X: Any, model: Any, other: Any) -> float:

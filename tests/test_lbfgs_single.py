@@ -81,11 +81,43 @@ def test_iterations_are_bounded() -> None:
     assert len(history.objective) == 4
 
 
-def test_single_precision_goes_on_where_its_loop_gives_up() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("task", ["softmax", "logistic"])
+@pytest.mark.parametrize("l2", [1e-3, 1e-8])
+def test_samples_in_float32_have_the_loop_of_those_in_float64(
+    l2: float, task: str, free: bool, weighted: bool
+) -> None:
+    """So they reach what gradients in float32 are too coarse for, in the same iterations, and need no finishing."""
+    data = blobs(n=200, features=5, classes=3 if task == "softmax" else 2)
+    X = (data.X_train * np.logspace(-3, 3, 5)).astype(np.float32)
+    weight = np.tile([0.5, 1.5], len(X) // 2)[:, None] if weighted else None
+    found = []
+    for dtype in ("float32", "float64"):
+        backend = numpy_backend(dtype)
+        problem, kernels = place(X, data.y_train, [l2], task, backend=backend, weights=weight)
+        found.append(solve(problem, kernels, alone=True, tol=1e-8, free=free))
+    (mine, history), (exact, course) = found
+    assert mine.reasons == exact.reasons == ("converged",)
+    assert mine.steps[0] <= exact.steps[0]  # to the resolution of float32, if that is more than the tolerance
+    steps = int(mine.steps[0])
+    np.testing.assert_array_equal(history.objective[1:steps], course.objective[1:steps])
+    own, least = mine.certificates[0], exact.certificates[0]
+    rounded = max(1e-8, 1.2e-7 * float(least["objective"]))  # type: ignore[arg-type]
+    assert own["gap_bound"] <= rounded  # type: ignore[operator]
+    assert abs(own["objective"] - least["objective"]) <= rounded  # type: ignore[operator]
+    np.testing.assert_allclose(probabilities(X, mine.weights[0]), probabilities(X, exact.weights[0]), atol=2e-3)
+
+
+def test_many_samples_in_float32_and_those_without_such_a_loop_go_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     data = blobs(n=200, features=5)
-    problem, kernels = place(data.X_train, data.y_train, [1e-4], backend=numpy_backend("float32"))
-    outcome, _ = solve(problem, kernels, alone=True, tol=1e-8)
-    assert outcome.reasons == ("converged",)
+    passes = {}
+    for kind in ("alone", "reference", "many"):
+        if kind == "many":
+            monkeypatch.setattr("gpureg.solvers.lbfgs.single.MOST_WIDENED", 599)
+        kernels = "reference" if kind == "reference" else "auto"
+        passes[kind] = gpureg.fit(data, solver="lbfgs", l2=1e-3, kernels=kernels).history.passes[0]
+    assert passes["alone"] != passes["many"] == passes["reference"]
 
 
 def test_a_batch_and_a_large_model_go_another_way() -> None:

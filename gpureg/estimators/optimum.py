@@ -19,10 +19,9 @@ from gpureg.estimators.batched import TOO_LARGE, in_a_batch
 from gpureg.estimators.task import Looks, Task, backend_for, centre_of, moved
 from gpureg.estimators.telling import warn
 from gpureg.solvers.lbfgs.certificate import FOLD_TOLERANCE
+from gpureg.solvers.lbfgs.single import MOST_WIDENED
 from gpureg.solvers.problem import Start
 from gpureg.types import Floats, Ints
-
-MOST_WIDENED = 1 << 18  # logits of a model, up to which samples in float32 are worth a copy in float64 (measured)
 
 
 def optimum(estimator: Any, task: Task, looks: Looks) -> tuple[Floats, Ints]:

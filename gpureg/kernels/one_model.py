@@ -16,6 +16,11 @@ class OneModel(Protocol):
     `w (x - m) + b`, and all sums are about m.
     """
 
+    @property
+    def double(self) -> bool:
+        """Whether its arithmetic is in float64, whatever the samples' type."""
+        ...
+
     def value(self, W: Floats) -> tuple[float, Floats]:
         """`Σ_i s_i loss_i` and its gradient `(K, D)` at weights `(K, D)`."""
         ...

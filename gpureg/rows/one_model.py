@@ -23,6 +23,11 @@ class SummedModel:
     centre: Floats | None = None
     _last: Array = field(init=False)
 
+    @property
+    def double(self) -> bool:
+        """See the protocol."""
+        return bool(self.kernels.backend.dtype == "float64")
+
     def value(self, W: Floats) -> tuple[float, Floats]:
         """See the protocol."""
         if self.centre is not None:

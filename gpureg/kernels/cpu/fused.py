@@ -235,11 +235,9 @@ class NumpyKernels:
         return costs.sum(axis=0), slope, None if weighted else hits.sum(axis=0)
 
     def one_model(self, rows: NumpyRows, column: int | None, centre: Floats | None = None) -> NumpyOneModel | None:
-        """See the protocol; in float64."""
-        if self.dtype != np.float64:
-            return None
-        weight = None if rows.weights is None or column is None else np.ascontiguousarray(rows.weights[:, column])
-        X = rows.X if centre is None else rows.X[:, :-1]
+        """See the protocol; of a copy in float64, if the samples are in float32."""
+        weight = None if rows.weights is None or column is None else rows.weights[:, column].astype(np.float64)
+        X = (rows.X if centre is None else rows.X[:, :-1]).astype(np.float64, copy=False)
         return NumpyOneModel(self.loss, self.n_columns, X, rows.y, weight, centre, self.lanes, self.share_out)
 
     def steps_as_asked(self, features: int, batch: int) -> bool:

@@ -46,6 +46,8 @@ class NumpyOneModel:
     (N,)`, and `weight (N,)` or None for 1; `centre (F,)` if there is a bias besides their weights, else None.
     """
 
+    double = True
+
     def __init__(
         self,
         loss: Loss,

@@ -32,6 +32,7 @@ from gpureg.types import Floats, StopReason
 MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this is the faster way
 MOST_LOGITS = 1 << 24  # n K, which are held at once
 MOST_SAMPLES = 1 << 26  # n D, which may have to be copied
+MOST_WIDENED = 1 << 18  # n K, up to which samples in float32 are worth a copy in float64 (measured)
 MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
 MOST_TRUNCATED = 1 << 19  # n K, of several columns, up to which products are so much cheaper than losses (measured)
 LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
@@ -42,25 +43,25 @@ MOST_NEWTON = 50  # iterations, where some ten suffice
 
 
 def is_single(problem: Problem, kernels: Kernels) -> bool:
-    """Whether the problem is one model, on the CPU, with so few samples that the time between products dominates.
+    """Whether the problem is one model, on the CPU, with so few samples that the time between products dominates."""
+    alone = len(problem.table) == 1 and kernels.backend.device == "cpu"
+    return alone and is_worth_it_alone(problem.n, problem.D, kernels.n_columns, kernels.backend.dtype)
 
-    In float64: float32's gradients are too coarse for the line search near the optimum.
+
+def is_worth_it_alone(n: int, D: int, K: int, dtype: str = "float64") -> bool:
+    """Whether a model of D K weights on n samples is small enough. Its loop is in float64, as float32's gradients are
+    too coarse for a line search near the optimum: samples in float32 are copied for it, unless they are many.
     """
-    backend = kernels.backend
-    alone = len(problem.table) == 1 and (backend.device, backend.dtype) == ("cpu", "float64")
-    return alone and is_worth_it_alone(problem.n, problem.D, kernels.n_columns)
-
-
-def is_worth_it_alone(n: int, D: int, K: int) -> bool:
-    """Whether a model of D K weights on n samples is small enough."""
+    if dtype == "float32" and n * K > MOST_WIDENED:
+        return False
     return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
 
 
-def near_bytes(n: int, D: int, K: int) -> int:
-    """What `OneModel.curved` holds: the samples again, at most in float64; logits, residuals and probabilities at a
-    point, their change, and the parts of a step.
+def near_bytes(n: int, D: int, K: int, dtype: str = "float64") -> int:
+    """What `OneModel.curved` holds: the samples again, at most in float64, in addition to the copy of those in float32;
+    logits, residuals and probabilities at a point, their change, and the parts of a step.
     """
-    return n * (8 * D + 56 * K) + 8 * HELD_ELEMENTS
+    return n * ((8 + 8 * (dtype == "float32")) * D + 56 * K) + 8 * HELD_ELEMENTS
 
 
 def _newtons_cost(n: int, D: int, K: int) -> float:
@@ -121,7 +122,7 @@ class SingleDescent(LbfgsDescent):
 
     def advance(self, state: LbfgsState) -> Iterator[Event]:
         """See the protocol."""
-        if state.passes == 0 and state.batch is None:
+        if state.passes == 0 and state.batch is None and self._goal.model.double:
             with np.errstate(all="ignore"):
                 trials = self._tried(state)
             yield from self._arrive(state, trials)
@@ -133,7 +134,7 @@ class SingleDescent(LbfgsDescent):
         """See the protocol; a tolerance below what an objective can resolve is met by one more step, Newton's, if the
         model's Hessian is worth it.
         """
-        beyond = bool(self.accuracy.tolerance[0] < self.accuracy.resolution)
+        beyond = self.config.dtype == "float64" and bool(self.accuracy.tolerance[0] < self.accuracy.resolution)
         arrived = not interrupted and state.reasons[0] in ("converged", "precision")
         if beyond and arrived and self.first != "newton" and self.handover is not None:
             with np.errstate(all="ignore"):

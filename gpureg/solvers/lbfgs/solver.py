@@ -74,8 +74,8 @@ class Lbfgs:
         parts = [moments_bytes(n, min(D, MOST_ROTATED))]
         parts += [hessian_bytes(n, D, K, MOST_IN_BLOCK * members)] if made else []
         parts += [] if self.config.penalizes_bias else [balanced_bytes(n, D, K, measured)]
-        alone = self.alone and members == 1 and self.config.dtype == "float64" and is_worth_it_alone(n, D, K)
-        return max(parts) + logit_bytes(n, D, K, members) + (near_bytes(n, D, K) if alone else 0)
+        alone = self.alone and members == 1 and is_worth_it_alone(n, D, K, dtype := self.config.dtype)
+        return max(parts) + logit_bytes(n, D, K, members) + (near_bytes(n, D, K, dtype) if alone else 0)
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:
         """None."""
