@@ -85,9 +85,7 @@ def test_iterations_are_bounded() -> None:
 @pytest.mark.parametrize("free", [True, False])
 @pytest.mark.parametrize("task", ["softmax", "logistic"])
 @pytest.mark.parametrize("l2", [1e-3, 1e-8])
-def test_samples_in_float32_have_the_loop_of_those_in_float64(
-    l2: float, task: str, free: bool, weighted: bool
-) -> None:
+def test_samples_in_float32_have_the_loop_of_those_in_float64(l2: float, task: str, free: bool, weighted: bool) -> None:
     """So they reach what gradients in float32 are too coarse for, in the same iterations, and need no finishing."""
     data = blobs(n=200, features=5, classes=3 if task == "softmax" else 2)
     X = (data.X_train * np.logspace(-3, 3, 5)).astype(np.float32)
