@@ -185,16 +185,16 @@ class Way:
     def run(self, watch: Watch | None) -> Reached | None:
         """To the end. A point whose proof fails, as it may if the tolerance is large, is not the end."""
         task, goal = self.task, self.goal
-        W, inner, aim = self._begin(), self.inner, goal.tolerance
+        W, inner, aim, best = self._begin(), self.inner, goal.tolerance, None
         trials = Trials(goal, 0, None if watch is None else partial(self._told, watch, lambda at: at))
         if self.later is not None:
             try_briefly(trials, W, task.max_iter, products_worth_a_span(task))
             if not trials.met and trials.iterations < task.max_iter:
                 W, inner = W if trials.best is None else trials.best.W, self.later()
-                trials = trials.again(goal, trials.iterations)
+                best, trials = trials.best, trials.again(goal, trials.iterations)
         if inner is not None:
-            W, before = self._through(*inner, W, trials.before, watch)
-            trials = trials.again(goal, before)
+            there, before = self._through(*inner, W, trials.before, watch)
+            W, trials = self._nearer(there, W, best), trials.again(goal, before)
         while True:
             if trials.best is None:
                 try_alone(trials, W, task.max_iter - trials.before, Hessians())
@@ -204,15 +204,24 @@ class Way:
             W, aim = trials.best.W, max(FURTHER * aim, LEAST_AIM)
             trials = trials.again(replace(goal, tolerance=aim), trials.iterations)
 
+    def _nearer(self, there: Floats, W: Floats, best: Trial | None) -> Floats:
+        """The point from the span; or W, where steps in the features ended, if `best` is that point and is nearer: rows
+        that all but depend on each other are not known in their span.
+        """
+        if best is None:
+            return there
+        at = self.goal.at(there)
+        return there if at.objective <= best.objective and at.bound <= best.bound else W
+
     def _reached(self, trials: Trials) -> Reached | None:
         """The best point and what is proved of it; None if it is not finite."""
         goal, best = self.goal, trials.best
         if best is None or not np.isfinite(best.objective):
             return None
-        if trials.last is not best:
-            goal.at(best.W)  # the proof is made where the model was evaluated last
+        if trials.last is not best or not trials.met:
+            goal.at(best.W)  # the proof is made where the model was evaluated last; there may have been a step since
         bound = min(proved_bound(goal, self.model, best), best.objective)  # no loss is below 0
-        near = trials.met and bound <= max(goal.tolerance, goal.resolution * abs(best.objective))
+        near = bound <= max(goal.tolerance, goal.resolution * abs(best.objective))
         return Reached(self.outside(best.W), trials.iterations, bound, near)
 
     def _through(

@@ -116,10 +116,11 @@ class NumpyOneModel:
             else:
                 X = X.astype(np.float32)
         found = DualOneModel(tile, X, moved, m)
+        if X.dtype == np.float32 and not SMALLEST < float(found.squares.max()) < 1.0 / SMALLEST:
+            return None
         total = found.squares.sum() if tile.weight is None else tile.weight @ found.squares
         self.length = float(np.sqrt(ROUNDED * total))
-        known = X.dtype == np.float64 or SMALLEST < float(found.squares.max()) < 1.0 / SMALLEST
-        return found if known else None
+        return found
 
     def is_far(self, limit: float) -> bool:
         """Whether some feature's centre is further from 0 than a number of standard deviations, about it, of samples
@@ -129,7 +130,11 @@ class NumpyOneModel:
 
     @cached_property
     def _variances(self) -> Floats:
-        X = self.tiles[0].X
+        X, weight = self.tiles[0].X, self.tiles[0].weight
+        if weight is not None and (heavy := np.flatnonzero(weight >= 0.5 * weight.mean())).size:
+            rows = heavy[:: max(1, len(heavy) // SEEN)]  # the others have less than half of the total
+            some, own = X[rows] - self.centre, weight[rows]
+            return np.asarray(own @ (some * some) / own.sum())
         some = X[:: max(1, len(X) // SEEN)] - self.centre
         return np.asarray(np.einsum("ij,ij->j", some, some) / len(some))
 
