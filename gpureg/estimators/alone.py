@@ -205,13 +205,10 @@ class Way:
             trials = trials.again(replace(goal, tolerance=aim), trials.iterations)
 
     def _nearer(self, there: Floats, W: Floats, best: Trial | None) -> Floats:
-        """The point from the span; or W, where steps in the features ended, if `best` is that point and is nearer: rows
-        that all but depend on each other are not known in their span.
+        """The point from the span; or W, where steps in the features ended, if the objective of that, `best`, is lower:
+        rows that all but depend on each other are not known in their span.
         """
-        if best is None:
-            return there
-        at = self.goal.at(there)
-        return there if at.objective <= best.objective and at.bound <= best.bound else W
+        return there if best is None or self.goal.at(there).objective <= best.objective else W
 
     def _reached(self, trials: Trials) -> Reached | None:
         """The best point and what is proved of it; None if it is not finite."""

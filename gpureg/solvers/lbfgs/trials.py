@@ -91,8 +91,7 @@ class Goal:
         else:
             w = W[:, :-1]
             gradient[:, :-1] += 2.0 * l2 * w
-            bias = W[:, -1]
-            penalty = l2 * (float(np.vdot(W, W)) - float(bias @ bias))
+            penalty = l2 * float(np.vdot(w, w))
         return Trial(W, loss, loss + penalty, gradient, self.bound(gradient))
 
     def met(self, trial: Trial, decrement: float = np.inf) -> bool:

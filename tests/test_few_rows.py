@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 import gpureg
 from gpureg.kernels.cpu.one_model import NumpyOneModel, one_after_the_other
 from gpureg.losses import Logistic
+from gpureg.solvers.lbfgs.trials import Goal
 from gpureg.types import Floats
 
 
@@ -79,3 +80,13 @@ def test_what_is_proved_is_no_reason_to_warn(n: int, F: int, sigma: float, C: fl
             within = re.search(r"within (\S+) nats\. ", str(one.message))
             assert within is not None
             assert float(within[1]) >= 0.0099
+
+
+def test_a_large_bias_does_not_hide_a_small_penalty() -> None:
+    X, y = samples(20, 30)
+    model, W = made(X, y, None), np.full((1, 31), 1e-9)
+    W[0, -1] = 3.0
+    at = Goal(model, Logistic(), 20, 1, 0.5, model.centre, 1e-12, 2.2e-16).at(W)
+    assert at.objective == at.loss + 0.5 * float((W[0, :-1] ** 2).sum())
+    far = Goal(model, Logistic(), 20, 1, 1e18, model.centre, 1e-12, 2.2e-16).at(W)
+    assert far.objective - far.loss == pytest.approx(30.0, rel=1e-12)
