@@ -11,6 +11,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import gpureg
+from gpureg.estimators import alone, optimum
 from gpureg.kernels.cpu.one_model import NumpyOneModel, one_after_the_other
 from gpureg.losses import Logistic
 from gpureg.solvers.lbfgs.trials import Goal
@@ -90,3 +91,56 @@ def test_a_large_bias_does_not_hide_a_small_penalty() -> None:
     assert at.objective == at.loss + 0.5 * float((W[0, :-1] ** 2).sum())
     far = Goal(model, Logistic(), 20, 1, 1e18, model.centre, 1e-12, 2.2e-16).at(W)
     assert far.objective - far.loss == pytest.approx(30.0, rel=1e-12)
+
+
+def hard(n: int = 60, F: int = 900) -> tuple[Floats, np.ndarray]:
+    """Features that are sums of others, of two classes that are hardly apart: hundreds of products."""
+    X, y = samples(n, F)
+    return np.cumsum(X, axis=1), y
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("C", [1.0, 1e4])
+def test_what_takes_too_many_products_is_finished_in_the_span(
+    C: float, intercept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = hard()
+    spans: list[bool] = []
+    own = alone.Span.of
+    monkeypatch.setattr(alone.Span, "of", classmethod(lambda cls, *of: spans.append(True) or own(*of)))
+    model = gpureg.LogisticRegression(C=C, fit_intercept=intercept).fit(X, y)
+    assert spans == [True]
+    monkeypatch.setattr(alone, "may_need_a_span", lambda task: False)
+    right = gpureg.LogisticRegression(C=C, fit_intercept=intercept, tol=1e-8, max_iter=5000).fit(X, y)
+    assert spans == [True]
+    np.testing.assert_allclose(model.predict_proba(X), right.predict_proba(X), atol=1e-5)
+
+
+def test_rows_without_a_factor_are_finished_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = hard()
+    right = gpureg.LogisticRegression().fit(X, y)
+    monkeypatch.setattr(alone.Span, "of", classmethod(lambda cls, *of: None))
+    batches: list[bool] = []
+    monkeypatch.setattr(optimum, "in_a_batch", lambda *of: batches.append(True))
+    model = gpureg.LogisticRegression(max_iter=5000).fit(X, y)
+    assert not batches
+    np.testing.assert_allclose(model.predict_proba(X), right.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_iterations_before_and_in_the_span_are_counted(intercept: bool) -> None:
+    """A fit that is cut short anywhere stops there, and no nearer than later ones."""
+    X, y = hard()
+    seen: dict[int, Floats] = {}
+    shape = {"C": 1.0, "fit_intercept": intercept}
+    whole = gpureg.LogisticRegression(**shape)
+    n = int(whole.fit(X, y).n_iter_[0])
+    assert n > 4
+    for cut in range(1, n + 1):
+        model = gpureg.LogisticRegression(**shape, max_iter=cut).fit(X, y)
+        assert int(model.n_iter_[0]) == cut
+        seen[cut] = model.coef_
+    np.testing.assert_array_equal(seen[n], whole.coef_)
+    assert len({coef.tobytes() for coef in seen.values()}) >= n - 2

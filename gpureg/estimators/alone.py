@@ -38,8 +38,8 @@ BLAS_FEATURES = 16  # and features below which it does so for a factor
 FAR = 100.0  # standard deviations from 0 at which a feature's mean costs digits: then the samples are copied
 PASSES = (10, 44)  # that the span replaces, with one column and with more
 WIDE = 1 << 20  # elements of samples from which it does so with one column: below, a pass over them costs little
-FAR_FEWER, MOST_SPANNED = 2, 640  # times the rows there are features, and rows, where it is tried after other ways
 FAR_MORE = 8  # times the rows, the features from which it does so for several models
+SOME_MORE, MOST_SPANNED = 2, 640  # the same for one that goes on in the span after other ways; and rows at most
 FURTHER, LEAST_AIM = 1e-3, 1e-18  # of a tolerance at which the proof fails is the next; and the last, in nats
 LEAST_TOLERANCE = 1e-15  # nats: what is smaller is left to the solver that takes one more step
 
@@ -262,7 +262,7 @@ class Way:
 def may_need_a_span(task: Alone) -> bool:
     """Whether the span may be the shorter way for one model, where steps in the features take many products."""
     n, F = task.X.shape
-    return task.K == 1 and n <= MOST_SPANNED and FAR_FEWER * n <= F
+    return task.K == 1 and n <= MOST_SPANNED and SOME_MORE * n <= F
 
 
 def products_worth_a_span(task: Alone) -> int:

@@ -1,6 +1,7 @@
 """A single model alone; on few samples what surrounds a product takes longer than the product.
 
-A tiny model of several columns takes Newton's steps (`newton`), one of many logits L-BFGS's without a batch around them
+A model of one column with fewer samples than features begins in a number per sample (`dual`). Where that is not for it,
+a tiny model of several columns takes Newton's steps (`newton`), one of many logits L-BFGS's without a batch around them
 (`alone`), any other Newton's by conjugate gradients (`truncated`). Every evaluation computes the bound on the gap to
 the optimum, and the first point that meets the tolerance is the answer. If such a loop gives up before that, another
 continues from the best point so far, and at last the batched solver.
@@ -101,7 +102,7 @@ def try_alone(trials: Trials, W: Floats, room: int, hessians: Hessians) -> None:
 
 
 def try_briefly(trials: Trials, W: Floats, room: int, products: int) -> None:
-    """The same for a model of one column, as long as it takes no more than about a number of products."""
+    """`try_alone` of a model of one column, as long as that takes no more than about a number of `products`."""
     last = len(trials.course) + room
     dual(trials, W, room)
     if not trials.met:
