@@ -34,6 +34,7 @@ MOST_WORK = 1 << 29  # n D K, the multiply-adds of a product, up to which this i
 MOST_LOGITS = 1 << 24  # n K, which are held at once
 MOST_SAMPLES = 1 << 26  # n D, which may have to be copied
 MOST_WIDENED = 1 << 18  # n K, up to which samples in float32 are worth a copy in float64 (measured)
+WIDENED_WORK, WIDENED_ROWS = 1 << 26, 8  # and n D K, or rows for each feature: more make better variables cheap
 MOST_ITERATIONS = 300  # after which a model that has no Hessian is worth the batched solver's better line search
 MOST_TRUNCATED = 1 << 19  # n K, of several columns, up to which products are so much cheaper than losses (measured)
 LOOP = 7e4  # multiply-adds that take as long as what a loop does around one of its passes
@@ -53,7 +54,7 @@ def is_worth_it_alone(n: int, D: int, K: int, dtype: str = "float64") -> bool:
     """Whether a model of D K weights on n samples is small enough. Its loop is in float64, as float32's gradients are
     too coarse for a line search near the optimum: samples in float32 are copied for it, unless they are many.
     """
-    if dtype == "float32" and n * K > MOST_WIDENED:
+    if dtype == "float32" and (n * K > MOST_WIDENED or (n * D * K > WIDENED_WORK and n > WIDENED_ROWS * D)):
         return False
     return n * D * K <= MOST_WORK and n * K <= MOST_LOGITS and n * D <= MOST_SAMPLES
 
