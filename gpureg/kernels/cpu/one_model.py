@@ -30,7 +30,7 @@ T = TypeVar("T")
 NEAR_FEATURES, NEAR_ELEMENTS = 64, 1 << 17  # of samples at least, whose copy in float32 is worth making
 CURVED_ELEMENTS = 1 << 15  # of samples at least, whose copy for `CurvedOneModel` is in float32
 ROUNDED = 1.0001  # times a sum of squares in float32 is at least the sum
-SEEN = 64  # samples, of which the variances say whether features are far from 0
+SEEN = 16  # samples, of which the variances say whether features are far from 0
 
 ShareOut = Callable[[int, Callable[[int], None]], None]
 TILES: Mapping[Loss, type[OneModelTile]] = MappingProxyType(
