@@ -7,11 +7,11 @@ and curvatures h of the sum of the losses, and c = 2 n λ, the gradient is `X' (
     (X X' + c / h) δ + β = -(c a + r) / h,    Σ δ = 0,
 
 by conjugate gradients with the diagonal of that matrix. Where samples differ more in their curvatures than in anything
-else, that takes fewer products than steps in the weights do (`truncated`, whose rounding these have; measured on 300 x
-1,000 features of the same kind: 13 in place of 17, classes that are hardly apart 21 in place of 35), and what surrounds
-a product is of few samples. Where features differ in scale or depend on each other it takes more: the first products
-show it, and the model is left to `truncated`.
-Source: Chapelle, Training a Support Vector Machine in the Primal, 2007, section 4, for Newton's method in a.
+else, that takes fewer products than steps in the weights (`truncated`): 13 in place of 17 for 300 samples of 1,000
+features of one kind, 21 in place of 35 if the classes are hardly apart (measured). Where features differ in scale or
+depend on each other it takes more; the first products show that, and the model is left to `truncated`. What is in
+float32, and when a point is settled in float64, is as there.
+Source: Chapelle, Training a Support Vector Machine in the Primal, Neural Computation 19, 2007, for Newton's steps in a.
 """
 
 from __future__ import annotations
