@@ -131,7 +131,7 @@ def test_rows_without_a_factor_are_finished_as_they_are(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_iterations_before_and_in_the_span_are_counted(intercept: bool) -> None:
-    """A fit that is cut short anywhere stops there, and no nearer than later ones."""
+    """A fit that is cut short anywhere stops there, with weights of its own."""
     X, y = hard()
     seen: dict[int, Floats] = {}
     shape = {"C": 1.0, "fit_intercept": intercept}
