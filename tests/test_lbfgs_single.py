@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from full_batch import config, place, probabilities, solve
@@ -9,7 +11,8 @@ from small_problems import blobs
 
 import gpureg
 from gpureg.backend import numpy_backend
-from gpureg.solvers.lbfgs.single import SingleDescent
+from gpureg.fitting.memory import Sizes, needed
+from gpureg.solvers.lbfgs.single import SingleDescent, near_bytes
 from gpureg.solvers.lbfgs.solver import Lbfgs
 from gpureg.solvers.path.descent import PathDescent
 from gpureg.types import Floats
@@ -125,3 +128,15 @@ def test_a_batch_and_a_large_model_go_another_way() -> None:
     solver = Lbfgs(config(problem, kernels))
     assert type(solver.on(problem, kernels)) is SingleDescent
     assert type(solver.on(two, kernels)) is PathDescent
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_only_samples_that_are_held_as_a_matrix_are_copied_for_the_loop(dtype: str) -> None:
+    """What sparse samples and the blocks of streamed ones take has no such part."""
+    data = blobs(n=200, features=5)
+    problem, kernels = place(data.X_train, data.y_train, [1e-3], backend=numpy_backend(dtype))
+    solver, held = Lbfgs(replace(config(problem, kernels), dtype=dtype)), Sizes(1, 200, 0, 6, measured=1)
+    copied = near_bytes(200, 6, kernels.n_columns, dtype)
+    work = [needed(solver, kernels, sizes, 1, 1 << 30)[1] for sizes in (held, replace(held, row_bytes=24))]
+    assert work[0] - work[1] == copied
+    assert needed(solver, kernels, replace(held, streamed=1 << 14), 1, 1 << 30)[1] < copied

@@ -111,7 +111,8 @@ def needed(solver: Solver, kernels: Kernels, sizes: Sizes, at_once: int, memory:
     if work is None or full_batch:
         own = sizes.models * solver.bytes_per_model(n, D, kernels.n_columns)
         work = (work or 0) + min(own, memory) + CERTIFYING * 8 * D * kernels.n_columns * sizes.measured
-    work += solver.shared_bytes(seen, D, kernels.n_columns, at_once, sizes.measured)
+    dense = sizes.streamed is None and sizes.row_bytes is None
+    work += solver.shared_bytes(seen, D, kernels.n_columns, at_once, sizes.measured, dense=dense)
     if sizes.streamed is not None:
         return sizes.streamed + n * (sizes.weights * item + LABEL_BYTES) + sizes.evaluated * LABEL_BYTES, work
     rows = n * (1 + copies) + sizes.evaluated

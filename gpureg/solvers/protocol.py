@@ -128,9 +128,9 @@ class Solver(Protocol):
         """Bytes of work arrays that one member adds."""
         ...
 
-    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
+    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int, *, dense: bool) -> int:
         """Bytes of work arrays that are bounded, whatever the number of models: `members` run at the same time, and at
-        the end `measured` models are certified at the same time.
+        the end `measured` models are certified at the same time. `dense`: whether the samples are held as a matrix.
         """
         ...
 

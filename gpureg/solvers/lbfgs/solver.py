@@ -65,7 +65,7 @@ class Lbfgs:
         whitening = 8 * size**2 if self.hessians.handover(n, size) is not None else 0
         return 8 * size * (4 * memory_of(n, size) + 16) + whitening + 2 * 8 * K * (1024 if n > 3 * 1024 else 512)
 
-    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
+    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int, *, dense: bool) -> int:
         """The second moments of the samples, then Hessians if it may come to that, and at last the dual points of the
         certificates: none of them while another is made. In addition to them, logits along a path, or the samples of
         a single model in float32.
@@ -74,7 +74,7 @@ class Lbfgs:
         parts = [moments_bytes(n, min(D, MOST_ROTATED))]
         parts += [hessian_bytes(n, D, K, MOST_IN_BLOCK * members)] if made else []
         parts += [] if self.config.penalizes_bias else [balanced_bytes(n, D, K, measured)]
-        alone = self.alone and members == 1 and is_worth_it_alone(n, D, K, dtype := self.config.dtype)
+        alone = dense and self.alone and members == 1 and is_worth_it_alone(n, D, K, dtype := self.config.dtype)
         return max(parts) + logit_bytes(n, D, K, members) + (near_bytes(n, D, K, dtype) if alone else 0)
 
     def notices(self, kernels: Kernels, n: int, D: int) -> list[str]:

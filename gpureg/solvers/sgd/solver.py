@@ -49,7 +49,7 @@ class Sgd:
         history = 8 * max(1, n // batch) * self.config.epochs
         return item * columns + history
 
-    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int) -> int:
+    def shared_bytes(self, n: int, D: int, K: int, members: int, measured: int, *, dense: bool) -> int:
         """None: what the models share is the samples."""
         return 0
 
