@@ -68,7 +68,19 @@ class NearbyModel(Protocol):
         ...
 
 
-class CurvedModel(Protocol):
+class Stepping(Protocol):
+    """A model at a point and a step from there, along which its logits are known."""
+
+    def trial(self, t: float) -> tuple[float, float]:
+        """Cost, and its derivative in t, at the point plus t times the step: no product."""
+        ...
+
+    def along(self) -> float:
+        """The second derivative in t, at the last trial."""
+        ...
+
+
+class CurvedModel(Stepping, Protocol):
     """An `OneModel` at a point where its Hessian `H = Σ_i s_i M_i ⊗ x_i x_i'` is known, M the curvature of the loss in
     the logits; `bend (K,)` is `Σ_i s_i M_i,kk`.
 
@@ -94,20 +106,12 @@ class CurvedModel(Protocol):
         """The step is longer by a times the p of the last product."""
         ...
 
-    def trial(self, t: float) -> tuple[float, float]:
-        """Cost, and its derivative in t, at the point plus t times the step: no product."""
-        ...
-
-    def along(self) -> float:
-        """The second derivative in t, at the last trial."""
-        ...
-
     def move(self, t: float) -> Floats:
         """The gradient `(K, D)` at the last trial, at t; from here, that is the point, and there is no step."""
         ...
 
 
-class DualModel(Protocol):
+class DualModel(Stepping, Protocol):
     """An `OneModel` of one column at a point `w = X' a` of n samples, where a number per sample says all: residuals `r
     (n,)` and curvatures `h (n,)`, both weighted, and the logits of a step, `step (n,)`.
 
@@ -136,14 +140,6 @@ class DualModel(Protocol):
 
     def weights(self, a: Floats) -> Floats:
         """`X' a` `(F,)`, rounded to `dtype`."""
-        ...
-
-    def trial(self, t: float) -> tuple[float, float]:
-        """Cost, and its derivative in t, at the point plus t times the step."""
-        ...
-
-    def along(self) -> float:
-        """The second derivative in t, at the last trial."""
         ...
 
     def move(self, t: float) -> None:

@@ -67,19 +67,14 @@ class CurvedTile(NearTile, ABC):
 
     def trial(self, t: float) -> tuple[float, float]:
         """Cost and slope along the step, t times the step from the point."""
-        step, tile = self.step.total(), self.tile
-        np.multiply(step, t, out=tile.z)
-        tile.z += self.z
-        cost, r = tile.residuals()
-        return cost, float(np.vdot(r, step))
+        return self.tile.trial(self.z, self.step.total(), t)
 
     def move(self, t: float) -> Sums:
         """To the last trial, at t: what the change of the residuals since they were settled adds to the gradient
         `(K, D)`, and `bend`.
         """
-        tile = self.tile
         self.z += t * self.step.total()
-        return self._changed(tile.z if tile.weight is None else tile.z * tile.weight)
+        return self._changed(self.tile.weighted())
 
     def _changed(self, r: Floats) -> Sums:
         np.subtract(r, self.r, out=self.change, casting="same_kind")

@@ -72,11 +72,7 @@ class DualOneModel:
 
     def trial(self, t: float) -> tuple[float, float]:
         """See the protocol."""
-        tile = self.tile
-        np.multiply(self.step, t, out=tile.z[0])
-        tile.z += self.z
-        cost, r = tile.residuals()
-        return cost, float(r[0] @ self.step)
+        return self.tile.trial(self.z, self.step, t)
 
     def along(self) -> float:
         """See the protocol."""
@@ -84,13 +80,15 @@ class DualOneModel:
 
     def move(self, t: float) -> None:
         """See the protocol."""
-        tile = self.tile
         self.z += t * self.step
-        self.r = tile.z[0].copy() if tile.weight is None else tile.z[0] * tile.weight
-        self.h = tile.second()
+        self._keep(self.tile.weighted())
 
     def _seen(self) -> float:
-        """The cost at the logits of the tile; the point's residuals and curvatures are those there."""
+        """The cost at the logits of the tile, where the point is now."""
         cost, r = self.tile.residuals()
-        self.r, self.h = r[0].copy(), self.tile.second()
+        self._keep(r)
         return float(cost)
+
+    def _keep(self, r: Floats) -> None:
+        """The point's residuals and curvatures are those of the last evaluation."""
+        self.r, self.h = r[0].copy(), self.tile.second()

@@ -86,7 +86,18 @@ class OneModelTile(ABC):
         if self.absent is not None:  # whatever these cost
             losses[self.absent], self.z[:, self.absent] = 0.0, 0.0
         losses *= self.weight
-        return losses.sum(), self.z * self.weight
+        return losses.sum(), self.weighted()
+
+    def weighted(self) -> Floats:
+        """The weighted residuals `(K, b)` of the last evaluation, which the next one may overwrite."""
+        return self.z if self.weight is None else self.z * self.weight
+
+    def trial(self, z: Floats, step: Floats, t: float) -> tuple[float, float]:
+        """Cost, and its derivative in t, at logits `z + t step`: both `(K, b)` or, of one column, `(b,)`."""
+        np.multiply(step, t, out=self.z)
+        self.z += z
+        cost, r = self.residuals()
+        return cost, float(np.vdot(r, step))
 
     def slopes(self, cost: float, r: Floats, bias: Floats | None) -> Sums:
         """What `value` returns of a cost and residuals `(K, b)`."""

@@ -67,8 +67,8 @@ class _Newton:
                 break
             before, at, exact = at.bound, self._passed(*found), False
             if at.bound <= max(self.goal.attainable(at), FALL * known) or not at.bound <= STALLED * before:
-                before, at, exact = known, self._settled(bias=True), True
-                known, going = at.bound, bool(at.bound <= GAINED * before)
+                at, exact = self._settled(bias=True), True
+                known, going = at.bound, bool(at.bound <= GAINED * known)
             trials.accept()
         if not exact:
             self._settled(bias=False)

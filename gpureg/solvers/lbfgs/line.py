@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite, log
-from typing import Protocol
 
 import numpy as np
 
+from gpureg.kernels.one_model import Stepping
 from gpureg.solvers.lbfgs.sight import ROUNDED
 from gpureg.solvers.lbfgs.trials import Trials
 
@@ -19,18 +19,6 @@ TRIES = 25  # of a step's end
 FLAT, SURELY = 0.2, 0.02  # of the slope may be left there, if there is little to gain, and anyway
 GAIN = 0.1  # of what a step has gained, which is little
 FURTHER = 10.0  # times a step that is too short is the longest that is tried next
-
-
-class Stepping(Protocol):
-    """A model with a step: see `CurvedModel`."""
-
-    def trial(self, t: float) -> tuple[float, float]:
-        """Cost, and its derivative in t, at the point plus t times the step."""
-        ...
-
-    def along(self) -> float:
-        """The second derivative in t, at the last trial."""
-        ...
 
 
 @dataclass(frozen=True)
